@@ -1,0 +1,148 @@
+use serde::{Deserialize, Serialize};
+
+use crate::model::{CellId, Millis, RunId, Sha256, Signal, SignalKind, Verdict};
+
+/// The version each line of the journal carries.
+pub const JOURNAL_VERSION: u32 = 1;
+
+/// Something that happened in a run: what the engine emits and every report folds over.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Event {
+    /// Since the run's first event, monotonic.
+    pub at: Millis,
+    /// None: about the whole run.
+    pub cell: Option<CellId>,
+    pub what: RunEvent,
+}
+
+impl Event {
+    /// The signal this event carries, with its moment.
+    pub fn signal(&self) -> Option<Signal> {
+        match &self.what {
+            RunEvent::Signal { signal } => Some(Signal { at: self.at, what: signal.clone() }),
+            _ => None,
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "kind")]
+pub enum RunEvent {
+    /// Always the first line.
+    RunStarted {
+        start: Box<RunStart>,
+    },
+    /// `--resume` goes on with this run.
+    RunResumed {
+        /// RFC 3339, UTC.
+        utc: String,
+    },
+    /// Written before any work on the cell; without a `cell-ended` behind it, bootgate died in between.
+    CellStarted {
+        /// 1 for the first try.
+        attempt: u32,
+    },
+    /// Something the judge sees. Always about a cell.
+    Signal {
+        signal: SignalKind,
+    },
+    /// Something people should know that decides nothing.
+    Note {
+        level: Level,
+        text: String,
+    },
+    CellEnded {
+        end: CellEnd,
+    },
+    /// Always the last line of a run that was not killed.
+    RunEnded {
+        decision: Decision,
+    },
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RunStart {
+    /// RFC 3339, UTC: what `at_ms` 0 means.
+    pub utc: String,
+    /// The version of bootgate that ran.
+    pub bootgate: String,
+    /// The matrix's name.
+    pub name: String,
+    pub plan_sha256: Sha256,
+    /// Every planned cell, in the plan's order: whatever is not answered is inconclusive.
+    pub cells: Vec<CellId>,
+    /// The cells' image names and labels, in the same order.
+    pub labels: Vec<Vec<(String, String)>>,
+    pub update_sha256: Sha256,
+    pub candidate_sha256: Option<Sha256>,
+    /// The candidate's file name.
+    pub candidate_name: Option<String>,
+    /// What ran the VMs, such as `libvirt 9.0.0 qemu 7.2.22 (qemu:///embed)`.
+    pub lab: String,
+    pub accelerator: Accelerator,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Accelerator {
+    Kvm,
+    /// Pure emulation by QEMU.
+    Tcg,
+    /// Scripted guests, no VM at all.
+    Sim,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Level {
+    Info,
+    Warning,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CellEnd {
+    pub attempt: u32,
+    pub verdict: Verdict,
+    /// Files in the cell's folder of the run directory, relative to the run directory.
+    pub artifacts: Vec<String>,
+    /// Since its `cell-started`.
+    pub took: Millis,
+}
+
+/// The gate's answer, worst first wins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Decision {
+    Approved,
+    Rejected,
+    Inconclusive,
+    Cancelled,
+}
+
+impl Decision {
+    /// The process exit code that stands for it.
+    pub fn exit_code(self) -> u8 {
+        match self {
+            Decision::Approved => 0,
+            Decision::Rejected => 1,
+            Decision::Inconclusive => 3,
+            Decision::Cancelled => 130,
+        }
+    }
+}
+
+/// One line of `events.jsonl`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Line {
+    pub v: u32,
+    /// From 0, without gaps.
+    pub seq: u64,
+    /// The SHA-256 of the line before (without its newline); of nothing for the first.
+    pub prev: Sha256,
+    pub run: RunId,
+    pub at_ms: Millis,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cell: Option<CellId>,
+    #[serde(flatten)]
+    pub what: RunEvent,
+}

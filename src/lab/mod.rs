@@ -1,0 +1,7 @@
+//! The seam to whatever runs machines: [`Lab`] makes a [`Vm`] from a golden image.
+//!
+//! Two implementations: `libvirt` (real QEMU machines) and `sim` (scripted guests in virtual time).
+
+mod seam;
+
+pub use seam::{AgentError, Lab, LabError, LabInfo, Screenshot, Stats, Vm, VmEvent, VmEvents, VmFiles, VmSpec};

@@ -1,0 +1,25 @@
+//! Bootgate proves on real VMs that an update leaves every OS version and patch level booting.
+//!
+//! The flow, which is also the folders:
+//!
+//! ```text
+//! matrix.yaml + catalog.yaml + update
+//!   -> matrix/   MatrixFile (raw, with places) -> Matrix (checked)
+//!   -> catalog/  golden images, resolved by labels, digests verified
+//!   -> plan/     Plan { cells }: pure data
+//!   -> run/      admission, one dispatcher, cancel, resume
+//!   -> cell/     one cell's life, a file per step
+//!        |  talks to   lab/   (seam: hypervisor)     libvirt | sim
+//!        |  talks to   guest/ (seam: inside the VM)  agent protocol
+//!        v  emits signals
+//!   -> health/   judge(signals) -> Verdict           the pure core
+//!   -> event/    RunEvent stream -> events.jsonl     the journal, written first
+//!   -> report/   terminal, junit, json               folds over events
+//!   -> gate/     policy(events) -> Decision -> exit code
+//! ```
+//!
+//! `model/` is the vocabulary all of them share.
+
+pub mod event;
+pub mod lab;
+pub mod model;

@@ -1,0 +1,23 @@
+//! The vocabulary every stage shares: ids, units, the plan, signals and verdicts.
+//!
+//! Pure data. Imports nothing of ours, may be imported by anyone; everything here is serialisable,
+//! because all of it ends up in `plan.json` or in the journal.
+
+mod ids;
+mod phase;
+mod plan;
+mod signal;
+mod step;
+mod units;
+mod verdict;
+
+pub use ids::{CellId, RunId, Sha256};
+pub use phase::Phase;
+pub use plan::{
+    AxisValue, BackingFile, Candidate, Cell, DirectBoot, Family, Firmware, GoldenImage, Network, PLAN_VERSION, Plan,
+    Policy, Quirks,
+};
+pub use signal::{Bugcheck, ConsoleMark, Exit, Limits, Output, Progress, RestartVia, Signal, SignalKind, StepResult};
+pub use step::{Check, Collect, GuestFile, Health, HostFile, Step, StepKind, Subject};
+pub use units::{Bytes, Millis, ParseUnitError};
+pub use verdict::{Outcome, Reason, ReasonId, Verdict};

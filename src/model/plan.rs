@@ -1,0 +1,145 @@
+use std::{collections::BTreeMap, path::PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::{Bytes, CellId, Collect, Health, Sha256, Step};
+
+/// The version `plan.json` carries.
+pub const PLAN_VERSION: u32 = 1;
+
+/// What a run will do: pure data, no handles, printable and serialisable.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Plan {
+    pub version: u32,
+    /// The matrix's name, `[a-z0-9-]+`.
+    pub name: String,
+    /// The matrix file, absolute.
+    pub matrix: PathBuf,
+    /// The catalogue file, absolute.
+    pub catalog: PathBuf,
+    /// The file given with `--candidate` or by the matrix.
+    pub candidate: Option<Candidate>,
+    /// The digest of everything under test: the candidate, every file the update copies, its steps.
+    pub update_sha256: Sha256,
+    /// The golden images used, by name.
+    pub images: BTreeMap<String, GoldenImage>,
+    pub cells: Vec<Cell>,
+    pub policy: Policy,
+    pub collect: Collect,
+}
+
+/// The update under test.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Candidate {
+    /// Absolute.
+    pub path: PathBuf,
+    pub size: Bytes,
+    pub sha256: Sha256,
+}
+
+/// One permutation: a golden image and what is done to its clone.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Cell {
+    pub id: CellId,
+    /// In the matrix's order.
+    pub axes: Vec<AxisValue>,
+    /// A key of [`Plan::images`].
+    pub image: String,
+    pub setup: Vec<Step>,
+    pub update: Vec<Step>,
+    pub health: Health,
+    pub network: Network,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AxisValue {
+    pub axis: String,
+    pub value: String,
+}
+
+/// A golden image, as the catalogue describes it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GoldenImage {
+    pub name: String,
+    pub labels: BTreeMap<String, String>,
+    /// Absolute; qcow2.
+    pub disk: PathBuf,
+    pub sha256: Sha256,
+    /// The files below the disk, nearest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub backing: Vec<BackingFile>,
+    pub firmware: Firmware,
+    pub tpm: bool,
+    pub memory: Bytes,
+    pub vcpus: u32,
+    pub family: Family,
+    /// Direct kernel boot, instead of the disk's own boot loader.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boot: Option<DirectBoot>,
+    /// A shell command in the guest whose exit code 0 says that the boot has finished; none: the family's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub settled: Option<String>,
+    pub quirks: Quirks,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BackingFile {
+    /// Absolute.
+    pub disk: PathBuf,
+    pub sha256: Sha256,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Firmware {
+    #[default]
+    Bios,
+    Uefi,
+    UefiSecure,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Family {
+    Linux,
+    Windows,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DirectBoot {
+    /// Absolute.
+    pub kernel: PathBuf,
+    /// Absolute.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub initrd: Option<PathBuf>,
+    #[serde(default)]
+    pub cmdline: String,
+}
+
+/// What an OS does that would look like a fault in another.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Quirks {
+    /// Restarts that the OS does by itself in its first boot after an update.
+    pub extra_restarts: u32,
+}
+
+/// What a clone's network card is connected to.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Network {
+    /// No network card.
+    #[default]
+    None,
+    /// QEMU's user-mode network.
+    User,
+    /// The libvirt network of this name.
+    Named(String),
+}
+
+/// What must hold for an approval beyond "every cell is healthy".
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Policy {
+    /// How often a cell that was inconclusive is tried again (unhealthy is never retried).
+    pub retry_inconclusive: u32,
+}

@@ -1,0 +1,204 @@
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Millis, Phase, ReasonId, Subject};
+
+/// Something that was observed, and when. The judge sees nothing else.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Signal {
+    /// Since the run's first event.
+    pub at: Millis,
+    pub what: SignalKind,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "signal")]
+pub enum SignalKind {
+    /// The deadlines in force from here on.
+    Limits {
+        limits: Limits,
+    },
+    PhaseStarted {
+        at: Phase,
+    },
+    /// The phase did what it was for.
+    PhaseEnded {
+        at: Phase,
+    },
+    /// QEMU runs the clone.
+    Started,
+    /// The guest opened the agent's channel (libvirt's agent lifecycle event).
+    AgentConnected,
+    /// The guest closed the agent's channel.
+    AgentDisconnected,
+    /// The agent answered a request.
+    AgentAnswered,
+    /// The agent, which had answered before in this boot, did not answer a request by its deadline.
+    AgentSilent {
+        waited: Millis,
+    },
+    /// The identity of the running boot, from inside the guest.
+    BootId {
+        id: String,
+    },
+    /// The boot has finished.
+    Settled,
+    /// Facts the guest states about itself (OS, version, kernel, ...).
+    Facts {
+        facts: BTreeMap<String, String>,
+    },
+    StepStarted {
+        subject: Subject,
+        name: String,
+    },
+    StepEnded {
+        subject: Subject,
+        name: String,
+        result: StepResult,
+    },
+    /// We asked the machine to restart.
+    RestartAsked {
+        via: RestartVia,
+    },
+    /// The host saw the machine reset (libvirt's reboot event, repeated events joined).
+    Reset,
+    /// The guest told the hypervisor that its kernel panicked.
+    Panicked {
+        bugcheck: Option<Bugcheck>,
+    },
+    /// The guest turned the machine off.
+    PoweredOff,
+    /// The VM's process ended without the guest or us asking for it.
+    VmLost {
+        detail: String,
+    },
+    /// The VM is paused because its disk's file could not be read or written.
+    DiskError {
+        host_is_full: bool,
+    },
+    /// A sample of what the machine is doing.
+    Progress {
+        progress: Progress,
+    },
+    /// A telling line on the serial console or in the firmware's log.
+    Console {
+        mark: ConsoleMark,
+        text: String,
+    },
+    /// The lab could not do its part.
+    LabFault {
+        reason: ReasonId,
+        message: String,
+    },
+    /// The run is being stopped.
+    Cancelled,
+}
+
+/// Deadlines, so that a verdict needs nothing but the signals.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits {
+    /// Nothing changed for this long in an unsettled boot: it hangs.
+    pub quiet: Millis,
+    /// Longest time from a reset (or start) until settled.
+    pub boot: Millis,
+    /// Longest time from a request to restart until the host sees the reset, for each way to ask.
+    pub restart: Millis,
+    /// This many unexplained resets without a settled boot make a loop.
+    pub resets: u32,
+    /// Resets that the OS does by itself after an update, and that explain themselves.
+    pub extra_restarts: u32,
+}
+
+/// How a machine is asked to restart, gentlest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RestartVia {
+    /// `guest-shutdown` with mode `reboot`.
+    Agent,
+    /// The ACPI power button, then a reset by the hypervisor once the guest is down.
+    Acpi,
+    /// The reset button: gathers evidence, proves no health.
+    Forced,
+}
+
+/// What a Windows kernel says when it stops (Microsoft's "Bug check code reference").
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bugcheck {
+    pub code: u64,
+    pub parameters: [u64; 4],
+}
+
+/// Counters of a running machine. Only their change between two samples means anything.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Progress {
+    /// CPU time the guest's virtual CPUs used.
+    pub cpu: Millis,
+    /// Time they were ready to run and the host had no core for them.
+    pub cpu_wait: Millis,
+    /// Requests to the guest's disks.
+    pub disk_reads: u64,
+    pub disk_writes: u64,
+    /// Length of the serial console's log.
+    pub serial_bytes: u64,
+    /// Pixels that differ from the previous sample's screen, per million; none: no picture.
+    pub screen_changed_ppm: Option<u32>,
+    /// Pixels that differ from the settled screen before the update, per million.
+    pub screen_unlike_settled_ppm: Option<u32>,
+}
+
+/// What a line on a console says about the boot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ConsoleMark {
+    /// The firmware found nothing to boot from.
+    NoBootDevice,
+    /// The boot loader stopped at its prompt or with an error.
+    BootLoaderStopped,
+    /// A kernel's panic text.
+    KernelPanic,
+    /// A login prompt: user space is alive.
+    Login,
+}
+
+/// How a step or check went.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StepResult {
+    pub exit: Exit,
+    /// Whether that counts as success, by the step's own rule.
+    pub ok: bool,
+    pub took: Millis,
+    pub output: Output,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "exit")]
+pub enum Exit {
+    Code {
+        code: i32,
+    },
+    /// Ended by a signal (Linux) or an exception (Windows).
+    Signal {
+        signal: i32,
+    },
+    /// Still running at its deadline.
+    Timeout,
+    /// The guest could not even begin: no such program, no such folder.
+    Refused {
+        message: String,
+    },
+    /// The agent went away; nobody knows how the step ended.
+    AgentGone,
+}
+
+/// Captured output: text made safe, capped.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Output {
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub stdout: String,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub stderr: String,
+    /// Whether something was cut off.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub truncated: bool,
+}

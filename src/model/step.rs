@@ -1,0 +1,101 @@
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Bytes, Millis, Sha256};
+
+/// A file on the host that a step brings into the guest, pinned by its content when the plan is made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostFile {
+    /// Absolute.
+    pub path: PathBuf,
+    pub size: Bytes,
+    pub sha256: Sha256,
+}
+
+/// One file to bring into the guest.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GuestFile {
+    pub from: HostFile,
+    /// Absolute path in the guest.
+    pub to: String,
+    /// UNIX permission bits, for guests that have them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<u32>,
+}
+
+/// One step of `setup` or `update`, variables already put in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Step {
+    /// What people call it: given, or made from the kind and its main argument.
+    pub name: String,
+    pub kind: StepKind,
+    /// The deadline for the whole step.
+    pub timeout: Millis,
+    /// Exit codes that mean success.
+    pub success: Vec<i32>,
+}
+
+/// What a step does. The primitives are `Copy` and `Run`; other kinds are those two with the right
+/// arguments built in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "type")]
+pub enum StepKind {
+    /// Bring one file into the guest.
+    Copy { file: GuestFile },
+    /// Bring a tree of files into the guest.
+    Files { files: Vec<GuestFile> },
+    /// Run a program: no shell, `argv[0]` is its path in the guest.
+    Run { argv: Vec<String> },
+    /// Run a script with the guest's `/bin/sh` (`sh -e` is the script's own business).
+    Sh { script: String },
+}
+
+/// A question about the health of the guest, asked once it has settled after the update.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Check {
+    /// `[a-z0-9-]+`, unique in the matrix; the JUnit case is `check:ID`.
+    pub id: String,
+    /// `Run` or `Sh`: exit code in `success` = healthy.
+    pub kind: StepKind,
+    pub timeout: Millis,
+    pub success: Vec<i32>,
+}
+
+/// What healthy means for a cell, and how long to look.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Health {
+    pub checks: Vec<Check>,
+    /// Restarts after the first one.
+    pub soak: u32,
+    /// How long a settled machine is watched for late crashes.
+    pub watch: Millis,
+    /// Upper bound for one boot; none: derived from the cell's own boot before the update.
+    pub boot_timeout: Option<Millis>,
+    /// How long a request to restart may take to lead to a reset; none: the default.
+    pub restart_timeout: Option<Millis>,
+}
+
+/// What to fetch from a guest that failed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Collect {
+    /// Absolute paths in the guest.
+    pub files: Vec<String>,
+}
+
+/// What a step or check belongs to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "of")]
+pub enum Subject {
+    /// The n-th `setup` step, from 0.
+    Setup {
+        step: usize,
+    },
+    /// The n-th `update` step, from 0.
+    Update {
+        step: usize,
+    },
+    Check {
+        id: String,
+    },
+}

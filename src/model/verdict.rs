@@ -1,0 +1,124 @@
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Millis, Phase};
+
+/// What the judge says of a cell.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Verdict {
+    pub outcome: Outcome,
+    /// In order of time: the first one leads. Empty when healthy.
+    pub reasons: Vec<Reason>,
+}
+
+impl Verdict {
+    /// The first cause in time.
+    pub fn lead(&self) -> Option<&Reason> {
+        self.reasons.first()
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outcome {
+    /// Proven: a new boot, settled, checks passed, through every soak restart.
+    Healthy,
+    /// The update broke it.
+    Unhealthy,
+    /// The lab could not tell.
+    Inconclusive,
+}
+
+/// Why a cell is not healthy.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reason {
+    pub id: ReasonId,
+    /// Where in the cell's life it happened.
+    pub phase: Phase,
+    /// When it was established.
+    pub at: Millis,
+    /// One sentence for people, with the evidence.
+    pub message: String,
+    /// The check that failed, for `check-failed`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub check: Option<String>,
+}
+
+macro_rules! reasons {
+    ($( $(#[$doc:meta])* $variant:ident = $id:literal => $outcome:ident ),* $(,)?) => {
+        /// The stable name of a cause. Consumers match on the text form.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        pub enum ReasonId { $( $(#[$doc])* #[serde(rename = $id)] $variant ),* }
+
+        impl ReasonId {
+            pub const ALL: &'static [ReasonId] = &[$(ReasonId::$variant),*];
+
+            pub fn as_str(self) -> &'static str {
+                match self { $(ReasonId::$variant => $id),* }
+            }
+
+            /// Whether this cause blames the update or the lab.
+            pub fn outcome(self) -> Outcome {
+                match self { $(ReasonId::$variant => Outcome::$outcome),* }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// A step of the update ended with an exit code that is no success.
+    UpdateFailed = "update-failed" => Unhealthy,
+    /// A step of the update did not end by its deadline, while the agent still answered.
+    UpdateTimeout = "update-timeout" => Unhealthy,
+    /// Neither the agent's nor the ACPI request led to a reset.
+    RestartRefused = "restart-refused" => Unhealthy,
+    /// The guest's kernel panicked (Linux) or stopped with a bugcheck (Windows).
+    StopError = "stop-error" => Unhealthy,
+    /// Three unexplained resets with no panic and no settled boot between.
+    BootLoop = "boot-loop" => Unhealthy,
+    /// No agent; disk, screen and console unchanged; the CPU idle or spinning.
+    BootHang = "boot-hang" => Unhealthy,
+    /// Not settled by the long deadline, yet something still moves.
+    BootTimeout = "boot-timeout" => Unhealthy,
+    /// The firmware or the boot loader found nothing to start.
+    NoBootDevice = "no-boot-device" => Unhealthy,
+    /// The guest turned itself off.
+    PoweredOff = "powered-off" => Unhealthy,
+    /// The agent is gone or never came, and the machine is alive.
+    AgentLost = "agent-lost" => Unhealthy,
+    /// An unexplained reset after the agent was up, then stable.
+    LateCrash = "late-crash" => Unhealthy,
+    /// A health check's answer was no success.
+    CheckFailed = "check-failed" => Unhealthy,
+    /// The golden image's file is not there.
+    ImageMissing = "image-missing" => Inconclusive,
+    /// The golden image's file is not what the catalogue says.
+    ImageChanged = "image-changed" => Inconclusive,
+    /// The VM did not get as far as the candidate's first step.
+    StartFailed = "start-failed" => Inconclusive,
+    /// The host's disk is full.
+    OutOfSpace = "out-of-space" => Inconclusive,
+    /// The VM's process or the connection to its host is gone.
+    HostLost = "host-lost" => Inconclusive,
+    /// Somebody or `--fail-fast` stopped the run.
+    Cancelled = "cancelled" => Inconclusive,
+    /// Bootgate itself ended before the cell did.
+    HarnessDied = "harness-died" => Inconclusive,
+}
+
+impl fmt::Display for ReasonId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Outcome::Healthy => "healthy",
+            Outcome::Unhealthy => "unhealthy",
+            Outcome::Inconclusive => "inconclusive",
+        })
+    }
+}
