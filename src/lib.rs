@@ -20,6 +20,16 @@
 //!
 //! `model/` is the vocabulary all of them share.
 
+pub mod catalog;
+pub mod cell;
+pub mod cli;
 pub mod event;
+pub mod gate;
+pub mod guest;
+pub mod health;
 pub mod lab;
+pub mod matrix;
 pub mod model;
+pub mod plan;
+pub mod report;
+pub mod run;

@@ -7,6 +7,7 @@ mod ids;
 mod phase;
 mod plan;
 mod signal;
+mod state_dir;
 mod step;
 mod units;
 mod verdict;
@@ -18,6 +19,7 @@ pub use plan::{
     Policy, Quirks,
 };
 pub use signal::{Bugcheck, ConsoleMark, Exit, Limits, Output, Progress, RestartVia, Signal, SignalKind, StepResult};
+pub use state_dir::StateDir;
 pub use step::{Check, Collect, GuestFile, Health, HostFile, Step, StepKind, Subject};
 pub use units::{Bytes, Millis, ParseUnitError};
 pub use verdict::{Outcome, Reason, ReasonId, Verdict};

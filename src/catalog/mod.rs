@@ -1,0 +1,1 @@
+//! The catalogue of golden images: read, resolved by labels, digests verified.

@@ -1,0 +1,1 @@
+//! One cell's life, a file per step.

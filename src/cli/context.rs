@@ -1,0 +1,65 @@
+use std::{
+    env, io,
+    path::{Path, PathBuf},
+};
+
+use crate::model::StateDir;
+
+/// Options of every verb.
+#[derive(Debug, clap::Args)]
+pub struct Global {
+    /// Where bootgate keeps its state [default: $XDG_STATE_HOME/bootgate, or /var/lib/bootgate for root]
+    #[arg(long, global = true, value_name = "DIR", env = "BOOTGATE_STATE", help_heading = "Global options")]
+    state: Option<PathBuf>,
+    /// Say more of what happens, on standard error (-vv: everything)
+    #[arg(short, long, global = true, action = clap::ArgAction::Count, help_heading = "Global options")]
+    verbose: u8,
+}
+
+/// What every verb gets: the state folder and how to talk to the user.
+#[derive(Debug)]
+pub struct Context {
+    pub state: StateDir,
+}
+
+impl Context {
+    pub(super) fn new(global: Global) -> anyhow::Result<Self> {
+        start_logging(global.verbose);
+        let state = match global.state {
+            Some(dir) => dir,
+            None => default_state_dir()?,
+        };
+        Ok(Self { state: StateDir::new(std::path::absolute(state)?) })
+    }
+
+    /// Prints an error and its causes to standard error.
+    pub fn print_error(&self, error: &anyhow::Error) {
+        let style = console::Style::new().for_stderr().red().bold();
+        eprintln!("{} {error:#}", style.apply_to("error:"));
+    }
+}
+
+fn default_state_dir() -> anyhow::Result<PathBuf> {
+    // Not root's home: the account that QEMU runs under for root cannot enter it.
+    if rustix::process::geteuid().is_root() {
+        return Ok(Path::new("/var/lib/bootgate").to_owned());
+    }
+    let absolute = |name: &str| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    absolute("XDG_STATE_HOME")
+        .map(|dir| dir.join("bootgate"))
+        .or_else(|| absolute("HOME").map(|home| home.join(".local/state/bootgate")))
+        .ok_or_else(|| {
+            anyhow::anyhow!("no place for bootgate's state: neither HOME nor XDG_STATE_HOME is set; give --state DIR")
+        })
+}
+
+fn start_logging(verbose: u8) {
+    let level = match verbose {
+        0 => "warn",
+        1 => "bootgate=info,warn",
+        2 => "bootgate=debug,info",
+        _ => "trace",
+    };
+    let filter = tracing_subscriber::EnvFilter::try_from_env("BOOTGATE_LOG").unwrap_or_else(|_| level.into());
+    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).without_time().try_init();
+}

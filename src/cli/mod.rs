@@ -1,0 +1,87 @@
+//! The command line: a file per verb, each with its `Args` and a `run` that returns the exit code.
+
+mod clean;
+mod completions;
+mod context;
+mod doctor;
+mod images;
+mod plan;
+mod report;
+mod run;
+mod schema;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+
+pub use context::Context;
+
+/// Exit code for usage and configuration errors.
+pub const EXIT_USAGE: u8 = 2;
+/// Exit code when bootgate could not tell, its own internal errors included.
+pub const EXIT_INCONCLUSIVE: u8 = 3;
+
+/// Proves on real VMs that an update leaves every OS version and patch level booting.
+#[derive(Debug, Parser)]
+#[command(name = "bootgate", version, propagate_version = true, disable_help_subcommand = true)]
+struct Cli {
+    #[command(flatten)]
+    global: context::Global,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Run a matrix: clone, update, restart, judge; the exit code is the gate
+    Run(run::Args),
+    /// Show what a run would do, without starting anything
+    Plan(plan::Args),
+    /// Check whether this machine can run VMs, and how fast
+    Doctor(doctor::Args),
+    /// List the golden images, or verify their digests
+    Images(images::Args),
+    /// Rebuild every report of a run from its journal
+    Report(report::Args),
+    /// Remove what a killed bootgate left behind
+    Clean(clean::Args),
+    /// Print the JSON Schema of matrix or catalogue files, for editors
+    Schema(schema::Args),
+    /// Print a completion script for a shell
+    Completions(completions::Args),
+}
+
+/// Parses the command line, runs the verb, and answers with its exit code.
+pub fn main() -> ExitCode {
+    let cli = match Cli::command().try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches)) {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { EXIT_USAGE } else { 0 });
+        }
+    };
+    let context = match Context::new(cli.global) {
+        Ok(context) => context,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            return ExitCode::from(EXIT_USAGE);
+        }
+    };
+    let result = match cli.verb {
+        Verb::Run(args) => run::run(args, &context),
+        Verb::Plan(args) => plan::run(args, &context),
+        Verb::Doctor(args) => doctor::run(args, &context),
+        Verb::Images(args) => images::run(args, &context),
+        Verb::Report(args) => report::run(args, &context),
+        Verb::Clean(args) => clean::run(args, &context),
+        Verb::Schema(args) => schema::run(args, &context),
+        Verb::Completions(args) => completions::run(args, &context),
+    };
+    match result {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            context.print_error(&error);
+            ExitCode::from(EXIT_USAGE)
+        }
+    }
+}

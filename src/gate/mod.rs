@@ -1,0 +1,1 @@
+//! The gate: what all verdicts together mean for the update.

@@ -1,0 +1,1 @@
+//! The judge: signals in, verdict out. No I/O, no clock, no async.

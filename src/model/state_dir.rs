@@ -1,0 +1,38 @@
+use std::path::{Path, PathBuf};
+
+/// The folder in which bootgate keeps what outlives a run. Who may write here is who runs bootgate.
+///
+/// ```text
+/// lab/N/  lab/N.lock   a lab root: libvirt's own files, clones, sockets; one process at a time
+/// slots/               places for running VMs, shared by every bootgate process of the host
+/// digests.json         digests of golden images, by inode, size and change time
+/// accelerator.json     which accelerator was found to work
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StateDir(PathBuf);
+
+impl StateDir {
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self(path.into())
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    pub fn lab_roots(&self) -> PathBuf {
+        self.0.join("lab")
+    }
+
+    pub fn slots(&self) -> PathBuf {
+        self.0.join("slots")
+    }
+
+    pub fn digests(&self) -> PathBuf {
+        self.0.join("digests.json")
+    }
+
+    pub fn accelerator(&self) -> PathBuf {
+        self.0.join("accelerator.json")
+    }
+}

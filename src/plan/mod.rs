@@ -1,0 +1,1 @@
+//! From a checked matrix and a catalogue to a [`Plan`](crate::model::Plan): pure data.

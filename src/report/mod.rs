@@ -1,0 +1,1 @@
+//! Reports: folds over events that never run anything.

@@ -1,0 +1,1 @@
+//! A run: admission, one dispatcher, cancel, resume.
