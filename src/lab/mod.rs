@@ -2,6 +2,15 @@
 //!
 //! Two implementations: `libvirt` (real QEMU machines) and `sim` (scripted guests in virtual time).
 
+mod accelerator;
+mod account;
+pub mod libvirt;
+mod root;
 mod seam;
+mod sweep;
 
+pub use accelerator::{Detected, detect};
+pub use account::Account;
+pub use root::{LabRoot, MAX_ROOT, Users};
 pub use seam::{AgentError, Lab, LabError, LabInfo, Screenshot, Stats, Vm, VmEvent, VmEvents, VmFiles, VmSpec};
+pub use sweep::{CleanReport, clean};
