@@ -2,4 +2,4 @@
 
 mod kinds;
 
-pub use kinds::{Accelerator, CellEnd, Decision, Event, JOURNAL_VERSION, Level, Line, RunEvent, RunStart};
+pub use kinds::{CellEnd, Decision, Event, JOURNAL_VERSION, Level, Line, PlannedCell, RunEvent, RunStart};

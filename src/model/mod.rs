@@ -3,6 +3,7 @@
 //! Pure data. Imports nothing of ours, may be imported by anyone; everything here is serialisable,
 //! because all of it ends up in `plan.json` or in the journal.
 
+mod accelerator;
 mod ids;
 mod phase;
 mod plan;
@@ -12,6 +13,7 @@ mod step;
 mod units;
 mod verdict;
 
+pub use accelerator::Accelerator;
 pub use ids::{CellId, RunId, Sha256};
 pub use phase::Phase;
 pub use plan::{
