@@ -140,6 +140,16 @@ impl Story {
     }
 }
 
+/// One cell of each outcome, the healthy one on its second try.
+pub fn three() -> Story {
+    let mut story = Story::of(&["os-9.p1", "os-9.p2", "os-9.p3"]);
+    story.failed("os-9.p1", 1, Phase::Start, ReasonId::StartFailed, "no agent within 60.0 s").healthy("os-9.p1", 2);
+    let message = "kernel panic: sensor: 21 fields <expected 20> \u{1b}[31m]]>";
+    story.failed("os-9.p2", 1, Phase::Boot, ReasonId::StopError, message);
+    story.start("os-9.p3", 1).until("os-9.p3", Phase::Apply);
+    story
+}
+
 /// The run that the fixture and the reports' snapshots show: three OS versions at three patch levels, the
 /// last patch level broken on each, one cell the lab could not answer, one it answered on another try.
 pub fn nine() -> Story {
