@@ -130,6 +130,11 @@ impl de::Error for Failure {
         Failure::Missing { field }
     }
 
+    fn unknown_field(field: &str, expected: &'static [&'static str]) -> Self {
+        let hint = format!("the keys here are {}", expected.join(", "));
+        Failure::Wrong { message: format!("unknown key `{field}`"), hint: Some(hint) }
+    }
+
     fn unknown_variant(variant: &str, expected: &'static [&'static str]) -> Self {
         let hint = match nearest(variant, expected.iter().copied()) {
             Some(meant) => format!("did you mean `{meant}`?"),
