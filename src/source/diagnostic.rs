@@ -110,8 +110,21 @@ impl Diagnostics {
         self.0.push(diagnostic);
     }
 
+    /// Adds it unless the very same is there already: one wrong step is wrong in every cell.
+    pub fn push_once(&mut self, diagnostic: Diagnostic) {
+        if !self.0.contains(&diagnostic) {
+            self.0.push(diagnostic);
+        }
+    }
+
     pub fn has_errors(&self) -> bool {
         self.0.iter().any(|diagnostic| diagnostic.severity == Severity::Error)
+    }
+
+    /// The errors, and the warnings.
+    pub fn split(self) -> (Self, Self) {
+        let (errors, warnings) = self.0.into_iter().partition(|diagnostic| diagnostic.severity == Severity::Error);
+        (Self(errors), Self(warnings))
     }
 
     /// `value`, unless there are errors; then all of them.
