@@ -1,4 +1,7 @@
-use std::path::{Path, PathBuf};
+use std::{
+    io::{self, Write as _},
+    path::{Path, PathBuf},
+};
 
 use anyhow::Context as _;
 
@@ -45,7 +48,8 @@ pub fn run(args: Args, _context: &Context) -> anyhow::Result<u8> {
         [] => ReportFile::ALL.to_vec(),
         only => only.iter().map(|only| only.file()).collect(),
     };
-    print!("{}", terminal::summary(&state, Look::of_stdout(), &args.run));
+    // A closed pipe (`| head`) must not keep the files from being written.
+    let _ = io::stdout().write_all(terminal::summary(&state, Look::of_stdout(), &args.run).as_bytes());
     let mut code = if args.exit_code { gate::ruling(&state).decision.exit_code() } else { 0 };
     for written in write_all(&args.run, &state, &files) {
         if let Err(error) = written.result {
@@ -68,7 +72,7 @@ impl Only {
 
 fn not_a_run(error: JournalError, run: &Path) -> anyhow::Error {
     let is_missing = matches!(&error, JournalError::Io { source, .. }
-        if matches!(source.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory));
+        if matches!(source.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory));
     let result = Err::<(), _>(error);
     if is_missing {
         let hint = if run.file_name().is_some_and(|name| name == "events.jsonl") {

@@ -192,8 +192,9 @@ impl Inner {
                     ),
                     None => self.look.paint(mark.style(), mark.word()),
                 };
-                let took = self.look.dim(&end.took.to_string());
-                let line = format!("{stamp}{} {}  {took:>8}  {told}", self.look.mark(mark), named(id));
+                // Padded first: escape sequences would count as columns.
+                let took = self.look.dim(&format!("{:>8}", end.took));
+                let line = format!("{stamp}{} {}  {took}  {told}", self.look.mark(mark), named(id));
                 self.say(&line);
             }
             _ => {}

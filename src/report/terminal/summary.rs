@@ -11,7 +11,7 @@ use crate::{
     event::{Decision, RunState},
     gate,
     model::{Outcome, Reason, ReasonId},
-    report::text::one_line,
+    report::{ReportFile, text::one_line},
 };
 
 /// What a run came to, for people: the matrix at a glance, what broke and where, the decision.
@@ -32,7 +32,8 @@ pub fn summary(state: &RunState, look: Look, run_dir: &Path) -> String {
     lines.extend(remarks(state, look));
     lines.push(String::new());
     lines.extend(decision(state, look));
-    lines.push(look.dim(&format!("  {}", run_dir.display())));
+    let files = ReportFile::ALL.map(ReportFile::file_name).join(", ");
+    lines.push(look.dim(&format!("  {}  ({files})", run_dir.display())));
     lines.join("\n") + "\n"
 }
 
@@ -58,6 +59,9 @@ fn legend(state: &RunState, look: Look) -> String {
     let shown = shown.filter(|(_, n)| *n > 0).map(|(kind, n)| format!("{} {n} {}", look.mark(*kind), kind.word()));
     shown.collect::<Vec<_>>().join("   ")
 }
+
+/// Cells named for each cause; a matrix may have hundreds.
+const SHOWN: usize = 12;
 
 /// A cell's id and its first cause.
 type Found<'a> = (&'a str, Option<Reason>);
@@ -87,10 +91,14 @@ fn findings(state: &RunState, look: Look, outcome: Outcome) -> Vec<String> {
         lines.push(String::new());
         lines.push(format!("  {} {title}  {}", look.mark(mark), look.dim(&count(cells.len(), "cell"))));
         let width = cells.iter().map(|(cell, _)| cell.len()).max().unwrap_or(0);
-        for (cell, reason) in cells {
+        let hidden = cells.len().saturating_sub(SHOWN);
+        for (cell, reason) in cells.into_iter().take(SHOWN) {
             let told =
                 reason.map_or(String::new(), |reason| format!("{}: {}", reason.phase, one_line(&reason.message)));
             lines.push(look.fit(&format!("      {}  {told}", pad(cell, width))));
+        }
+        if hidden > 0 {
+            lines.push(look.dim(&format!("      and {hidden} more, all in result.json")));
         }
         if let Some(advice) = id.and_then(advice) {
             lines.push(look.dim(&look.fit(&format!("      {advice}"))));
