@@ -36,13 +36,13 @@ pub enum Tail {
 /// Why a journal cannot be read or written. Line numbers count from 1.
 #[derive(Debug, thiserror::Error)]
 pub enum JournalError {
-    #[error("cannot {action} the journal {}: {source}", path.display())]
+    #[error("cannot {action} the journal {}", path.display())]
     Io { action: &'static str, path: PathBuf, source: io::Error },
     #[error("the journal {} is being written by another bootgate", path.display())]
     Busy { path: PathBuf },
     #[error("the journal {} is empty: its run ended before it began, start a new one", path.display())]
     Empty { path: PathBuf },
-    #[error("{}, line {line}: not an event: {source}", path.display())]
+    #[error("{}, line {line}: not an event", path.display())]
     BadLine { path: PathBuf, line: u64, source: serde_json::Error },
     #[error("{}, line {line}: longer than {} MiB, so this is no journal of bootgate", path.display(), MAX_LINE >> 20)]
     LineTooLong { path: PathBuf, line: u64 },

@@ -7,6 +7,7 @@
 mod files;
 mod json;
 mod junit;
+pub mod terminal;
 mod text;
 
 pub use files::{ReportFile, Written, write_all};

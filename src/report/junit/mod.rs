@@ -12,7 +12,6 @@ use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use crate::{
     event::{CellState, RunStart, RunState},
-    gate,
     model::Millis,
 };
 
@@ -59,7 +58,6 @@ fn suite(state: &RunState, start: &RunStart, cell: &CellState) -> TestSuite {
     property("attempts", &cell.attempts.len().to_string());
     property("outcome", &state.verdict(cell).outcome.to_string());
     property("run", state.run.as_ref());
-    property("decision", gate::ruling(state).decision.as_str());
 
     let classname = format!("{}.{}", start.name, planned.id);
     suite.add_test_cases(cases::cases(state, cell, &classname));
