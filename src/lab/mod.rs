@@ -3,5 +3,6 @@
 //! Two implementations: `libvirt` (real QEMU machines) and `sim` (scripted guests in virtual time).
 
 mod seam;
+pub mod sim;
 
 pub use seam::{AgentError, Lab, LabError, LabInfo, Screenshot, Stats, Vm, VmEvent, VmEvents, VmFiles, VmSpec};
