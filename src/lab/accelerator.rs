@@ -17,8 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Account, LabError};
 use crate::{
-    event::Accelerator,
-    model::{Millis, StateDir},
+    model::{Accelerator, Millis, StateDir},
 };
 
 const KVM: &str = "/dev/kvm";

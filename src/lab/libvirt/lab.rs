@@ -25,11 +25,10 @@ use super::{
     vm::{self, LibvirtVm},
 };
 use crate::{
-    event::Accelerator,
     lab::{
         Account, Lab, LabError, LabInfo, LabRoot, Users, Vm, VmEvents, VmFiles, VmSpec, accelerator, root,
     },
-    model::{Bytes, GoldenImage, StateDir},
+    model::{Accelerator, Bytes, GoldenImage, StateDir},
 };
 
 /// How to open a lab.
