@@ -31,7 +31,10 @@ impl NoImage {
             }
             NoImage::NoMatch { wanted, nearest, lacks } => (
                 format!("no golden image has the labels {wanted}"),
-                format!("the nearest is `{nearest}`, which lacks {}; `exclude` the cell or add an image", listed(lacks)),
+                format!(
+                    "the nearest is `{nearest}`, which lacks {}; `exclude` the cell or add an image",
+                    listed(lacks)
+                ),
             ),
             NoImage::Ambiguous { images, differ_in } => {
                 let images: Vec<String> = images.iter().map(|name| format!("`{name}`")).collect();

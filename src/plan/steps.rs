@@ -81,7 +81,9 @@ fn made_name(kind: &StepKind) -> String {
             format!("copy {} files, the first to {}", files.len(), files.first().map_or("", |file| &file.to))
         }
         StepKind::Run { argv } => argv.join(" "),
-        StepKind::Sh { script } => script.lines().find(|line| !line.trim().is_empty()).unwrap_or("sh").trim().to_owned(),
+        StepKind::Sh { script } => {
+            script.lines().find(|line| !line.trim().is_empty()).unwrap_or("sh").trim().to_owned()
+        }
     };
     let text: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     if text.chars().count() <= MAX_NAME {

@@ -168,7 +168,8 @@ mod tests {
         let file = Arc::new(SourceFile::from_text("m.yaml", "version: 1\nnane: x\n"));
         let place = Place { line: 2, column: 1, start: 11, len: 4 };
         let shown = Diagnostic::error("unknown key `nane`").at(&file, place).hint("did you mean `name`?").to_string();
-        let expected = "error: unknown key `nane`\n --> m.yaml:2:1\n  |\n2 | nane: x\n  | ^^^^\nhint: did you mean `name`?\n";
+        let expected =
+            "error: unknown key `nane`\n --> m.yaml:2:1\n  |\n2 | nane: x\n  | ^^^^\nhint: did you mean `name`?\n";
         assert_eq!(shown, expected);
     }
 
