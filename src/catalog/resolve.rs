@@ -14,7 +14,7 @@ pub enum NoImage {
         wanted: String,
         /// The image with most of them, and what it lacks.
         nearest: String,
-        lacks: Vec<String>,
+        lacks: Vec<AxisValue>,
     },
     /// Several images have these labels.
     Ambiguous { images: Vec<String>, differ_in: Vec<String> },
@@ -31,7 +31,10 @@ impl NoImage {
             }
             NoImage::NoMatch { wanted, nearest, lacks } => (
                 format!("no golden image has the labels {wanted}"),
-                format!("the nearest is `{nearest}`, which lacks {}; `exclude` the cell or add an image", lacks.join(", ")),
+                format!(
+                    "the nearest is `{nearest}`, which lacks {}; `exclude` the cell or add an image",
+                    listed(lacks)
+                ),
             ),
             NoImage::Ambiguous { images, differ_in } => {
                 let images: Vec<String> = images.iter().map(|name| format!("`{name}`")).collect();
@@ -40,6 +43,11 @@ impl NoImage {
             }
         }
     }
+}
+
+fn listed<'a>(pairs: impl IntoIterator<Item = &'a AxisValue>) -> String {
+    let pairs: Vec<String> = pairs.into_iter().map(|pair| format!("{}={}", pair.axis, pair.value)).collect();
+    pairs.join(", ")
 }
 
 impl Catalog {
@@ -67,11 +75,10 @@ impl Catalog {
                 let score = |image: &&GoldenImage| wanted.iter().filter(|pair| has(image, pair)).count();
                 // The first of the best, so that the message does not depend on the others' order.
                 let nearest = self.images.iter().rev().max_by_key(score);
-                let text = |pair: &AxisValue| format!("{}={}", pair.axis, pair.value);
                 let lacks = wanted.iter().filter(|pair| nearest.is_some_and(|image| !has(image, pair)));
                 Err(NoImage::NoMatch {
-                    wanted: wanted.iter().map(|pair| text(pair)).collect::<Vec<_>>().join(", "),
-                    lacks: lacks.map(|pair| text(pair)).collect(),
+                    lacks: lacks.map(|pair| (*pair).clone()).collect(),
+                    wanted: listed(wanted.iter().copied()),
                     nearest: nearest.map(|image| image.name.clone()).unwrap_or_default(),
                 })
             }

@@ -89,7 +89,8 @@ fn check_chain(image: &GoldenImage) -> Result<(), ImageProblem> {
         if !about.is_file() {
             return Err(unusable("it is no regular file".into()));
         }
-        let header = if raw { Header { backing: None, backing_is_raw: false } } else { read_header(&path).map_err(unusable)? };
+        let header =
+            if raw { Header { backing: None, backing_is_raw: false } } else { read_header(&path).map_err(unusable)? };
         let (named, listed) = (header.backing, below.next());
         let next = match (named, listed) {
             (None, None) => return Ok(()),

@@ -47,9 +47,8 @@ static SERIAL: LazyLock<Patterns> = LazyLock::new(|| {
 });
 
 /// Lines in SeaBIOS' debug log (SeaBIOS `src/boot.c`).
-static FIRMWARE: LazyLock<Patterns> = LazyLock::new(|| {
-    Patterns::new(&[(r"No bootable device", ConsoleMark::NoBootDevice)])
-});
+static FIRMWARE: LazyLock<Patterns> =
+    LazyLock::new(|| Patterns::new(&[(r"No bootable device", ConsoleMark::NoBootDevice)]));
 
 impl Console {
     pub fn serial(path: PathBuf) -> Self {

@@ -17,7 +17,8 @@ use crate::{
     health::judge,
     lab::{AgentError, Lab, LabError, Vm, VmSpec},
     model::{
-        Cell, Collect, Exit, GoldenImage, Limits, Millis, Phase, ReasonId, RunId, Secrets, Signal, SignalKind, StepKind, Verdict,
+        Cell, Collect, Exit, GoldenImage, Limits, Millis, Phase, ReasonId, RunId, Secrets, Signal, SignalKind,
+        StepKind, Verdict,
     },
 };
 
@@ -67,7 +68,7 @@ pub async fn live(job: &Job) -> Lived {
     emit(planned.clone());
     let Some(family) = family(job.image.family) else {
         let message = format!("{:?} guests are not supported by this version", job.image.family);
-        return unborn(job, ReasonId::StartFailed, message);
+        return not_started(job, ReasonId::StartFailed, message);
     };
     emit(SignalKind::PhaseStarted { at: Phase::Start });
     let spec = VmSpec {
@@ -78,10 +79,9 @@ pub async fn live(job: &Job) -> Lived {
     };
     let (vm, events) = match job.lab.create(spec).await {
         Ok(made) => made,
-        Err(error) => return unborn(job, lab_fault(&error), error.to_string()),
+        Err(error) => return not_started(job, lab_fault(&error), error.to_string()),
     };
-    let mut watcher =
-        Observer::new(vm.clone(), events, job.cell.id.clone(), job.emitter.clone(), job.cancel.clone());
+    let mut watcher = Observer::new(vm.clone(), events, job.cell.id.clone(), job.emitter.clone(), job.cancel.clone());
     let first = limits::before_first_boot(&job.cell.health, job.image.quirks);
     let mate = Cellmate {
         job,
@@ -173,8 +173,8 @@ async fn soak(watcher: &mut Observer, mate: &Cellmate<'_>, times: u32) -> bool {
     true
 }
 
-/// The verdict on a cell whose machine could not even be made.
-fn unborn(job: &Job, reason: ReasonId, message: String) -> Lived {
+/// The end of a cell whose machine could not even be made.
+pub fn not_started(job: &Job, reason: ReasonId, message: String) -> Lived {
     let what = SignalKind::LabFault { reason, message };
     let at = job.emitter.emit(Some(&job.cell.id), RunEvent::Signal { signal: what.clone() });
     Lived { verdict: judge(&[Signal { at, what }]), artifacts: Vec::new() }

@@ -16,9 +16,8 @@ pub(super) fn before_first_boot(health: &Health, quirks: Quirks) -> Limits {
 ///
 /// The floors are for fast machines on a host that becomes busy in between.
 pub(super) fn after_first_boot(took: Millis, health: &Health, quirks: Quirks) -> Limits {
-    let between = |factor: f64, low: u64, high: u64| {
-        took.scaled(factor).clamp(Millis::from_secs(low), Millis::from_secs(high))
-    };
+    let between =
+        |factor: f64, low: u64, high: u64| took.scaled(factor).clamp(Millis::from_secs(low), Millis::from_secs(high));
     Limits {
         quiet: between(1.5, 15, 600),
         boot: health.boot_timeout.unwrap_or(between(8.0, 120, 7200)),

@@ -23,4 +23,4 @@ mod step;
 mod watch;
 
 pub use emit::Emitter;
-pub use life::{Job, Lived, live};
+pub use life::{Job, Lived, live, not_started};

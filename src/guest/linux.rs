@@ -38,12 +38,7 @@ fn shell(tag: &str, command: &[&str]) -> Command {
     let prefix = format!("{OUTPUT_FOLDER}/bootgate-{tag}");
     let mut args = vec!["-c".to_owned(), CAPTURE.to_owned(), "bootgate".to_owned(), prefix.clone()];
     args.extend(command.iter().map(|&word| word.to_owned()));
-    Command {
-        path: "/bin/sh".to_owned(),
-        args,
-        stdout: format!("{prefix}.out"),
-        stderr: format!("{prefix}.err"),
-    }
+    Command { path: "/bin/sh".to_owned(), args, stdout: format!("{prefix}.out"), stderr: format!("{prefix}.err") }
 }
 
 fn parent(path: &str) -> &str {

@@ -1,6 +1,6 @@
 use std::sync::Mutex;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{lab::AgentError, model::Secrets};
 
@@ -9,6 +9,9 @@ const KEEP: usize = 2048;
 
 /// Most lines that are kept: a poll repeats, and the end is what matters least.
 const LINES: usize = 5000;
+
+/// Fields that carry content, not protocol.
+const CONTENT: [&str; 3] = ["buf-b64", "out-data", "err-data"];
 
 /// What was said to a guest's agent and what it answered: evidence, with secrets masked.
 #[derive(Debug)]
@@ -53,12 +56,36 @@ impl Transcript {
         lines.text.clone()
     }
 
+    /// Masked word by word, because JSON and base64 would hide a secret from the mask.
     fn safe(&self, text: &str) -> String {
-        if text.len() <= KEEP {
-            return self.secrets.mask(text);
+        let Ok(mut value) = serde_json::from_str::<Value>(text) else { return self.short(text) };
+        self.clean(&mut value);
+        self.short(&value.to_string())
+    }
+
+    fn clean(&self, value: &mut Value) {
+        match value {
+            Value::String(text) => *text = self.secrets.mask(text),
+            Value::Array(items) => items.iter_mut().for_each(|item| self.clean(item)),
+            Value::Object(fields) => {
+                for (key, field) in fields.iter_mut() {
+                    match field {
+                        Value::String(data) if CONTENT.contains(&key.as_str()) => {
+                            *field = json!(format!("({} characters of base64)", data.len()));
+                        }
+                        _ => self.clean(field),
+                    }
+                }
+            }
+            Value::Null | Value::Bool(_) | Value::Number(_) => {}
         }
-        // Masked before it is cut, so that no half of a secret is left at the edge.
+    }
+
+    fn short(&self, text: &str) -> String {
         let masked = self.secrets.mask(text);
+        if masked.len() <= KEEP {
+            return masked;
+        }
         let cut: String = masked.chars().take(KEEP).collect();
         format!("{cut}… ({} bytes in all)", text.len())
     }

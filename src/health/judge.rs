@@ -1,6 +1,6 @@
 use super::{boot::Boot, stuck, words};
 use crate::model::{
-    ConsoleMark, Exit, Limits, Millis, Outcome, Phase, ReasonId, Reason, RestartVia, Signal, SignalKind, StepResult,
+    ConsoleMark, Exit, Limits, Millis, Outcome, Phase, Reason, ReasonId, RestartVia, Signal, SignalKind, StepResult,
     Subject, Verdict,
 };
 
@@ -201,10 +201,8 @@ impl Judge {
         self.asked = Some(via);
         self.requested_boot = false;
         if via == RestartVia::Forced {
-            let message = format!(
-                "neither the agent's nor the ACPI request led to a reset within {} each",
-                self.limits.restart
-            );
+            let message =
+                format!("neither the agent's nor the ACPI request led to a reset within {} each", self.limits.restart);
             self.blame(at, ReasonId::RestartRefused, message);
         }
     }
@@ -237,7 +235,11 @@ impl Judge {
             let text = before.console_text.as_deref().unwrap_or("see the serial log");
             self.blame(at, ReasonId::StopError, format!("the kernel panics at every boot: {text}"));
         } else {
-            self.blame(at, ReasonId::BootLoop, format!("{count} resets that nobody asked for, and no settled boot between"));
+            self.blame(
+                at,
+                ReasonId::BootLoop,
+                format!("{count} resets that nobody asked for, and no settled boot between"),
+            );
         }
     }
 

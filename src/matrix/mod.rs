@@ -10,9 +10,9 @@ mod steps;
 mod steps_file;
 mod template;
 
+pub(crate) use check::{GUEST_PATH_HINT, guest_path_problem};
 pub use checked::{Action, Axis, CheckSpec, HealthSpec, Matrix, Pairs, StepSpec, is_name};
 pub use file::MatrixFile;
-pub(crate) use check::{GUEST_PATH_HINT, guest_path_problem};
 pub use template::{Part, Template};
 
 use std::{path::Path, sync::Arc};

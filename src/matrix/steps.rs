@@ -47,7 +47,8 @@ impl Checker {
         let copy = entry.copy.map(|copy| self.copy(copy.value));
         let files = entry.files.map(|files| self.files(files.value));
         let actions = [copy, files, self.run(entry.run), self.sh(entry.sh)];
-        let action = self.exactly_one(place, actions.into_iter().flatten().collect(), "step", "copy, files, run, sh")?;
+        let action =
+            self.exactly_one(place, actions.into_iter().flatten().collect(), "step", "copy, files, run, sh")?;
         let name = entry.name.map(|name| name.value);
         Some(StepSpec { place, name, timeout, success, when, action })
     }

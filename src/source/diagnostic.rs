@@ -110,8 +110,21 @@ impl Diagnostics {
         self.0.push(diagnostic);
     }
 
+    /// Adds it unless the very same is there already: one wrong step is wrong in every cell.
+    pub fn push_once(&mut self, diagnostic: Diagnostic) {
+        if !self.0.contains(&diagnostic) {
+            self.0.push(diagnostic);
+        }
+    }
+
     pub fn has_errors(&self) -> bool {
         self.0.iter().any(|diagnostic| diagnostic.severity == Severity::Error)
+    }
+
+    /// The errors, and the warnings.
+    pub fn split(self) -> (Self, Self) {
+        let (errors, warnings) = self.0.into_iter().partition(|diagnostic| diagnostic.severity == Severity::Error);
+        (Self(errors), Self(warnings))
     }
 
     /// `value`, unless there are errors; then all of them.
@@ -155,7 +168,8 @@ mod tests {
         let file = Arc::new(SourceFile::from_text("m.yaml", "version: 1\nnane: x\n"));
         let place = Place { line: 2, column: 1, start: 11, len: 4 };
         let shown = Diagnostic::error("unknown key `nane`").at(&file, place).hint("did you mean `name`?").to_string();
-        let expected = "error: unknown key `nane`\n --> m.yaml:2:1\n  |\n2 | nane: x\n  | ^^^^\nhint: did you mean `name`?\n";
+        let expected =
+            "error: unknown key `nane`\n --> m.yaml:2:1\n  |\n2 | nane: x\n  | ^^^^\nhint: did you mean `name`?\n";
         assert_eq!(shown, expected);
     }
 

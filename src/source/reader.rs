@@ -191,8 +191,7 @@ impl<'t> Reader<'t> {
 fn follows_from_another(failure: &Failure, node: &Node) -> bool {
     let (Failure::Missing { field }, Kind::Map(entries)) = (failure, &node.kind) else { return false };
     entries.iter().any(|(key, value)| {
-        value.dead.get()
-            && matches!(&key.kind, Kind::Scalar(key) if key == field || nearest(key, [*field]).is_some())
+        value.dead.get() && matches!(&key.kind, Kind::Scalar(key) if key == field || nearest(key, [*field]).is_some())
     })
 }
 
@@ -248,15 +247,13 @@ impl<'de> Deserializer<'de> for Reader<'_> {
         }
     }
 
-    fn deserialize_newtype_struct<V: Visitor<'de>>(
-        self,
-        name: &'static str,
-        visitor: V,
-    ) -> Result<V::Value, Failure> {
+    fn deserialize_newtype_struct<V: Visitor<'de>>(self, name: &'static str, visitor: V) -> Result<V::Value, Failure> {
         match (name, &self.node.kind) {
             (PLACED, _) => visitor.visit_seq(PlaceThenValue { reader: self, given: 0 }),
             (LIST_OR_ONE, Kind::Seq(items)) => visitor.visit_seq(Items { reader: self, items: items.iter() }),
-            (LIST_OR_ONE, _) => visitor.visit_seq(Items { reader: self, items: std::slice::from_ref(self.node).iter() }),
+            (LIST_OR_ONE, _) => {
+                visitor.visit_seq(Items { reader: self, items: std::slice::from_ref(self.node).iter() })
+            }
             _ => visitor.visit_newtype_struct(self),
         }
     }
@@ -286,10 +283,9 @@ impl<'de> Deserializer<'de> for Reader<'_> {
             match &key.kind {
                 Kind::Scalar(text) if fields.contains(&text.as_str()) => continue,
                 Kind::Scalar(text) => self.context.unknown_key(name, text, fields, key.place),
-                other => self.context.report(
-                    Failure::wrong(format!("expected the name of a key, found {}", other.noun())),
-                    key.place,
-                ),
+                other => self
+                    .context
+                    .report(Failure::wrong(format!("expected the name of a key, found {}", other.noun())), key.place),
             }
             value.dead.set(true);
         }
@@ -441,7 +437,17 @@ mod tests {
 
     #[test]
     fn broken_yaml_is_one_error_with_a_place() {
-        for text in ["name: [x", "name: x\nname: y", "a: &a [*a]", "name: x\n---\nname: y", "? [a]\n: b", "name: @x", "name: 'x", "- x", "x"] {
+        for text in [
+            "name: [x",
+            "name: x\nname: y",
+            "a: &a [*a]",
+            "name: x\n---\nname: y",
+            "? [a]\n: b",
+            "name: @x",
+            "name: 'x",
+            "- x",
+            "x",
+        ] {
             assert!(!messages(text).is_empty(), "{text}");
         }
         assert!(messages("name: x\nname: y")[0].starts_with("2: not valid YAML: "));
