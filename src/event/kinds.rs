@@ -1,6 +1,6 @@
 use serde::{Deserialize, Serialize};
 
-use crate::model::{CellId, Millis, RunId, Sha256, Signal, SignalKind, Verdict};
+use crate::model::{Accelerator, AxisValue, Cell, CellId, Millis, RunId, Sha256, Signal, SignalKind, Verdict};
 
 /// The version each line of the journal carries.
 pub const JOURNAL_VERSION: u32 = 1;
@@ -37,6 +37,10 @@ pub enum RunEvent {
         /// RFC 3339, UTC.
         utc: String,
     },
+    /// From here on no cell is started, and those that run are cancelled.
+    RunStopping {
+        why: StopCause,
+    },
     /// Written before any work on the cell; without a `cell-ended` behind it, bootgate died in between.
     CellStarted {
         /// 1 for the first try.
@@ -70,9 +74,7 @@ pub struct RunStart {
     pub name: String,
     pub plan_sha256: Sha256,
     /// Every planned cell, in the plan's order: whatever is not answered is inconclusive.
-    pub cells: Vec<CellId>,
-    /// The cells' image names and labels, in the same order.
-    pub labels: Vec<Vec<(String, String)>>,
+    pub cells: Vec<PlannedCell>,
     pub update_sha256: Sha256,
     pub candidate_sha256: Option<Sha256>,
     /// The candidate's file name.
@@ -82,14 +84,32 @@ pub struct RunStart {
     pub accelerator: Accelerator,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Accelerator {
-    Kvm,
-    /// Pure emulation by QEMU.
-    Tcg,
-    /// Scripted guests, no VM at all.
-    Sim,
+/// What a report must know of a cell before it ran: enough to name what was never reached.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlannedCell {
+    pub id: CellId,
+    /// The golden image's name.
+    pub image: String,
+    /// In the matrix's order.
+    pub axes: Vec<AxisValue>,
+    /// Restarts after the first one.
+    #[serde(default)]
+    pub soak: u32,
+    /// The ids of its health checks, in order.
+    #[serde(default)]
+    pub checks: Vec<String>,
+}
+
+impl From<&Cell> for PlannedCell {
+    fn from(cell: &Cell) -> Self {
+        Self {
+            id: cell.id.clone(),
+            image: cell.image.clone(),
+            axes: cell.axes.clone(),
+            soak: cell.health.soak,
+            checks: cell.health.checks.iter().map(|check| check.id.clone()).collect(),
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -97,6 +117,18 @@ pub enum Accelerator {
 pub enum Level {
     Info,
     Warning,
+}
+
+/// Why a run stops before its last cell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum StopCause {
+    /// Ctrl-C or SIGTERM: the run's decision is `cancelled`.
+    Interrupted,
+    /// `--fail-fast`, after the first unhealthy cell: the decision stays what that cell made it.
+    FailFast,
+    /// The run itself cannot go on, such as when its journal's disk is full.
+    Broken,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -120,6 +152,15 @@ pub enum Decision {
 }
 
 impl Decision {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Decision::Approved => "approved",
+            Decision::Rejected => "rejected",
+            Decision::Inconclusive => "inconclusive",
+            Decision::Cancelled => "cancelled",
+        }
+    }
+
     /// The process exit code that stands for it.
     pub fn exit_code(self) -> u8 {
         match self {

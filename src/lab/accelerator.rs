@@ -16,10 +16,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::{Account, LabError};
-use crate::{
-    event::Accelerator,
-    model::{Millis, StateDir},
-};
+use crate::model::{Accelerator, Millis, StateDir};
 
 pub(super) const KVM: &str = "/dev/kvm";
 pub(super) const QEMU: &str = "qemu-system-x86_64";

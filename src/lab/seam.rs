@@ -3,10 +3,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use tokio::sync::mpsc;
 
-use crate::{
-    event::Accelerator,
-    model::{Bugcheck, Bytes, CellId, GoldenImage, Millis, Network, RunId},
-};
+use crate::model::{Accelerator, Bugcheck, Bytes, CellId, GoldenImage, Millis, Network, RunId};
 
 /// Where machines run.
 #[async_trait]

@@ -3,21 +3,25 @@
 //! Pure data. Imports nothing of ours, may be imported by anyone; everything here is serialisable,
 //! because all of it ends up in `plan.json` or in the journal.
 
+mod accelerator;
 mod ids;
 mod phase;
 mod plan;
+mod secrets;
 mod signal;
 mod state_dir;
 mod step;
 mod units;
 mod verdict;
 
+pub use accelerator::Accelerator;
 pub use ids::{CellId, RunId, Sha256};
 pub use phase::Phase;
 pub use plan::{
     AxisValue, BackingFile, Candidate, Cell, DirectBoot, Family, Firmware, GoldenImage, Network, PLAN_VERSION, Plan,
     Policy, Quirks,
 };
+pub use secrets::Secrets;
 pub use signal::{Bugcheck, ConsoleMark, Exit, Limits, Output, Progress, RestartVia, Signal, SignalKind, StepResult};
 pub use state_dir::StateDir;
 pub use step::{Check, Collect, GuestFile, Health, HostFile, Step, StepKind, Subject};

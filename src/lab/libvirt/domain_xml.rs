@@ -3,9 +3,8 @@
 use std::{fmt::Write as _, path::Path};
 
 use crate::{
-    event::Accelerator,
     lab::LabError,
-    model::{Family, Firmware, GoldenImage, Network, Sha256},
+    model::{Accelerator, Family, Firmware, GoldenImage, Network, Sha256},
 };
 
 /// The namespace of our metadata in the domain's XML.

@@ -21,9 +21,8 @@ use super::{
     vm::{self, LibvirtVm},
 };
 use crate::{
-    event::Accelerator,
     lab::{Account, Lab, LabError, LabInfo, LabRoot, Users, Vm, VmEvents, VmSpec, accelerator},
-    model::{Bytes, StateDir},
+    model::{Accelerator, Bytes, StateDir},
 };
 
 /// How to open a lab.

@@ -12,9 +12,8 @@ use super::{
     overlay,
 };
 use crate::{
-    event::Accelerator,
     lab::{Account, LabError, VmFiles, VmSpec, root},
-    model::GoldenImage,
+    model::{Accelerator, GoldenImage},
 };
 
 /// What all machines of a lab have in common.

@@ -1,0 +1,93 @@
+use std::{sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use tempfile::TempDir;
+use tokio::sync::mpsc;
+
+use super::{Census, GuestScript, census::Registry, machine::State, vm::SimVm};
+use crate::{
+    lab::{Lab, LabError, LabInfo, Vm, VmEvents, VmFiles, VmSpec},
+    model::{Accelerator, Bytes},
+};
+
+/// The host that scripted guests are said to run on.
+#[derive(Clone, Copy, Debug)]
+pub struct SimHost {
+    pub cpus: u32,
+    pub memory: Bytes,
+    /// How long it takes to create a machine.
+    pub create_takes: Duration,
+}
+
+impl Default for SimHost {
+    /// 8 cores, 64 GiB, machines in no time.
+    fn default() -> Self {
+        Self { cpus: 8, memory: Bytes::mib(64 << 10), create_takes: Duration::ZERO }
+    }
+}
+
+/// A lab of scripted guests.
+pub struct SimLab {
+    info: LabInfo,
+    create_takes: Duration,
+    script: Box<dyn Fn(&VmSpec) -> GuestScript + Send + Sync>,
+    registry: Arc<Registry>,
+    /// A folder per machine, gone with the lab.
+    folder: TempDir,
+}
+
+/// What asks a guest whether its boot has finished, where the image has no probe of its own.
+const USUAL_PROBE: &str = "is-system-running";
+
+impl SimLab {
+    /// `script` is asked once per machine created, so that it can also tell attempts at one cell apart.
+    ///
+    /// # Panics
+    /// When there is no folder for temporary files.
+    pub fn new(host: SimHost, script: impl Fn(&VmSpec) -> GuestScript + Send + Sync + 'static) -> Self {
+        let folder = tempfile::Builder::new().prefix("bootgate-sim-").tempdir().expect("a temporary folder");
+        let info = LabInfo {
+            name: "scripted guests in virtual time".to_owned(),
+            accelerator: Accelerator::Sim,
+            cpus: host.cpus,
+            memory: host.memory,
+            clones: folder.path().to_owned(),
+        };
+        let script = Box::new(script);
+        Self { info, create_takes: host.create_takes, script, registry: Arc::default(), folder }
+    }
+
+    /// What machines there are and were.
+    pub fn census(&self) -> Census {
+        self.registry.read()
+    }
+}
+
+#[async_trait]
+impl Lab for SimLab {
+    fn info(&self) -> &LabInfo {
+        &self.info
+    }
+
+    async fn create(&self, spec: VmSpec) -> Result<(Arc<dyn Vm>, VmEvents), LabError> {
+        tokio::time::sleep(self.create_takes).await;
+        let script = (self.script)(&spec);
+        if let Some(fault) = &script.create_fault {
+            return Err(fault());
+        }
+        let memory = spec.image.memory;
+        let number = self.registry.add(memory);
+        let dir = self.folder.path().join(number.to_string());
+        if let Err(source) = std::fs::create_dir(&dir) {
+            self.registry.remove(memory);
+            return Err(LabError::Io { action: "create", path: dir, source });
+        }
+        let files = VmFiles { serial_log: dir.join("serial.log"), firmware_log: Some(dir.join("firmware.log")), dir };
+        let name = format!("{}-{}", spec.run, spec.cell);
+        let probe = spec.image.settled.filter(|probe| !probe.is_empty()).unwrap_or_else(|| USUAL_PROBE.to_owned());
+        let (sender, events) = mpsc::unbounded_channel();
+        let state = State::new(name.clone(), script, probe, sender, files.clone());
+        let vm = SimVm::new(name, memory, files, state, Arc::clone(&self.registry));
+        Ok((Arc::new(vm), events))
+    }
+}

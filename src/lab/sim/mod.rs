@@ -1,0 +1,39 @@
+//! The seam without machines: scripted guests in virtual time.
+//!
+//! A [`GuestScript`] says what a guest does, boot by boot and command by command; [`SimLab`] plays it behind
+//! the same seam as real machines, with the guest agent's own protocol. All waiting is tokio's, so a test that
+//! pauses tokio's clock runs hours of guest time at once, and the same script gives the same run every time.
+//!
+//! ```no_run
+//! use std::time::Duration;
+//! use bootgate::lab::sim::{GuestScript, SimHost, SimLab};
+//!
+//! let lab = SimLab::new(SimHost::default(), |spec| {
+//!     let guest = GuestScript::healthy(Duration::from_secs(20));
+//!     if spec.cell.0.contains("22h2") { guest.panics_after("install-sensor") } else { guest }
+//! });
+//! // ... run the engine on it ...
+//! assert_eq!(lab.census().live, 0);
+//! ```
+//!
+//! `script` and `rule` are what a test writes, `guests` the guests that tests want most; `machine` plays a
+//! script, `agent` with `processes` and `filesystem` is what runs inside, `vm` and `lab` are the seam.
+
+mod agent;
+mod census;
+mod filesystem;
+mod guests;
+mod lab;
+mod machine;
+mod meter;
+mod processes;
+mod rule;
+mod script;
+#[cfg(test)]
+mod tests;
+mod vm;
+
+pub use census::Census;
+pub use lab::{SimHost, SimLab};
+pub use rule::{Effect, Outcome, Rule};
+pub use script::{Asked, Boot, GuestScript, Happening};
