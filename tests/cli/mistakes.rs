@@ -42,6 +42,19 @@ fn an_unknown_key_is_shown_with_place_snippet_and_suggestion() {
 }
 
 #[test]
+fn a_variable_is_shown_where_it_stands_in_a_long_script() {
+    insta::assert_snapshot!(refused_with("'true'\nhealth", "|\n      echo ${os}\n      echo ${oss}\nhealth"), @r"
+    error: nobody defines the variable `oss`
+     --> m.yaml:8:12
+      |
+    8 |       echo ${oss}
+      |            ^^^^^^
+    hint: did you mean `${os}`?
+    hint: write `$${oss}` for the shell's own variable
+    ");
+}
+
+#[test]
 fn all_independent_mistakes_are_reported_at_once() {
     let err = refused("version: 2\nname: T\naxes: {os: [a, a], x: []}\nupdate: [{run: []}, {}, {sh: x, timeout: 5}]\n");
     assert_eq!(err.matches("error:").count(), 7, "{err}");
@@ -149,4 +162,20 @@ fn links_in_a_tree_of_files_are_refused() {
     assert!(out.find("\"/opt/a\"").unwrap() < out.find("\"/opt/sub/b\"").unwrap());
     std::os::unix::fs::symlink("/etc/passwd", bench.path("tree/link")).unwrap();
     assert!(bench.run("plan m.yaml").expect(2).err.contains("symbolic link"));
+}
+
+#[test]
+fn a_cell_that_several_images_fit_is_refused_and_the_missing_axis_named() {
+    let bench = Bench::new();
+    bench.file("m.yaml", GOOD.replace("[a, b]", "a"));
+    let image = |patch: u8| {
+        let digest = "a".repeat(64);
+        format!(
+            "  - {{name: p{patch}, labels: {{os: a, patch: {patch}}}, disk: x, sha256: {digest}, memory: 1GiB, family: linux}}\n"
+        )
+    };
+    bench.file("images/catalog.yaml", format!("version: 1\nimages:\n{}{}", image(1), image(2)));
+    let err = bench.run("plan m.yaml").expect(2).err;
+    assert!(err.contains("several golden images fit: `p1`, `p2`"), "{err}");
+    assert!(err.contains("they differ in patch: make it an axis"), "{err}");
 }
