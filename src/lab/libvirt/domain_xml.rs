@@ -22,6 +22,8 @@ pub struct Definition<'a> {
     pub owner: &'a str,
     pub image: &'a GoldenImage,
     pub accelerator: Accelerator,
+    /// None: libvirt's choice.
+    pub emulator: Option<&'a Path>,
     pub network: &'a Network,
     pub overlay: &'a Path,
     pub layers: Layers<'a>,
@@ -62,7 +64,10 @@ impl Layer {
 /// # Errors
 /// An image that needs what is not supported; a path that is not UTF-8.
 pub fn domain_xml(d: &Definition) -> Result<String, LabError> {
-    let unsupported = |what: &str| LabError::ImageUnusable { disk: d.image.disk.clone(), why: format!("{what} is not supported yet") };
+    let unsupported = |what: &str| LabError::ImageUnusable {
+        disk: d.image.disk.clone(),
+        why: format!("{what} is not supported yet"),
+    };
     if d.image.firmware != Firmware::Bios {
         return Err(unsupported("UEFI firmware"));
     }
@@ -112,18 +117,27 @@ pub fn domain_xml(d: &Definition) -> Result<String, LabError> {
         line("    <tcg><tb-cache unit='MiB'>128</tb-cache></tcg>");
     }
     line("  </features>");
-    line(if kvm { "  <cpu mode='host-passthrough'/>" } else { "  <cpu mode='custom' match='exact'><model>qemu64</model></cpu>" });
+    line(if kvm {
+        "  <cpu mode='host-passthrough'/>"
+    } else {
+        "  <cpu mode='custom' match='exact'><model>qemu64</model></cpu>"
+    });
     line("  <clock offset='utc'/>");
     line("  <on_poweroff>destroy</on_poweroff>");
     line("  <on_reboot>restart</on_reboot>");
     // Pauses at a panic; the lab lets the machine go on once it has seen it.
     line("  <on_crash>preserve</on_crash>");
     line("  <devices>");
+    if let Some(emulator) = d.emulator {
+        line(&format!("    <emulator>{}</emulator>", path(emulator)?));
+    }
     line("    <controller type='usb' model='none'/>");
     line("    <disk type='file' device='disk'>");
     // A clone is thrown away: nothing needs to survive a crash of the host. A full host pauses the machine
     // instead of showing the guest a broken disk.
-    line("      <driver name='qemu' type='qcow2' cache='unsafe' discard='unmap' error_policy='stop' rerror_policy='stop'/>");
+    line(
+        "      <driver name='qemu' type='qcow2' cache='unsafe' discard='unmap' error_policy='stop' rerror_policy='stop'/>",
+    );
     line(&format!("      <source file='{}'/>", path(d.overlay)?));
     line(&layers(&d.layers));
     line("      <target dev='vda' bus='virtio'/>");

@@ -74,7 +74,9 @@ impl Sink {
             RawEvent::Lifecycle { event, detail } => return self.lifecycle(event, detail),
             RawEvent::Reboot => {
                 let repeated = self.last_reset.is_some_and(|last| now.duration_since(last) < ONE_RESET);
-                self.last_reset = Some(now);
+                if !repeated {
+                    self.last_reset = Some(now);
+                }
                 (!repeated).then_some(VmEvent::Reset)
             }
             RawEvent::Agent { connected: true } => Some(VmEvent::AgentConnected),
@@ -84,7 +86,9 @@ impl Sink {
                 let host_is_full = reason == "enospc" || is_full(&self.dir);
                 Some(VmEvent::DiskError { host_is_full })
             }
-            RawEvent::ConnectionLost { why } => Some(VmEvent::Lost { detail: format!("the connection to libvirt: {why}") }),
+            RawEvent::ConnectionLost { why } => {
+                Some(VmEvent::Lost { detail: format!("the connection to libvirt: {why}") })
+            }
         };
         (event, None)
     }

@@ -3,32 +3,26 @@
 use std::{
     collections::HashMap,
     fs,
-    path::{Path, PathBuf},
+    path::Path,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use async_trait::async_trait;
-use tokio::{
-    runtime::Handle,
-    sync::mpsc,
-    task::spawn_blocking,
-};
+use tokio::{runtime::Handle, sync::mpsc, task::spawn_blocking};
 use tokio_util::task::TaskTracker;
 
 use super::{
     connection::{Connection, OnReaction},
-    domain_xml::{Definition, Layer, Layers, domain_xml},
+    emulator,
     events::{Reaction, Sink},
     leftovers,
-    machine::{Machine, Session, State},
-    overlay,
+    machine::{Machine, Session},
+    maker::Maker,
     vm::{self, LibvirtVm},
 };
 use crate::{
-    lab::{
-        Account, Lab, LabError, LabInfo, LabRoot, Users, Vm, VmEvents, VmFiles, VmSpec, accelerator, root,
-    },
-    model::{Accelerator, Bytes, GoldenImage, StateDir},
+    lab::{Account, Lab, LabError, LabInfo, LabRoot, Users, Vm, VmEvents, VmSpec, accelerator},
+    model::{Accelerator, Bytes, StateDir},
 };
 
 /// How to open a lab.
@@ -44,9 +38,7 @@ pub struct OpenOptions {
 /// Machines in libvirt. One per process at a time if the driver is embedded.
 pub struct LibvirtLab {
     info: LabInfo,
-    account: Option<Account>,
-    /// libvirtd would make QEMU's account the owner of the golden images.
-    keeps_owners: bool,
+    maker: Arc<Maker>,
     session: Mutex<Option<Arc<Session>>>,
     reaper: Reaper,
 }
@@ -77,10 +69,12 @@ impl LibvirtLab {
             None => Users::Daemon,
         };
         let root = LabRoot::take(&options.state, users)?;
+        let mut emulator = None;
         let uri = match options.uri {
             Some(uri) => uri,
             None => {
                 write_config(root.path(), account.as_ref())?;
+                emulator = emulator::stand_in(root.path(), account.as_ref())?;
                 format!("qemu:///embed?root={}", root.path().display())
             }
         };
@@ -98,9 +92,9 @@ impl LibvirtLab {
             memory: host_memory(),
             clones: root.vms(),
         };
-        let keeps_owners = uri.contains("/system");
+        let maker = Arc::new(Maker { accelerator, account, keeps_owners: uri.contains("/system"), emulator });
         let session = Mutex::new(Some(Arc::new(Session { connection, root, embedded })));
-        Ok(Self { info, account, keeps_owners, session, reaper })
+        Ok(Self { info, maker, session, reaper })
     }
 
     /// Ends every machine that is left, disconnects, and gives the root back. May be called again.
@@ -127,84 +121,6 @@ impl LibvirtLab {
         let session = self.session.lock().unwrap_or_else(PoisonError::into_inner);
         session.clone().ok_or_else(|| LabError::Other("the lab is closed".to_owned()))
     }
-
-    fn create_blocking(
-        session: Arc<Session>,
-        spec: &VmSpec,
-        accelerator: Accelerator,
-        account: Option<&Account>,
-        keeps_owners: bool,
-    ) -> Result<(Machine, VmFiles), LabError> {
-        let uuid = new_uuid()?;
-        // Short: it is a part of socket paths. Unique: the folder is new.
-        let short = &uuid[..6];
-        let dir = session.root.vms().join(short);
-        fs::create_dir(&dir).map_err(LabError::io("create", &dir))?;
-        let made = Self::fill(&session, spec, accelerator, account, keeps_owners, &uuid, &dir);
-        if made.is_err() {
-            let _ = fs::remove_dir_all(&dir);
-        }
-        let (xml, passed, files) = made?;
-        let name = machine_name(&uuid);
-        Ok((Machine { session, name, uuid, dir, xml, passed, state: Mutex::new(State::Created) }, files))
-    }
-
-    /// Puts all files into the machine's folder, and answers with its definition.
-    fn fill(
-        session: &Session,
-        spec: &VmSpec,
-        accelerator: Accelerator,
-        account: Option<&Account>,
-        keeps_owners: bool,
-        uuid: &str,
-        dir: &Path,
-    ) -> Result<(String, Vec<Layer>, VmFiles), LabError> {
-        root::make_dir(dir, 0o711)?;
-        let overlay = dir.join("disk.qcow2");
-        overlay::create(&overlay, &spec.image.disk)?;
-        let boot = spec.image.boot.as_ref();
-        let kernel = boot.map(|boot| readable(&boot.kernel, "kernel", account, dir)).transpose()?;
-        let initrd = boot.and_then(|boot| boot.initrd.as_ref());
-        let initrd = initrd.map(|initrd| readable(initrd, "initrd", account, dir)).transpose()?;
-        if let Some(account) = account {
-            account.own(&overlay)?;
-            account.own(dir)?;
-        }
-        let passed = match account {
-            Some(account) => unreachable_layers(&spec.image, account)?,
-            None => Vec::new(),
-        };
-        let kept = if keeps_owners { overlay::chain(&spec.image.disk)? } else { Vec::new() };
-        let layers = match (&passed[..], &kept[..]) {
-            ([], []) => Layers::Found,
-            ([], kept) => Layers::Kept(kept),
-            (passed, _) => Layers::Passed(passed),
-        };
-        let files = VmFiles {
-            serial_log: dir.join("serial.log"),
-            firmware_log: Some(dir.join("firmware.log")),
-            dir: dir.to_owned(),
-        };
-        let xml = domain_xml(&Definition {
-            name: &machine_name(uuid),
-            uuid,
-            run: &spec.run.0,
-            cell: &spec.cell.0,
-            root: &session.root.path().to_string_lossy(),
-            owner: session.root.owner(),
-            image: &spec.image,
-            accelerator,
-            network: &spec.network,
-            overlay: &overlay,
-            layers,
-            serial_log: &files.serial_log,
-            firmware_log: &dir.join("firmware.log"),
-            agent_socket: &dir.join("agent.sock"),
-            kernel: kernel.as_deref(),
-            initrd: initrd.as_deref(),
-        })?;
-        Ok((xml, passed, files))
-    }
 }
 
 #[async_trait]
@@ -215,14 +131,14 @@ impl Lab for LibvirtLab {
 
     async fn create(&self, spec: VmSpec) -> Result<(Arc<dyn Vm>, VmEvents), LabError> {
         let session = self.session()?;
-        let (accelerator, account, keeps_owners) = (self.info.accelerator, self.account.clone(), self.keeps_owners);
-        let work = move || Self::create_blocking(session, &spec, accelerator, account.as_ref(), keeps_owners);
+        let maker = Arc::clone(&self.maker);
+        let work = move || maker.make(session, &spec);
         let (machine, files) = spawn_blocking(work).await.map_err(|join| LabError::Other(join.to_string()))??;
         let (out, events) = mpsc::unbounded_channel();
         machine.session.connection.listen(&machine.uuid, Sink::new(out, machine.dir.clone()));
         let machine = Arc::new(machine);
         self.reaper.machines().insert(machine.uuid.clone(), Arc::clone(&machine));
-        Ok((Arc::new(LibvirtVm::new(machine, files, self.account.clone(), self.reaper.clone())), events))
+        Ok((Arc::new(LibvirtVm::new(machine, files, self.maker.account.clone(), self.reaper.clone())), events))
     }
 }
 
@@ -268,28 +184,6 @@ impl Reaper {
     }
 }
 
-fn machine_name(uuid: &str) -> String {
-    format!("bootgate-{}", &uuid[..6])
-}
-
-/// The layers to pass as descriptors: all of them if QEMU's account cannot reach one of them, else none.
-fn unreachable_layers(image: &GoldenImage, account: &Account) -> Result<Vec<Layer>, LabError> {
-    let chain = overlay::chain(&image.disk)?;
-    let blocked = chain.iter().any(|layer| account.blocked_at(Path::new(&layer.file)).is_some());
-    Ok(if blocked { chain } else { Vec::new() })
-}
-
-/// A path at which QEMU's account can read the file: its own, or that of a copy in the machine's folder.
-fn readable(file: &Path, name: &str, account: Option<&Account>, dir: &Path) -> Result<PathBuf, LabError> {
-    let Some(account) = account.filter(|account| account.blocked_at(file).is_some()) else {
-        return Ok(file.to_owned());
-    };
-    let copy = dir.join(name);
-    fs::copy(file, &copy).map_err(LabError::io("copy", file))?;
-    account.own(&copy)?;
-    Ok(copy)
-}
-
 /// `qemu.conf` for the embedded driver (its own comments say what each setting does).
 fn write_config(root: &Path, account: Option<&Account>) -> Result<(), LabError> {
     // File: the other handler is virtlogd. Ownership: we own what QEMU writes, and golden images stay as they are.
@@ -308,15 +202,10 @@ fn write_config(root: &Path, account: Option<&Account>) -> Result<(), LabError> 
     fs::create_dir_all(root.join("etc")).and_then(|()| fs::write(&path, config)).map_err(LabError::io("write", &path))
 }
 
-fn new_uuid() -> Result<String, LabError> {
-    let path = Path::new("/proc/sys/kernel/random/uuid");
-    let uuid = fs::read_to_string(path).map_err(LabError::io("read", path))?;
-    Ok(uuid.trim().to_owned())
-}
-
 /// The host's memory, as /proc/meminfo has it (man page proc_meminfo(5)).
 fn host_memory() -> Bytes {
     let text = fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let kib = text.lines().find_map(|line| line.strip_prefix("MemTotal:")?.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+    let kib =
+        text.lines().find_map(|line| line.strip_prefix("MemTotal:")?.trim().strip_suffix(" kB")?.parse::<u64>().ok());
     Bytes(kib.unwrap_or(0) * Bytes::KIB)
 }

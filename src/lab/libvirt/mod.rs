@@ -3,7 +3,7 @@
 //! ```text
 //! LibvirtLab::open -> Connection   the default event loop on its own thread, then the connection
 //!   .create(spec)  -> overlay      copy-on-write child of the golden image
-//!                  -> Machine      its folder, its events; LibvirtVm is the handle
+//!   (Maker)        -> Machine      its folder, its events; LibvirtVm is the handle
 //!   .start()       -> domain_xml   what libvirt is told, a transient domain
 //! ```
 //!
@@ -12,15 +12,17 @@
 mod agent;
 mod connection;
 mod domain_xml;
+mod emulator;
 mod events;
 mod lab;
 mod leftovers;
 mod machine;
+mod maker;
 mod overlay;
 mod screenshot;
 mod stats;
 mod vm;
 
-pub use connection::{quiet, versions, Versions};
+pub use connection::{Versions, quiet, versions};
 pub use lab::{LibvirtLab, OpenOptions};
 pub use leftovers::clean_domains;

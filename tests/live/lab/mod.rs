@@ -1,0 +1,4 @@
+//! The libvirt lab with real guests.
+
+mod harness;
+mod lifecycle;

@@ -1,0 +1,3 @@
+//! Real machines. These tests need QEMU, libvirt and the lab images (`images/build`).
+
+mod lab;
