@@ -189,7 +189,7 @@ async fn copied_files_survive_a_reset_but_not_in_run() {
     let gone = guest.read("/run/sensor.bin").await.unwrap_err();
     assert_eq!(
         gone.to_string(),
-        concat!("the agent refused: failed to open file '/run/sensor.bin' (mode: 'r'): No such file or directory")
+        "the agent refused: failed to open file '/run/sensor.bin' (mode: 'r'): No such file or directory"
     );
 }
 
