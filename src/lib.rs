@@ -4,6 +4,7 @@
 //!
 //! ```text
 //! matrix.yaml + catalog.yaml + update
+//!   -> source/   files a user wrote, with places in them
 //!   -> matrix/   MatrixFile (raw, with places) -> Matrix (checked)
 //!   -> catalog/  golden images, resolved by labels, digests verified
 //!   -> plan/     Plan { cells }: pure data
@@ -33,3 +34,4 @@ pub mod model;
 pub mod plan;
 pub mod report;
 pub mod run;
+pub mod source;

@@ -1,1 +1,18 @@
 //! The catalogue of golden images: read, resolved by labels, digests verified.
+//!
+//! Reading checks only the file itself. Whether a disk is there and unchanged is [`verify`]'s question,
+//! asked by the run right before an image is used: an absent or changed disk makes the image's own cells
+//! inconclusive and nothing else.
+
+mod check;
+mod digest;
+mod file;
+mod qcow2;
+mod resolve;
+mod verify;
+
+pub use check::Catalog;
+pub use digest::{DigestCache, OnBytes, sha256_file};
+pub use file::CatalogFile;
+pub use resolve::NoImage;
+pub use verify::{ImageProblem, verify};

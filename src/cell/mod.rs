@@ -1,1 +1,26 @@
-//! One cell's life, a file per step.
+//! One cell's life, a file per step:
+//!
+//! ```text
+//! start -> settle -> setup, apply -> restart, boot, soak -> watch -> check -> collect -> destroy
+//! ```
+//!
+//! A cell only produces signals. [`observe::Observer`] turns what the lab and the guest do into them and
+//! shows each to the judge; every wait ends when the judge is over, so each wait ends on the event it
+//! waits for, its deadline, the machine's death, or a cancel.
+
+mod check;
+mod collect;
+mod console;
+mod copy;
+mod emit;
+mod life;
+mod limits;
+mod observe;
+mod pictures;
+mod restart;
+mod settle;
+mod step;
+mod watch;
+
+pub use emit::Emitter;
+pub use life::{Job, Lived, live, not_started};

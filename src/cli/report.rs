@@ -1,8 +1,86 @@
-use super::Context;
+use std::{
+    io::{self, Write as _},
+    path::{Path, PathBuf},
+};
+
+use anyhow::Context as _;
+
+use super::{Context, EXIT_INCONCLUSIVE};
+use crate::{
+    event::{self, JournalError, RunState, Tail},
+    gate,
+    report::{
+        ReportFile,
+        terminal::{self, Look},
+        write_all,
+    },
+};
 
 #[derive(Debug, clap::Args)]
-pub struct Args {}
+#[command(after_help = "Example: bootgate report runs/20260102T030405Z-nightly --only junit")]
+pub struct Args {
+    /// The run's directory, the one with events.jsonl
+    run: PathBuf,
+    /// Rebuild only these
+    #[arg(long, value_name = "REPORT", value_delimiter = ',')]
+    only: Vec<Only>,
+    /// Exit with the run's own code: 0 approved, 1 rejected, 3 inconclusive, 130 cancelled
+    #[arg(long)]
+    exit_code: bool,
+}
 
-pub fn run(_args: Args, _context: &Context) -> anyhow::Result<u8> {
-    anyhow::bail!("not built yet")
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Only {
+    /// junit.xml
+    Junit,
+    /// result.json
+    Json,
+}
+
+pub fn run(args: Args, _context: &Context) -> anyhow::Result<u8> {
+    let path = args.run.join("events.jsonl");
+    let journal = event::read(&path).map_err(|error| not_a_run(error, &args.run))?;
+    if let Tail::Torn { line, .. } = journal.tail {
+        eprintln!("bootgate was killed while it wrote line {line} of {}: that line is left out", path.display());
+    }
+    let state = RunState::of(journal.run, &journal.events);
+    let files: Vec<ReportFile> = match args.only.as_slice() {
+        [] => ReportFile::ALL.to_vec(),
+        only => only.iter().map(|only| only.file()).collect(),
+    };
+    // A closed pipe (`| head`) must not keep the files from being written.
+    let _ = io::stdout().write_all(terminal::summary(&state, Look::of_stdout(), &args.run).as_bytes());
+    let mut code = if args.exit_code { gate::ruling(&state).decision.exit_code() } else { 0 };
+    for written in write_all(&args.run, &state, &files) {
+        if let Err(error) = written.result {
+            eprintln!("cannot write {}: {error}", written.path.display());
+            // A report that is missing must not look like a success, and never softens the run's own code.
+            code = if code == 0 { EXIT_INCONCLUSIVE } else { code };
+        }
+    }
+    Ok(code)
+}
+
+impl Only {
+    fn file(self) -> ReportFile {
+        match self {
+            Only::Junit => ReportFile::Junit,
+            Only::Json => ReportFile::Json,
+        }
+    }
+}
+
+fn not_a_run(error: JournalError, run: &Path) -> anyhow::Error {
+    let is_missing = matches!(&error, JournalError::Io { source, .. }
+        if matches!(source.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory));
+    let result = Err::<(), _>(error);
+    if is_missing {
+        let hint = if run.file_name().is_some_and(|name| name == "events.jsonl") {
+            "give the directory, not the file"
+        } else {
+            "give the directory that `bootgate run` named at its end"
+        };
+        return result.context(format!("{} is no run directory: {hint}", run.display())).unwrap_err();
+    }
+    result.context(format!("cannot rebuild the reports of {}", run.display())).unwrap_err()
 }

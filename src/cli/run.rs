@@ -1,8 +1,245 @@
-use super::Context;
+use std::{
+    io::{self, Write as _},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use anyhow::{Context as _, bail};
+use tokio_util::sync::CancellationToken;
+
+use super::{Context, EXIT_INCONCLUSIVE, Select};
+use crate::{
+    catalog::DigestCache,
+    event::{Event, JournalWriter, RunState},
+    lab::{
+        Lab,
+        libvirt::{LibvirtLab, OpenOptions},
+    },
+    model::{Accelerator, Plan, Secrets, Sha256},
+    plan,
+    report::{
+        ReportFile,
+        terminal::{self, Live, LiveOptions, Look},
+        write_all,
+    },
+    run::{self, Capacity, Finished, Images, Memory, Order, RunFolder, Sink},
+};
 
 #[derive(Debug, clap::Args)]
-pub struct Args {}
+#[command(after_help = "\
+Examples:
+  bootgate run matrices/demo.yaml
+  bootgate run nightly.yaml --candidate build/content.bin --set channel=beta
+  bootgate run nightly.yaml --only os=lab-os-10 --soak 5 --fail-fast
+  bootgate run --resume runs/20260102T030405Z-nightly
 
-pub fn run(_args: Args, _context: &Context) -> anyhow::Result<u8> {
-    anyhow::bail!("not built yet")
+Exit code: 0 approved; 1 rejected, an update broke something; 2 usage or configuration, nothing was
+started; 3 inconclusive, the lab could not tell; 130 cancelled. Ctrl-C once stops cleanly and reports what
+is known; twice stops now. Nothing is left behind either way.")]
+pub struct Args {
+    #[command(flatten)]
+    select: Option<Select>,
+    /// Finish an interrupted run: cells that have an answer keep it, the others run again
+    #[arg(long, value_name = "RUN", conflicts_with = "Select")]
+    resume: Option<PathBuf>,
+    /// Where run directories are made
+    #[arg(long, value_name = "DIR", default_value = "runs")]
+    runs: PathBuf,
+    /// How many VMs at once, shared with other bootgate processes [default: by the host's cores]
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4096))]
+    jobs: Option<u32>,
+    /// Stop at the first unhealthy cell; the others are reported as cancelled
+    #[arg(long)]
+    fail_fast: bool,
+    /// Read every byte of the golden images again, instead of trusting unchanged files' digests
+    #[arg(long)]
+    rehash: bool,
+    /// Use this libvirt instead of the driver in bootgate's own process: qemu:///session, qemu:///system
+    #[arg(long, value_name = "URI")]
+    connect: Option<String>,
+    /// What executes the guests' code [default: KVM if it works here, else TCG]
+    #[arg(long, value_enum, value_name = "NAME", env = "BOOTGATE_ACCELERATOR")]
+    accelerator: Option<Choice>,
+    /// Show nothing but the summary
+    #[arg(short, long)]
+    quiet: bool,
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+pub(super) enum Choice {
+    Kvm,
+    Tcg,
+}
+
+impl From<Choice> for Accelerator {
+    fn from(choice: Choice) -> Self {
+        match choice {
+            Choice::Kvm => Accelerator::Kvm,
+            Choice::Tcg => Accelerator::Tcg,
+        }
+    }
+}
+
+/// A run that is about to begin or to go on.
+struct Begun {
+    folder: RunFolder,
+    plan: Plan,
+    plan_sha256: Sha256,
+    secrets: Secrets,
+    journal: JournalWriter,
+    resumed: Option<RunState>,
+}
+
+pub fn run(args: Args, context: &Context) -> anyhow::Result<u8> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let code = runtime.block_on(gate(args, context));
+    // A lab call that hangs must not keep the process from ending.
+    runtime.shutdown_timeout(std::time::Duration::from_secs(2));
+    code
+}
+
+async fn gate(args: Args, context: &Context) -> anyhow::Result<u8> {
+    // Whatever can be wrong with the files is told before the lab is touched.
+    let planned = match (&args.select, &args.resume) {
+        (Some(select), None) => Some(select.plan()?),
+        (None, Some(_)) => None,
+        _ => bail!("nothing to run: give a matrix, or an interrupted run with --resume RUN"),
+    };
+    if let Some(planned) = &planned {
+        context.print_diagnostics(&planned.warnings);
+    }
+    let interrupt = CancellationToken::new();
+    let hurry = CancellationToken::new();
+    listen_for_signals(interrupt.clone(), hurry.clone())?;
+    let options = OpenOptions {
+        state: context.state.clone(),
+        uri: args.connect.clone(),
+        accelerator: args.accelerator.map(Accelerator::from),
+    };
+    let lab = match LibvirtLab::open(options).await {
+        Ok(lab) => lab,
+        Err(error) => return lab_failed(context, &error.into()),
+    };
+    let result = with_lab(&args, context, planned, lab.clone(), interrupt, hurry).await;
+    if let Err(error) = lab.close().await {
+        eprintln!("warning: the lab could not be closed cleanly: {error}; `bootgate clean` removes what is left");
+    }
+    result
+}
+
+/// The lab's fault, not the user's: inconclusive.
+fn lab_failed(context: &Context, error: &anyhow::Error) -> anyhow::Result<u8> {
+    context.print_error(error);
+    eprintln!("`bootgate doctor` shows what this machine lacks");
+    Ok(EXIT_INCONCLUSIVE)
+}
+
+async fn with_lab(
+    args: &Args,
+    context: &Context,
+    planned: Option<plan::Planned>,
+    lab: Arc<LibvirtLab>,
+    interrupt: CancellationToken,
+    hurry: CancellationToken,
+) -> anyhow::Result<u8> {
+    let begun = match (planned, &args.resume) {
+        (Some(planned), _) => begin(args, planned)?,
+        (None, Some(dir)) => resume(dir)?,
+        (None, None) => bail!("nothing to run"),
+    };
+    let capacity = Capacity::new(&context.state.slots(), lab.info(), args.jobs, Memory::Host)
+        .with_context(|| format!("the state folder {} cannot be used", context.state.path().display()))?;
+    let dir = begun.folder.dir.clone();
+    let live = Live::new(
+        begun.folder.run.clone(),
+        LiveOptions { quiet: args.quiet, verbose: context.verbose > 0, jobs: capacity.jobs() },
+    );
+    let order = Order {
+        folder: begun.folder,
+        plan: begun.plan,
+        plan_sha256: begun.plan_sha256,
+        secrets: begun.secrets,
+        lab,
+        capacity,
+        images: Images::new(DigestCache::open(context.state.digests()), args.rehash),
+        fail_fast: args.fail_fast,
+        interrupt,
+        hurry,
+        journal: begun.journal,
+        resumed: begun.resumed,
+    };
+    let finished = run::run(order, &mut ToTerminal(&live)).await;
+    live.close();
+    match finished {
+        Ok(finished) => Ok(report(&finished, &dir)),
+        Err(error) => {
+            context.print_error(&error.into());
+            Ok(EXIT_INCONCLUSIVE)
+        }
+    }
+}
+
+fn begin(args: &Args, planned: plan::Planned) -> anyhow::Result<Begun> {
+    let (folder, plan_sha256) = RunFolder::create(&args.runs, &planned.plan)?;
+    let journal = JournalWriter::create(&folder.journal(), folder.run.clone())?;
+    let plan::Planned { plan, secrets, .. } = planned;
+    Ok(Begun { folder, plan, plan_sha256, secrets, journal, resumed: None })
+}
+
+fn resume(dir: &Path) -> anyhow::Result<Begun> {
+    let path = dir.join("events.jsonl");
+    let (journal, recorded) =
+        JournalWriter::resume(&path).with_context(|| format!("{} cannot be resumed", dir.display()))?;
+    let state = RunState::of(recorded.run.clone(), &recorded.events);
+    let Some(start) = &state.start else {
+        bail!("{} ended before its first event: start it anew with `bootgate run MATRIX`", dir.display());
+    };
+    let (folder, plan) = RunFolder::open(dir, recorded.run, &start.plan_sha256)?;
+    let secrets = plan::secrets(&plan, &|name| std::env::var(name).ok())?;
+    Ok(Begun { plan_sha256: start.plan_sha256.clone(), folder, plan, secrets, journal, resumed: Some(state) })
+}
+
+/// Writes the reports and the summary. A report that cannot be written never counts as an approval.
+fn report(finished: &Finished, dir: &Path) -> u8 {
+    let code = finished.ruling.decision.exit_code();
+    let mut complete = true;
+    for written in write_all(dir, &finished.state, &ReportFile::ALL) {
+        if let Err(error) = written.result {
+            complete = false;
+            eprintln!("error: cannot write {}: {error}", written.path.display());
+        }
+    }
+    // A closed pipe (`| head`) changes no verdict.
+    let _ = io::stdout().write_all(terminal::summary(&finished.state, Look::of_stdout(), dir).as_bytes());
+    if code == 0 && !complete { EXIT_INCONCLUSIVE } else { code }
+}
+
+struct ToTerminal<'a>(&'a Live);
+
+impl Sink for ToTerminal<'_> {
+    fn event(&mut self, event: &Event, _state: &RunState) {
+        self.0.event(event);
+    }
+}
+
+/// The first Ctrl-C or SIGTERM stops cleanly, the second at once.
+fn listen_for_signals(interrupt: CancellationToken, hurry: CancellationToken) -> io::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut ctrl_c = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::spawn(async move {
+        loop {
+            tokio::select! {
+                _ = ctrl_c.recv() => {}
+                _ = terminate.recv() => {}
+            }
+            if interrupt.is_cancelled() {
+                hurry.cancel();
+            } else {
+                eprintln!("stopping: machines are removed, reports written; once more to stop at once");
+                interrupt.cancel();
+            }
+        }
+    });
+    Ok(())
 }

@@ -37,6 +37,10 @@ pub enum RunEvent {
         /// RFC 3339, UTC.
         utc: String,
     },
+    /// From here on no cell is started, and those that run are cancelled.
+    RunStopping {
+        why: StopCause,
+    },
     /// Written before any work on the cell; without a `cell-ended` behind it, bootgate died in between.
     CellStarted {
         /// 1 for the first try.
@@ -115,6 +119,18 @@ pub enum Level {
     Warning,
 }
 
+/// Why a run stops before its last cell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum StopCause {
+    /// Ctrl-C or SIGTERM: the run's decision is `cancelled`.
+    Interrupted,
+    /// `--fail-fast`, after the first unhealthy cell: the decision stays what that cell made it.
+    FailFast,
+    /// The run itself cannot go on, such as when its journal's disk is full.
+    Broken,
+}
+
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CellEnd {
     pub attempt: u32,
@@ -136,6 +152,15 @@ pub enum Decision {
 }
 
 impl Decision {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Decision::Approved => "approved",
+            Decision::Rejected => "rejected",
+            Decision::Inconclusive => "inconclusive",
+            Decision::Cancelled => "cancelled",
+        }
+    }
+
     /// The process exit code that stands for it.
     pub fn exit_code(self) -> u8 {
         match self {

@@ -1,1 +1,8 @@
 //! The gate: what all verdicts together mean for the update.
+//!
+//! Fails closed: approval needs a healthy verdict for every planned cell, and an event that cannot be
+//! bars it as well.
+
+mod decide;
+
+pub use decide::{Ruling, decide, retried_after_lab_fault, ruling};

@@ -1,1 +1,12 @@
 //! The seam to the inside of a machine: the agent's protocol and what each OS family needs.
+//!
+//! Everything a guest says is hostile: replies are parsed tolerantly, output is capped and made safe.
+
+mod agent;
+mod family;
+mod linux;
+mod transcript;
+
+pub use agent::{Agent, ExecStatus, WRITE_CHUNK};
+pub use family::{Command, GuestFamily, Placed, family};
+pub use transcript::Transcript;

@@ -1,1 +1,15 @@
 //! The judge: signals in, verdict out. No I/O, no clock, no async.
+//!
+//! [`judge`] is the pure function that every verdict comes from, live and from the journal. A running
+//! cell feeds the same [`Judge`] signal by signal, and stops waiting when it [is over](Judge::is_over):
+//! so detection happens in one place.
+
+mod boot;
+mod judge;
+mod stuck;
+mod words;
+
+pub use judge::{Judge, judge};
+
+#[cfg(test)]
+mod tests;

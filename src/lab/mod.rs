@@ -2,9 +2,18 @@
 //!
 //! Two implementations: `libvirt` (real QEMU machines) and `sim` (scripted guests in virtual time).
 
+mod accelerator;
+mod account;
+pub mod libvirt;
 mod medium;
+mod root;
 mod seam;
 pub mod sim;
+mod sweep;
 
+pub use accelerator::{Detected, detect};
+pub use account::Account;
 pub use medium::{MAX_FILE, write_iso};
+pub use root::{LabRoot, MAX_ROOT, Users};
 pub use seam::{AgentError, Lab, LabError, LabInfo, Screenshot, Stats, Vm, VmEvent, VmEvents, VmFiles, VmSpec};
+pub use sweep::{CleanReport, clean};

@@ -155,6 +155,17 @@ pub enum LabError {
     Other(String),
 }
 
+impl LabError {
+    /// For `map_err`: adds what was being done and to which file; a full disk keeps its own kind.
+    pub fn io(action: &'static str, path: &std::path::Path) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| match source.kind() {
+            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => Self::OutOfSpace(path),
+            _ => Self::Io { action, path, source },
+        }
+    }
+}
+
 /// Why a request to the agent has no answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AgentError {

@@ -7,6 +7,7 @@ mod accelerator;
 mod ids;
 mod phase;
 mod plan;
+mod secrets;
 mod signal;
 mod state_dir;
 mod step;
@@ -20,6 +21,7 @@ pub use plan::{
     AxisValue, BackingFile, Candidate, Cell, DirectBoot, Family, Firmware, GoldenImage, Network, PLAN_VERSION, Plan,
     Policy, Quirks,
 };
+pub use secrets::Secrets;
 pub use signal::{Bugcheck, ConsoleMark, Exit, Limits, Output, Progress, RestartVia, Signal, SignalKind, StepResult};
 pub use state_dir::StateDir;
 pub use step::{Check, Collect, GuestFile, Health, HostFile, Step, StepKind, Subject};

@@ -15,6 +15,12 @@ pub struct Signal {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "signal")]
 pub enum SignalKind {
+    /// What the cell sets out to do: without all of it done there is no healthy verdict.
+    Planned {
+        update_steps: usize,
+        soak: u32,
+        checks: Vec<String>,
+    },
     /// The deadlines in force from here on.
     Limits {
         limits: Limits,
@@ -32,7 +38,7 @@ pub enum SignalKind {
     AgentConnected,
     /// The guest closed the agent's channel.
     AgentDisconnected,
-    /// The agent answered a request.
+    /// The agent answered its first request in this boot.
     AgentAnswered,
     /// The agent, which had answered before in this boot, did not answer a request by its deadline.
     AgentSilent {
@@ -136,6 +142,8 @@ pub struct Progress {
     pub cpu: Millis,
     /// Time they were ready to run and the host had no core for them.
     pub cpu_wait: Millis,
+    /// Whether the agent answered anything since the previous sample.
+    pub agent: bool,
     /// Requests to the guest's disks.
     pub disk_reads: u64,
     pub disk_writes: u64,

@@ -1,1 +1,14 @@
-//! From a checked matrix and a catalogue to a [`Plan`](crate::model::Plan): pure data.
+//! The plan: what a run will do, as pure data.
+//!
+//! [`plan`] expands the axes to cells, resolves their images, puts the variables in and pins every host file
+//! by its content. It starts nothing and looks at no golden disk.
+
+mod build;
+mod expand;
+mod ids;
+mod pin;
+mod steps;
+mod update_digest;
+mod variables;
+
+pub use build::{Choices, Planned, plan};

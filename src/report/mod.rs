@@ -1,1 +1,14 @@
 //! Reports: folds over events that never run anything.
+//!
+//! [`write_all`] makes the files of a run directory; [`terminal`] shows a run while it goes on and what
+//! it came to. All of them look at a [`RunState`](crate::event::RunState) and nothing else, so
+//! `bootgate report` gives the same bytes as the run itself did.
+
+mod files;
+mod json;
+mod junit;
+pub mod terminal;
+mod text;
+
+pub use files::{ReportFile, Written, write_all};
+pub use json::RESULT_VERSION;

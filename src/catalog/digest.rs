@@ -1,0 +1,180 @@
+use std::{
+    collections::BTreeMap,
+    fs::{self, File, Metadata},
+    io::{self, Read as _},
+    ops::ControlFlow,
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+    sync::Mutex,
+};
+
+use serde::{Deserialize, Serialize};
+use sha2::Digest as _;
+
+use crate::model::Sha256;
+
+/// Told how many more bytes were read; `Break` stops the reading.
+pub type OnBytes<'a> = &'a mut dyn FnMut(u64) -> ControlFlow<()>;
+
+/// Digests of large files, remembered by what the file system says of them.
+///
+/// Device, inode, size, and the times of the last change to content and to inode in nanoseconds: whoever
+/// rewrites a file changes at least one of them. Only the machine's administrator can forge all five.
+#[derive(Debug)]
+pub struct DigestCache {
+    path: PathBuf,
+    known: Mutex<BTreeMap<String, Sha256>>,
+}
+
+#[derive(Default, Serialize, Deserialize)]
+struct CacheFile {
+    version: u32,
+    digests: BTreeMap<String, Sha256>,
+}
+
+const CACHE_VERSION: u32 = 1;
+/// Older entries are dropped beyond this many: files that are gone leave entries behind.
+const MAX_ENTRIES: usize = 10_000;
+
+impl DigestCache {
+    /// Opens the cache; an absent, unreadable or damaged file is an empty cache.
+    pub fn open(path: impl Into<PathBuf>) -> Self {
+        let path = path.into();
+        let known = Mutex::new(load(&path));
+        Self { path, known }
+    }
+
+    /// The digest of a file, from the cache unless `rehash`.
+    ///
+    /// # Errors
+    /// The file cannot be read, changed while it was read, or `on_bytes` stopped it (`Interrupted`).
+    pub fn digest(&self, path: &Path, rehash: bool, on_bytes: OnBytes<'_>) -> io::Result<Sha256> {
+        let mut file = File::open(path)?;
+        let before = identity(&file.metadata()?);
+        if !rehash && let Some(known) = self.lock().get(&before) {
+            return Ok(known.clone());
+        }
+        let digest = hash(&mut file, on_bytes)?;
+        if identity(&file.metadata()?) != before {
+            return Err(io::Error::other("it changed while it was read"));
+        }
+        self.remember(before, &digest);
+        Ok(digest)
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Sha256>> {
+        self.known.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    fn remember(&self, key: String, digest: &Sha256) {
+        let mut known = self.lock();
+        // Another process may have added to the file meanwhile.
+        known.extend(load(&self.path));
+        while known.len() >= MAX_ENTRIES {
+            known.pop_first();
+        }
+        known.insert(key, digest.clone());
+        if let Err(error) = save(&self.path, &known) {
+            tracing::info!("digests are not remembered in {}: {error}", self.path.display());
+        }
+    }
+}
+
+/// The digest of a file, read now.
+///
+/// # Errors
+/// The file cannot be read.
+pub fn sha256_file(path: &Path) -> io::Result<Sha256> {
+    hash(&mut File::open(path)?, &mut |_| ControlFlow::Continue(()))
+}
+
+fn hash(file: &mut File, on_bytes: OnBytes<'_>) -> io::Result<Sha256> {
+    let mut hasher = sha2::Sha256::new();
+    let mut buffer = vec![0; 1 << 20];
+    loop {
+        let read = match file.read(&mut buffer) {
+            Ok(0) => return Ok(Sha256::from_digest(&hasher.finalize())),
+            Ok(read) => read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error),
+        };
+        hasher.update(&buffer[..read]);
+        if on_bytes(read as u64).is_break() {
+            return Err(io::Error::new(io::ErrorKind::Interrupted, "stopped"));
+        }
+    }
+}
+
+fn identity(about: &Metadata) -> String {
+    let time = |seconds: i64, nanos: i64| format!("{seconds}.{nanos:09}");
+    let changed = time(about.mtime(), about.mtime_nsec());
+    format!("{}:{}:{}:{changed}:{}", about.dev(), about.ino(), about.size(), time(about.ctime(), about.ctime_nsec()))
+}
+
+fn load(path: &Path) -> BTreeMap<String, Sha256> {
+    let parsed = fs::read(path).ok().and_then(|bytes| serde_json::from_slice::<CacheFile>(&bytes).ok());
+    let mut digests = parsed.filter(|cache| cache.version == CACHE_VERSION).unwrap_or_default().digests;
+    digests.retain(|_, digest| digest.is_well_formed());
+    digests
+}
+
+fn save(path: &Path, known: &BTreeMap<String, Sha256>) -> io::Result<()> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    fs::create_dir_all(folder)?;
+    // Written beside it and renamed: a reader sees the old file or the new one, never half of one.
+    let mut file = tempfile::NamedTempFile::new_in(folder)?;
+    let cache = CacheFile { version: CACHE_VERSION, digests: known.clone() };
+    serde_json::to_writer(&mut file, &cache)?;
+    file.persist(path)?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn count(cache: &DigestCache, path: &Path, rehash: bool) -> (Sha256, u64) {
+        let mut bytes = 0;
+        let digest = cache.digest(path, rehash, &mut |read| {
+            bytes += read;
+            ControlFlow::Continue(())
+        });
+        (digest.unwrap(), bytes)
+    }
+
+    #[test]
+    fn a_file_is_read_again_only_when_it_changed_or_on_demand() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, state) = (folder.path().join("disk"), folder.path().join("state/digests.json"));
+        fs::write(&file, "one").unwrap();
+        let cache = DigestCache::open(&state);
+        assert_eq!(count(&cache, &file, false), (Sha256::of(b"one"), 3));
+        let cache = DigestCache::open(&state);
+        assert_eq!(count(&cache, &file, false), (Sha256::of(b"one"), 0));
+        assert_eq!(count(&cache, &file, true), (Sha256::of(b"one"), 3));
+        fs::write(&file, "two").unwrap();
+        assert_eq!(count(&cache, &file, false), (Sha256::of(b"two"), 3));
+    }
+
+    #[test]
+    fn a_damaged_cache_is_ignored_and_repaired() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, state) = (folder.path().join("disk"), folder.path().join("digests.json"));
+        fs::write(&file, "one").unwrap();
+        for damaged in ["", "{", "[]", "{\"version\": 9, \"digests\": {}}", "\u{0}\u{1}"] {
+            fs::write(&state, damaged).unwrap();
+            assert_eq!(count(&DigestCache::open(&state), &file, false).1, 3);
+            assert_eq!(count(&DigestCache::open(&state), &file, false).1, 0);
+        }
+    }
+
+    #[test]
+    fn reading_can_be_stopped() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("disk");
+        fs::write(&file, vec![0; 3 << 20]).unwrap();
+        let cache = DigestCache::open(folder.path().join("digests.json"));
+        let error = cache.digest(&file, false, &mut |_| ControlFlow::Break(())).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::Interrupted);
+    }
+}

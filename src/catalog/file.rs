@@ -1,0 +1,91 @@
+//! The catalogue as it is written: raw values with their places, nothing checked.
+//!
+//! The doc comments here are what `bootgate schema catalog` shows in an editor.
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::{
+    model::{Family, Firmware, Quirks},
+    source::{Entries, Placed, Written},
+};
+
+/// A bootgate catalogue: the golden images that clones are made of.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename = "Catalog", deny_unknown_fields, expecting = "a mapping with the keys `version` and `images`")]
+pub struct CatalogFile {
+    /// The version of this format: 1.
+    pub version: Placed<u32>,
+    /// The golden images.
+    pub images: Placed<Vec<Placed<ImageEntry>>>,
+}
+
+/// A golden image: a disk that is never written, and the machine it belongs to.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename = "Image", deny_unknown_fields, expecting = "a mapping that describes an image")]
+pub struct ImageEntry {
+    /// The image's name: `a` to `z`, digits, `.`, `_` and `-`.
+    pub name: Placed<String>,
+    /// Free keys and values, e.g. `{os: debian-12, patch: "5"}`. Axes of a matrix with these names pick the image.
+    pub labels: Placed<Entries<Placed<Written>>>,
+    /// The qcow2 file, relative to this file.
+    pub disk: Placed<String>,
+    /// The SHA-256 of the disk's file, 64 hexadecimal digits (`sha256sum FILE`).
+    pub sha256: Placed<String>,
+    /// The files below the disk, nearest first, if it has a backing file.
+    #[serde(default)]
+    pub backing: Vec<Placed<BackingEntry>>,
+    /// `bios` (the default), `uefi` or `uefi-secure`.
+    #[serde(default)]
+    pub firmware: Firmware,
+    /// Whether the machine has a TPM 2.0.
+    #[serde(default)]
+    pub tpm: bool,
+    /// RAM with its unit, e.g. `4GiB`.
+    pub memory: Placed<String>,
+    /// Number of virtual CPUs; 1 by default.
+    pub vcpus: Option<Placed<u32>>,
+    /// `linux` or `windows`.
+    pub family: Family,
+    /// The agent in the guest.
+    #[serde(default)]
+    pub agent: AgentEntry,
+    /// Direct kernel boot, instead of the disk's own boot loader.
+    pub boot: Option<BootEntry>,
+    /// A shell command in the guest that succeeds once a boot has finished. By default the family's own question.
+    pub settled: Option<Placed<String>>,
+    /// What this OS does that would look like a fault in another.
+    #[serde(default)]
+    pub quirks: Quirks,
+}
+
+/// A file below a disk.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename = "Backing", deny_unknown_fields, expecting = "a mapping with the keys `disk` and `sha256`")]
+pub struct BackingEntry {
+    /// The file, relative to the catalogue.
+    pub disk: Placed<String>,
+    /// The SHA-256 of the file, 64 hexadecimal digits.
+    pub sha256: Placed<String>,
+}
+
+/// Direct kernel boot. An update of the boot loader cannot break such a machine.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename = "Boot", deny_unknown_fields, expecting = "a mapping with the key `kernel`")]
+pub struct BootEntry {
+    /// The kernel's file, relative to the catalogue.
+    pub kernel: Placed<String>,
+    /// The initial RAM disk's file, relative to the catalogue.
+    pub initrd: Option<Placed<String>>,
+    /// The kernel's command line.
+    #[serde(default)]
+    pub cmdline: String,
+}
+
+#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename = "Agent", rename_all = "kebab-case")]
+pub enum AgentEntry {
+    /// The QEMU guest agent.
+    #[default]
+    QemuGa,
+}

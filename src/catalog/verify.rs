@@ -1,0 +1,217 @@
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use super::{
+    DigestCache, OnBytes,
+    qcow2::{Header, read_header},
+};
+use crate::model::{GoldenImage, ReasonId, Sha256};
+
+/// Why a golden image cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ImageProblem {
+    #[error("`{}` is missing", path.display())]
+    Missing { path: PathBuf },
+    #[error(
+        "`{}` is not what the catalogue says: its sha256 is {}, not {}",
+        path.display(), found.short(), expected.short()
+    )]
+    Changed { path: PathBuf, expected: Sha256, found: Sha256 },
+    #[error("`{}` cannot be used as a golden disk: {why}", path.display())]
+    Unusable { path: PathBuf, why: String },
+    #[error("`{}` cannot be read: {why}", path.display())]
+    Unreadable { path: PathBuf, why: String },
+    /// The caller's callback stopped the reading.
+    #[error("stopped while `{}` was read", path.display())]
+    Stopped { path: PathBuf },
+}
+
+impl ImageProblem {
+    /// What a cell of this image is inconclusive for.
+    pub fn reason(&self) -> ReasonId {
+        match self {
+            ImageProblem::Missing { .. } | ImageProblem::Unreadable { .. } => ReasonId::ImageMissing,
+            ImageProblem::Changed { .. } | ImageProblem::Unusable { .. } => ReasonId::ImageChanged,
+            ImageProblem::Stopped { .. } => ReasonId::Cancelled,
+        }
+    }
+
+    fn from_io(path: &Path, error: &io::Error) -> Self {
+        let path = path.to_owned();
+        match error.kind() {
+            io::ErrorKind::NotFound => ImageProblem::Missing { path },
+            io::ErrorKind::Interrupted => ImageProblem::Stopped { path },
+            _ => ImageProblem::Unreadable { path, why: error.to_string() },
+        }
+    }
+}
+
+/// Proves that an image is what the catalogue says: every file of its chain is there and unchanged, and the
+/// chain that the disk's headers name is the one that is listed. Blocks while it reads.
+///
+/// # Errors
+/// The first problem, nearest file first.
+pub fn verify(
+    image: &GoldenImage,
+    cache: &DigestCache,
+    rehash: bool,
+    on_bytes: OnBytes<'_>,
+) -> Result<(), ImageProblem> {
+    check_chain(image)?;
+    for (path, expected) in files(image) {
+        let digest = cache.digest(path, rehash, on_bytes);
+        let found = digest.map_err(|error| ImageProblem::from_io(path, &error))?;
+        if found != *expected {
+            return Err(ImageProblem::Changed { path: path.to_owned(), expected: expected.clone(), found });
+        }
+    }
+    for path in image.boot.iter().flat_map(|boot| [Some(&boot.kernel), boot.initrd.as_ref()]).flatten() {
+        fs::metadata(path).map_err(|error| ImageProblem::from_io(path, &error))?;
+    }
+    Ok(())
+}
+
+/// The files of an image's disk, nearest first.
+fn files(image: &GoldenImage) -> impl Iterator<Item = (&Path, &Sha256)> {
+    let below = image.backing.iter().map(|file| (file.disk.as_path(), &file.sha256));
+    std::iter::once((image.disk.as_path(), &image.sha256)).chain(below)
+}
+
+fn check_chain(image: &GoldenImage) -> Result<(), ImageProblem> {
+    let mut below = files(image).skip(1);
+    let mut path = image.disk.clone();
+    let mut raw = false;
+    loop {
+        let about = fs::metadata(&path).map_err(|error| ImageProblem::from_io(&path, &error))?;
+        let unusable = |why: String| ImageProblem::Unusable { path: path.clone(), why };
+        if !about.is_file() {
+            return Err(unusable("it is no regular file".into()));
+        }
+        let header =
+            if raw { Header { backing: None, backing_is_raw: false } } else { read_header(&path).map_err(unusable)? };
+        let (named, listed) = (header.backing, below.next());
+        let next = match (named, listed) {
+            (None, None) => return Ok(()),
+            (None, Some((extra, _))) => {
+                let why = format!("it has no backing file, but `backing:` lists `{}`", extra.display());
+                return Err(unusable(why));
+            }
+            (Some(name), None) => {
+                return Err(unusable(format!("its backing file `{name}` is missing from `backing:` in the catalogue")));
+            }
+            (Some(name), Some((listed, _))) => {
+                let real = beside(&path, &name).map_err(unusable)?;
+                if canonical(&real)? != canonical(listed)? {
+                    let why = format!("its backing file is `{name}`, but `backing:` lists `{}`", listed.display());
+                    return Err(unusable(why));
+                }
+                real
+            }
+        };
+        raw = header.backing_is_raw;
+        path = next;
+    }
+}
+
+/// Where QEMU looks for a backing file: relative names start at the folder of the file that names them.
+fn beside(path: &Path, name: &str) -> Result<PathBuf, String> {
+    // QEMU takes `nbd:...`, `json:{...}` and `http://...` for something else than a file.
+    if name.split('/').next().is_some_and(|first| first.contains(':')) {
+        return Err(format!("its backing file `{name}` is no local file"));
+    }
+    Ok(path.parent().unwrap_or(Path::new("/")).join(name))
+}
+
+fn canonical(path: &Path) -> Result<PathBuf, ImageProblem> {
+    fs::canonicalize(path).map_err(|error| ImageProblem::from_io(path, &error))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeMap, ops::ControlFlow};
+
+    use super::*;
+    use crate::{
+        catalog::qcow2::tests::header,
+        model::{BackingFile, Bytes, Family, Firmware, Quirks},
+    };
+
+    fn image(folder: &Path, names: &[&str]) -> GoldenImage {
+        let digest = |name: &str| super::super::sha256_file(&folder.join(name)).unwrap_or(Sha256::of(b""));
+        let file = |name: &&str| BackingFile { disk: folder.join(name), sha256: digest(name) };
+        GoldenImage {
+            name: "i".into(),
+            labels: BTreeMap::new(),
+            disk: folder.join(names[0]),
+            sha256: digest(names[0]),
+            backing: names[1..].iter().map(file).collect(),
+            firmware: Firmware::Bios,
+            tpm: false,
+            memory: Bytes::mib(256),
+            vcpus: 1,
+            family: Family::Linux,
+            boot: None,
+            settled: None,
+            quirks: Quirks::default(),
+        }
+    }
+
+    fn check(folder: &Path, image: &GoldenImage) -> Result<(), ImageProblem> {
+        let cache = DigestCache::open(folder.join("digests.json"));
+        verify(image, &cache, false, &mut |_| ControlFlow::Continue(()))
+    }
+
+    fn chain() -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("top.qcow2"), header(Some("base.qcow2"))).unwrap();
+        fs::write(folder.path().join("base.qcow2"), header(None)).unwrap();
+        folder
+    }
+
+    #[test]
+    fn an_unchanged_chain_holds() {
+        let folder = chain();
+        assert_eq!(check(folder.path(), &image(folder.path(), &["top.qcow2", "base.qcow2"])), Ok(()));
+    }
+
+    #[test]
+    fn a_changed_base_is_found_below_an_unchanged_disk() {
+        let folder = chain();
+        let image = image(folder.path(), &["top.qcow2", "base.qcow2"]);
+        let mut changed = header(None);
+        changed.push(1);
+        fs::write(folder.path().join("base.qcow2"), changed).unwrap();
+        let problem = check(folder.path(), &image).unwrap_err();
+        assert!(matches!(problem, ImageProblem::Changed { ref path, .. } if path.ends_with("base.qcow2")));
+        assert_eq!(problem.reason(), ReasonId::ImageChanged);
+    }
+
+    #[test]
+    fn a_chain_that_is_not_the_listed_one_is_refused() {
+        let folder = chain();
+        let problem = |names: &[&str]| check(folder.path(), &image(folder.path(), names)).unwrap_err().to_string();
+        assert!(problem(&["top.qcow2"]).contains("`base.qcow2` is missing from `backing:`"));
+        assert!(problem(&["base.qcow2", "top.qcow2"]).contains("it has no backing file, but"));
+        fs::write(folder.path().join("other.qcow2"), header(None)).unwrap();
+        assert!(problem(&["top.qcow2", "other.qcow2"]).contains("its backing file is `base.qcow2`, but"));
+    }
+
+    #[test]
+    fn absent_files_are_missing_wherever_they_are_in_the_chain() {
+        let folder = chain();
+        let whole = image(folder.path(), &["top.qcow2", "base.qcow2"]);
+        fs::remove_file(folder.path().join("base.qcow2")).unwrap();
+        assert!(matches!(check(folder.path(), &whole), Err(ImageProblem::Missing { .. })));
+        fs::remove_file(folder.path().join("top.qcow2")).unwrap();
+        assert_eq!(check(folder.path(), &whole).unwrap_err().reason(), ReasonId::ImageMissing);
+    }
+
+    #[test]
+    fn a_chain_that_bites_its_tail_ends() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("a.qcow2"), header(Some("a.qcow2"))).unwrap();
+        assert!(check(folder.path(), &image(folder.path(), &["a.qcow2", "a.qcow2"])).is_err());
+    }
+}

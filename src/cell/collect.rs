@@ -1,0 +1,139 @@
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use tokio::time::timeout;
+
+use super::{life::Cellmate, observe::Observer, pictures};
+use crate::{
+    event::Level,
+    lab::{Screenshot, Vm},
+    model::{Outcome, Phase},
+};
+
+/// How long any one piece of evidence may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Most that is kept of a console's log or of a guest's file: its end, in bytes.
+const FILE_CAP: u64 = 4 << 20;
+
+/// Fetches the evidence. Whatever cannot be fetched is noted and left out; nothing here changes a verdict.
+pub(super) async fn collect(watcher: &mut Observer, mate: &Cellmate<'_>) -> Vec<PathBuf> {
+    let agent_answers = watcher.judge.agent_answered() && watcher.channel_open;
+    let well = watcher.judge.verdict().outcome == Outcome::Healthy;
+    watcher.enter(Phase::Collect);
+    let mut kept = Kept { dir: mate.job.dir.clone(), files: Vec::new(), problems: Vec::new() };
+    let vm = watcher.vm.clone();
+    let last = timeout(PATIENCE, vm.screenshot()).await.ok().and_then(Result::ok).flatten();
+    kept.screen("settled.png", watcher.settled_screen.as_ref());
+    kept.screen("last.png", last.as_ref().or(watcher.screen.as_ref()));
+    let files = vm.files();
+    kept.log("serial.log", &files.serial_log);
+    if let Some(log) = &files.firmware_log {
+        kept.log("firmware.log", log);
+    }
+    if let Ok(Ok(xml)) = timeout(PATIENCE, vm.definition()).await {
+        kept.bytes("domain.xml", xml.as_bytes());
+    }
+    if !well && agent_answers && !mate.job.hurry.is_cancelled() {
+        guest_files(mate, &mut kept).await;
+    }
+    kept.bytes("agent.jsonl", mate.transcript.text().as_bytes());
+    for problem in kept.problems {
+        watcher.note(Level::Warning, problem);
+    }
+    watcher.leave(Phase::Collect);
+    kept.files
+}
+
+async fn guest_files(mate: &Cellmate<'_>, kept: &mut Kept) {
+    let asked = mate.job.collect.files.iter().map(String::as_str);
+    for path in asked.chain(mate.family.evidence().iter().copied()) {
+        let cap = usize::try_from(FILE_CAP).unwrap_or(usize::MAX);
+        match timeout(PATIENCE, mate.agent(PATIENCE).read_file(path, cap)).await {
+            Ok(Ok((content, _))) => {
+                let masked = mate.job.secrets.mask_bytes(&content);
+                kept.bytes(&format!("guest/{}", flat(path)), &masked);
+            }
+            // A file that is not there is the usual case.
+            Ok(Err(_)) => {}
+            Err(_) => return,
+        }
+    }
+}
+
+/// A path in the guest as one file name: the guest has no say in where on the host it lands.
+fn flat(path: &str) -> String {
+    let safe = |c: char| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '_' };
+    path.trim_start_matches('/').chars().map(safe).take(120).collect::<String>().replace("..", "__")
+}
+
+struct Kept {
+    dir: PathBuf,
+    files: Vec<PathBuf>,
+    problems: Vec<String>,
+}
+
+impl Kept {
+    fn screen(&mut self, name: &str, screen: Option<&Screenshot>) {
+        let Some(screen) = screen else { return };
+        self.keep(&format!("screens/{name}"), |path| pictures::write_png(screen, path));
+    }
+
+    fn bytes(&mut self, name: &str, bytes: &[u8]) {
+        self.keep(name, |path| fs::write(path, bytes));
+    }
+
+    fn log(&mut self, name: &str, from: &Path) {
+        // A machine that never started has no logs.
+        if from.exists() {
+            self.keep(name, |path| copy_end(from, path));
+        }
+    }
+
+    fn keep(&mut self, name: &str, write: impl FnOnce(&Path) -> io::Result<()>) {
+        let path = self.dir.join(name);
+        let folder = path.parent().map_or(Ok(()), fs::create_dir_all);
+        match folder.and_then(|()| write(&path)) {
+            Ok(()) => self.files.push(path),
+            Err(error) => self.problems.push(format!("{name} could not be kept: {error}")),
+        }
+    }
+}
+
+fn copy_end(from: &Path, to: &Path) -> io::Result<()> {
+    use io::{Read as _, Seek as _, SeekFrom};
+    let mut file = fs::File::open(from)?;
+    let length = file.metadata()?.len();
+    file.seek(SeekFrom::Start(length.saturating_sub(FILE_CAP)))?;
+    io::copy(&mut file.take(FILE_CAP), &mut fs::File::create(to)?).map(drop)
+}
+
+/// Ends the machine, trying again where the host was slow.
+pub(super) async fn destroy(vm: &dyn Vm) -> Result<(), String> {
+    let mut result = vm.destroy().await;
+    for pause in [1, 3] {
+        if result.is_ok() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_secs(pause)).await;
+        result = vm.destroy().await;
+    }
+    result.map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_guest_path_never_leaves_its_folder() {
+        assert_eq!(flat("/var/log/messages"), "var_log_messages");
+        for path in ["/../../etc/passwd", "..", "/a/../../b", "/x\0\n/y"] {
+            let name = flat(path);
+            assert!(!name.contains('/') && !name.contains("..") && !name.contains('\0'), "{name}");
+        }
+    }
+}

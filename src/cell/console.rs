@@ -1,0 +1,151 @@
+use std::{
+    io::{self, Read as _, Seek as _, SeekFrom},
+    path::PathBuf,
+    sync::LazyLock,
+};
+
+use regex::bytes::{Regex, RegexSet};
+
+use crate::model::ConsoleMark;
+
+/// Most that is read at once: a guest that floods its console is read in pieces, none of them lost.
+const PIECE: u64 = 256 * 1024;
+
+/// Reads what was added to a console's log and finds the telling lines.
+#[derive(Debug)]
+pub(super) struct Console {
+    path: PathBuf,
+    read: u64,
+    /// The begin of a line whose end has not been written yet.
+    rest: Vec<u8>,
+    patterns: &'static Patterns,
+}
+
+#[derive(Debug)]
+pub(super) struct Patterns {
+    set: RegexSet,
+    marks: Vec<ConsoleMark>,
+}
+
+impl Patterns {
+    fn new(table: &[(&str, ConsoleMark)]) -> Self {
+        let set = RegexSet::new(table.iter().map(|(pattern, _)| pattern)).expect("the patterns are constants");
+        Patterns { set, marks: table.iter().map(|(_, mark)| *mark).collect() }
+    }
+}
+
+/// Lines on a serial console. Sources: Linux `kernel/panic.c`; GRUB 2 `grub-core/kern/{main,err}.c` and
+/// its rescue prompt; util-linux and busybox `getty`.
+static SERIAL: LazyLock<Patterns> = LazyLock::new(|| {
+    Patterns::new(&[
+        (r"Kernel panic - not syncing", ConsoleMark::KernelPanic),
+        (r"^\s*grub( rescue)?>", ConsoleMark::BootLoaderStopped),
+        (r"^error: .*(not found|no such|unknown filesystem|invalid|couldn't find)", ConsoleMark::BootLoaderStopped),
+        (r"^(boot:|Could not find kernel image)", ConsoleMark::BootLoaderStopped),
+        (r"login:\s*$", ConsoleMark::Login),
+    ])
+});
+
+/// Lines in SeaBIOS' debug log (SeaBIOS `src/boot.c`).
+static FIRMWARE: LazyLock<Patterns> =
+    LazyLock::new(|| Patterns::new(&[(r"No bootable device", ConsoleMark::NoBootDevice)]));
+
+impl Console {
+    pub fn serial(path: PathBuf) -> Self {
+        Self { path, read: 0, rest: Vec::new(), patterns: &SERIAL }
+    }
+
+    pub fn firmware(path: PathBuf) -> Self {
+        Self { path, read: 0, rest: Vec::new(), patterns: &FIRMWARE }
+    }
+
+    /// How much of the log has been read, in bytes.
+    pub fn bytes(&self) -> u64 {
+        self.read
+    }
+
+    /// The telling lines since the last call, text made safe. A log that is not there yet has none.
+    pub fn news(&mut self) -> Vec<(ConsoleMark, String)> {
+        let Ok(added) = self.read_added() else { return Vec::new() };
+        if added.is_empty() {
+            return Vec::new();
+        }
+        self.rest.extend_from_slice(&added);
+        let mut found = Vec::new();
+        let text = std::mem::take(&mut self.rest);
+        let mut lines = text.split(|&byte| byte == b'\n' || byte == b'\r').peekable();
+        while let Some(line) = lines.next() {
+            self.look(line, &mut found);
+            if lines.peek().is_none() {
+                // A prompt has no line end: the last piece is looked at now and again when it is whole.
+                let keep = line.len().min(512);
+                self.rest = line[line.len() - keep..].to_vec();
+            }
+        }
+        found.dedup();
+        found
+    }
+
+    fn look(&self, line: &[u8], found: &mut Vec<(ConsoleMark, String)>) {
+        let line = strip_escapes(line);
+        for index in self.patterns.set.matches(&line) {
+            let text: String = String::from_utf8_lossy(&line).chars().filter(|c| !c.is_control()).take(160).collect();
+            found.push((self.patterns.marks[index], text.trim().to_owned()));
+        }
+    }
+
+    fn read_added(&mut self) -> io::Result<Vec<u8>> {
+        let mut file = std::fs::File::open(&self.path)?;
+        file.seek(SeekFrom::Start(self.read))?;
+        let mut added = Vec::new();
+        file.take(PIECE).read_to_end(&mut added)?;
+        self.read += added.len() as u64;
+        Ok(added)
+    }
+}
+
+/// Without terminal control sequences (ECMA-48), which boot loaders mix into their text.
+fn strip_escapes(line: &[u8]) -> Vec<u8> {
+    static ESCAPE: LazyLock<Regex> =
+        LazyLock::new(|| Regex::new(r"(?-u)\x1b(\[[0-9;?]*[ -/]*[@-~]|[()][A-Z0-9]|[=>78cM])").expect("a constant"));
+    ESCAPE.replace_all(line, &b""[..]).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+
+    fn marks_of(pieces: &[&[u8]]) -> Vec<ConsoleMark> {
+        let mut log = tempfile::NamedTempFile::new().unwrap();
+        let mut console = Console::serial(log.path().to_owned());
+        let mut marks = Vec::new();
+        for piece in pieces {
+            log.write_all(piece).unwrap();
+            marks.extend(console.news().into_iter().map(|(mark, _)| mark));
+        }
+        marks
+    }
+
+    #[test]
+    fn a_panic_line_is_found_though_it_comes_in_two_pieces() {
+        let marks = marks_of(&[b"[ 1.2] Kernel panic - not", b" syncing: sysrq\n"]);
+        assert_eq!(marks, [ConsoleMark::KernelPanic]);
+    }
+
+    #[test]
+    fn a_boot_loader_prompt_is_found_among_control_sequences() {
+        assert_eq!(marks_of(&[b"\x1b[H\x1b[Jgrub rescue> "]), [ConsoleMark::BootLoaderStopped]);
+    }
+
+    #[test]
+    fn a_login_prompt_has_no_line_end_and_is_found() {
+        assert_eq!(marks_of(&[b"lab-os 10\r\nlab login: "]), [ConsoleMark::Login]);
+    }
+
+    #[test]
+    fn any_bytes_are_read_without_a_fault() {
+        assert_eq!(marks_of(&[&[0xff, 0, 0x1b, b'[', b'\n'], &[0x1b; 700], b"ordinary\n"]), []);
+    }
+}

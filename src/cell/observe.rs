@@ -1,0 +1,248 @@
+use std::{future::Future, sync::Arc, time::Duration};
+
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::{Emitter, console::Console, pictures};
+use crate::{
+    event::{Level, RunEvent},
+    health::Judge,
+    lab::{Screenshot, Vm, VmEvent, VmEvents},
+    model::{CellId, Phase, Progress, Signal, SignalKind},
+};
+
+/// How often an unsettled machine is looked at. There is no event for "nothing happens".
+const SAMPLE: Duration = Duration::from_secs(1);
+
+/// A lab that does not answer such simple questions in this time is not asked again until the next sample.
+const LAB_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Turns what the lab does into signals, shows them to the judge and passes them on.
+pub(super) struct Observer {
+    pub vm: Arc<dyn Vm>,
+    pub judge: Judge,
+    emitter: Emitter,
+    cell: CellId,
+    events: VmEvents,
+    /// The event stream has ended.
+    deaf: bool,
+    cancel: CancellationToken,
+    cancelled: bool,
+    clock: Interval,
+    samples: u64,
+    serial: Console,
+    firmware: Option<Console>,
+    /// The screen of the sample before.
+    pub screen: Option<Screenshot>,
+    /// The screen of the settled machine before the update.
+    pub settled_screen: Option<Screenshot>,
+    /// The agent answered something since the last sample.
+    answered: bool,
+    /// The guest has the agent's channel open.
+    pub channel_open: bool,
+    /// Counts boots: what was asked before a reset is not answered after it.
+    pub boot: u64,
+}
+
+/// What an [`Observer`] waits for.
+enum Input {
+    Cancel,
+    Event(Option<VmEvent>),
+    Clock,
+}
+
+impl Observer {
+    pub fn new(vm: Arc<dyn Vm>, events: VmEvents, cell: CellId, emitter: Emitter, cancel: CancellationToken) -> Self {
+        let files = vm.files();
+        let mut clock = interval(SAMPLE);
+        clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Self {
+            vm,
+            judge: Judge::new(),
+            emitter,
+            cell,
+            events,
+            deaf: false,
+            cancel,
+            cancelled: false,
+            clock,
+            samples: 0,
+            serial: Console::serial(files.serial_log),
+            firmware: files.firmware_log.map(Console::firmware),
+            screen: None,
+            settled_screen: None,
+            answered: false,
+            channel_open: false,
+            boot: 0,
+        }
+    }
+
+    /// Sends a signal: to the judge first, then to whoever listens.
+    pub fn emit(&mut self, what: SignalKind) {
+        let at = self.emitter.emit(Some(&self.cell), RunEvent::Signal { signal: what.clone() });
+        self.judge.see(&Signal { at, what });
+    }
+
+    /// Shows the judge a signal that was sent before there was a machine to observe.
+    pub fn replay(&mut self, what: SignalKind) {
+        self.judge.see(&Signal { at: self.emitter.now(), what });
+    }
+
+    pub fn note(&self, level: Level, text: String) {
+        self.emitter.emit(Some(&self.cell), RunEvent::Note { level, text });
+    }
+
+    pub fn enter(&mut self, phase: Phase) {
+        self.emit(SignalKind::PhaseStarted { at: phase });
+    }
+
+    pub fn leave(&mut self, phase: Phase) {
+        self.emit(SignalKind::PhaseEnded { at: phase });
+    }
+
+    /// The agent has just answered something.
+    pub fn agent_answered(&mut self) {
+        self.answered = true;
+        if !self.judge.agent_answered() {
+            self.emit(SignalKind::AgentAnswered);
+        }
+    }
+
+    /// Waits for `work`, observing meanwhile. None: the judge is over, and the work was dropped.
+    pub async fn until<T>(&mut self, work: impl Future<Output = T>) -> Option<T> {
+        tokio::pin!(work);
+        while !self.judge.is_over() {
+            tokio::select! {
+                biased;
+                input = self.input() => self.take(input).await,
+                output = &mut work => return Some(output),
+            }
+        }
+        None
+    }
+
+    /// Observes until `done` or the deadline, whichever comes first. Answers whether it was `done`.
+    pub async fn watch(&mut self, deadline: Instant, done: impl Fn(&Judge) -> bool) -> bool {
+        while !done(&self.judge) {
+            tokio::select! {
+                biased;
+                input = self.input() => self.take(input).await,
+                () = tokio::time::sleep_until(deadline) => return done(&self.judge),
+            }
+        }
+        true
+    }
+
+    /// Takes whatever has already happened, without waiting.
+    pub fn drain(&mut self) {
+        while let Ok(event) = self.events.try_recv() {
+            self.take_event(event);
+        }
+    }
+
+    /// Observes for a while, or until the judge is over.
+    pub async fn pause(&mut self, length: Duration) -> Option<()> {
+        self.until(tokio::time::sleep(length)).await
+    }
+
+    /// Cancel-safe: nothing is lost when it is dropped.
+    async fn input(&mut self) -> Input {
+        tokio::select! {
+            biased;
+            () = self.cancel.cancelled(), if !self.cancelled => Input::Cancel,
+            event = self.events.recv(), if !self.deaf => Input::Event(event),
+            _ = self.clock.tick() => Input::Clock,
+        }
+    }
+
+    async fn take(&mut self, input: Input) {
+        match input {
+            Input::Cancel => {
+                self.cancelled = true;
+                self.emit(SignalKind::Cancelled);
+            }
+            Input::Event(Some(event)) => self.take_event(event),
+            Input::Event(None) => {
+                self.deaf = true;
+                self.emit(SignalKind::VmLost { detail: "the lab stopped sending events".to_owned() });
+            }
+            Input::Clock => self.sample().await,
+        }
+    }
+
+    fn take_event(&mut self, event: VmEvent) {
+        let signal = match event {
+            VmEvent::Started => SignalKind::Started,
+            VmEvent::AgentConnected => {
+                self.channel_open = true;
+                SignalKind::AgentConnected
+            }
+            VmEvent::AgentDisconnected => {
+                self.channel_open = false;
+                SignalKind::AgentDisconnected
+            }
+            VmEvent::Reset => {
+                // What the serial console said until now belongs to the boot that ends here.
+                self.read_serial();
+                self.boot += 1;
+                self.answered = false;
+                SignalKind::Reset
+            }
+            VmEvent::Panicked { bugcheck } => SignalKind::Panicked { bugcheck },
+            VmEvent::PoweredOff => SignalKind::PoweredOff,
+            VmEvent::Lost { detail } => SignalKind::VmLost { detail },
+            VmEvent::DiskError { host_is_full } => SignalKind::DiskError { host_is_full },
+        };
+        self.emit(signal);
+    }
+
+    /// Looks at a machine that is not known to be well.
+    async fn sample(&mut self) {
+        self.read_serial();
+        self.read_firmware();
+        if self.judge.is_settled() && self.channel_open {
+            return;
+        }
+        let Ok(Ok(stats)) = timeout(LAB_PATIENCE, self.vm.stats()).await else { return };
+        let mut progress = Progress {
+            cpu: stats.cpu,
+            cpu_wait: stats.cpu_wait,
+            agent: std::mem::take(&mut self.answered),
+            disk_reads: stats.disk_reads,
+            disk_writes: stats.disk_writes,
+            serial_bytes: self.serial.bytes(),
+            screen_changed_ppm: None,
+            screen_unlike_settled_ppm: None,
+        };
+        // A picture costs more than counters do, and a machine that answers needs none.
+        self.samples += 1;
+        if !progress.agent && self.samples.is_multiple_of(2) {
+            self.look_at_screen(&mut progress).await;
+        }
+        self.emit(SignalKind::Progress { progress });
+    }
+
+    async fn look_at_screen(&mut self, progress: &mut Progress) {
+        let Ok(Ok(Some(now))) = timeout(LAB_PATIENCE, self.vm.screenshot()).await else { return };
+        if let Some(before) = &self.screen {
+            progress.screen_changed_ppm = Some(pictures::difference_ppm(before, &now));
+        }
+        if let Some(settled) = &self.settled_screen {
+            progress.screen_unlike_settled_ppm = Some(pictures::difference_ppm(settled, &now));
+        }
+        self.screen = Some(now);
+    }
+
+    fn read_serial(&mut self) {
+        for (mark, text) in self.serial.news() {
+            self.emit(SignalKind::Console { mark, text });
+        }
+    }
+
+    fn read_firmware(&mut self) {
+        let news = self.firmware.as_mut().map(Console::news).unwrap_or_default();
+        for (mark, text) in news {
+            self.emit(SignalKind::Console { mark, text });
+        }
+    }
+}

@@ -1,0 +1,87 @@
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::{life::Cellmate, observe::Observer, settle};
+use crate::{
+    event::Level,
+    model::{Phase, RestartVia, SignalKind},
+};
+
+/// How long the agent may take to pass on the request; it does not answer it.
+const REQUEST: Duration = Duration::from_secs(5);
+
+/// A reset button works at once, or the lab is broken.
+const FORCED: Duration = Duration::from_secs(20);
+
+/// Restarts the machine with the update in place and waits for the new boot. False: the judge is over.
+pub(super) async fn first(watcher: &mut Observer, mate: &Cellmate<'_>) -> bool {
+    watcher.enter(Phase::Restart);
+    if !ask(watcher, mate).await {
+        return false;
+    }
+    watcher.leave(Phase::Restart);
+    watcher.enter(Phase::Boot);
+    let settled = settle::settle(watcher, mate).await;
+    if settled {
+        watcher.leave(Phase::Boot);
+    }
+    settled
+}
+
+/// Restarts once more, as the `n`-th soak. False: the judge is over.
+pub(super) async fn soak(watcher: &mut Observer, mate: &Cellmate<'_>, n: u32) -> bool {
+    watcher.enter(Phase::Soak(n));
+    let settled = ask(watcher, mate).await && settle::settle(watcher, mate).await;
+    if settled {
+        watcher.leave(Phase::Soak(n));
+    }
+    settled
+}
+
+/// Asks for a restart, gently first, until the host sees a reset. False: the judge is over.
+async fn ask(watcher: &mut Observer, mate: &Cellmate<'_>) -> bool {
+    for via in [RestartVia::Agent, RestartVia::Acpi] {
+        watcher.emit(SignalKind::RestartAsked { via });
+        let deadline = Instant::now() + mate.limits().restart.as_duration();
+        request(watcher, mate, via).await;
+        watcher.watch(deadline, |judge| judge.is_over() || !judge.awaits_reset()).await;
+        if watcher.judge.is_over() {
+            return false;
+        }
+        if !watcher.judge.awaits_reset() {
+            return true;
+        }
+    }
+    force(watcher, mate).await;
+    false
+}
+
+async fn request(watcher: &mut Observer, mate: &Cellmate<'_>, via: RestartVia) {
+    let vm = watcher.vm.clone();
+    let asking = async {
+        match via {
+            RestartVia::Agent => mate.agent(REQUEST).restart().await.map_err(|error| error.to_string()),
+            RestartVia::Acpi => vm.restart_acpi().await.map_err(|error| error.to_string()),
+            RestartVia::Forced => vm.reset().await.map_err(|error| error.to_string()),
+        }
+    };
+    let asking = tokio::time::timeout(REQUEST * 2, asking);
+    if let Some(Ok(Err(why))) = watcher.until(asking).await {
+        watcher.note(Level::Info, format!("the request to restart ({via:?}) was not taken: {why}"));
+    }
+}
+
+/// The machine refused: the verdict stands. The reset button then shows what it would have booted into.
+async fn force(watcher: &mut Observer, mate: &Cellmate<'_>) {
+    watcher.emit(SignalKind::RestartAsked { via: RestartVia::Forced });
+    let vm = watcher.vm.clone();
+    if let Err(error) = vm.reset().await {
+        watcher.note(Level::Warning, format!("the machine could not be reset to gather evidence: {error}"));
+        return;
+    }
+    watcher.watch(Instant::now() + FORCED, |judge| !judge.awaits_reset()).await;
+    let deadline = Instant::now() + mate.first_boot().as_duration() * 2;
+    let reasons = watcher.judge.verdict().reasons.len();
+    watcher.watch(deadline, |judge| judge.verdict().reasons.len() > reasons).await;
+}

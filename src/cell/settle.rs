@@ -1,0 +1,89 @@
+use std::time::Duration;
+
+use super::{life::Cellmate, observe::Observer};
+use crate::{
+    guest::Command,
+    lab::AgentError,
+    model::{Exit, SignalKind},
+};
+
+/// How long one question to an agent that may be starting may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Between two questions whether the boot has finished: the guest sends no event for that.
+const POLL: Duration = Duration::from_millis(300);
+
+/// How long to wait for the agent's channel before asking anyway, should its event have been lost.
+const CHANNEL: Duration = Duration::from_secs(5);
+
+/// One round of questions to a booting machine.
+struct Answer {
+    boot_id: Option<String>,
+    settled: bool,
+}
+
+/// Waits until the boot has finished. False: the judge is over.
+///
+/// Resets on the way are signals like any other: the questions begin again with each boot.
+pub(super) async fn settle(watcher: &mut Observer, mate: &Cellmate<'_>) -> bool {
+    let mut known_boot: Option<u64> = None;
+    while !watcher.judge.is_over() {
+        if watcher.judge.is_settled() {
+            return true;
+        }
+        if !watcher.channel_open && !wait_for_channel(watcher).await {
+            continue;
+        }
+        let asked_in = watcher.boot;
+        let wants_id = known_boot != Some(asked_in);
+        let Some(answer) = watcher.until(ask(mate, wants_id)).await else { break };
+        watcher.drain();
+        // An answer from before a reset says nothing about the boot after it.
+        if watcher.boot != asked_in || watcher.judge.is_over() {
+            continue;
+        }
+        if let Ok(answer) = answer {
+            watcher.agent_answered();
+            if let Some(id) = answer.boot_id {
+                known_boot = Some(asked_in);
+                watcher.emit(SignalKind::BootId { id });
+            }
+            if answer.settled && known_boot == Some(asked_in) {
+                watcher.emit(SignalKind::Settled);
+                continue;
+            }
+        }
+        watcher.pause(POLL).await;
+    }
+    false
+}
+
+/// True: there is a channel, or it is time to try without an event.
+async fn wait_for_channel(watcher: &mut Observer) -> bool {
+    let boot = watcher.boot;
+    let deadline = tokio::time::Instant::now() + CHANNEL;
+    while !watcher.channel_open && watcher.boot == boot && !watcher.judge.is_over() {
+        if tokio::time::Instant::now() >= deadline {
+            return true;
+        }
+        watcher.pause(Duration::from_millis(50)).await;
+    }
+    watcher.channel_open
+}
+
+async fn ask(mate: &Cellmate<'_>, wants_id: bool) -> Result<Answer, AgentError> {
+    let agent = mate.agent(PATIENCE);
+    agent.ping().await?;
+    let mut boot_id = None;
+    if wants_id {
+        let command = mate.family.boot_id(&mate.tag());
+        if let Exit::Code { code: 0 } = mate.finish(&command, PATIENCE).await? {
+            let (text, _) = agent.read_file(&command.stdout, 256).await?;
+            boot_id = Some(String::from_utf8_lossy(&text).trim().to_owned()).filter(|id| !id.is_empty());
+        }
+        mate.tidy(&command).await;
+    }
+    let command: Command = mate.family.settled(mate.job.image.settled.as_deref(), "settled");
+    let settled = mate.finish(&command, PATIENCE).await? == Exit::Code { code: 0 };
+    Ok(Answer { boot_id, settled })
+}

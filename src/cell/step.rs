@@ -1,0 +1,160 @@
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::{copy, life::Cellmate, observe::Observer};
+use crate::{
+    guest::Command,
+    lab::AgentError,
+    model::{Exit, Millis, Output, Phase, SignalKind, Step, StepKind, StepResult, Subject},
+};
+
+/// How long one small request to a settled machine's agent may take.
+const REQUEST: Duration = Duration::from_secs(20);
+
+/// Most that is kept of each output stream, in bytes.
+const OUTPUT_CAP: usize = 64 * 1024;
+
+/// What a step needs to be run and judged.
+pub(super) struct Work<'a> {
+    pub subject: Subject,
+    pub name: &'a str,
+    pub kind: &'a StepKind,
+    pub timeout: Millis,
+    pub success: &'a [i32],
+}
+
+/// Runs the steps of a phase in order, up to the first that fails. False: the judge is over.
+pub(super) async fn steps(watcher: &mut Observer, mate: &Cellmate<'_>, phase: Phase, steps: &[Step]) -> bool {
+    watcher.enter(phase);
+    for (index, step) in steps.iter().enumerate() {
+        let subject = match phase {
+            Phase::Setup => Subject::Setup { step: index },
+            _ => Subject::Update { step: index },
+        };
+        let Step { name, kind, timeout, success } = step;
+        let work = Work { subject, name, kind, timeout: *timeout, success };
+        if !run(watcher, mate, &work).await {
+            return false;
+        }
+    }
+    watcher.leave(phase);
+    true
+}
+
+/// Runs one step or check and sends its result. False: the judge is over.
+pub(super) async fn run(watcher: &mut Observer, mate: &Cellmate<'_>, work: &Work<'_>) -> bool {
+    let subject = work.subject.clone();
+    watcher.emit(SignalKind::StepStarted { subject: subject.clone(), name: work.name.to_owned() });
+    let began = Instant::now();
+    let Some((exit, output)) = perform(watcher, mate, work).await else { return false };
+    let ok = matches!(exit, Exit::Code { code } if work.success.contains(&code));
+    let result = StepResult { exit, ok, took: began.elapsed().into(), output };
+    watcher.emit(SignalKind::StepEnded { subject, name: work.name.to_owned(), result });
+    if watcher.judge.is_recovering() {
+        // The machine reset itself under the step. Whether it comes back decides what that was.
+        super::settle::settle(watcher, mate).await;
+    }
+    !watcher.judge.is_over()
+}
+
+async fn perform(watcher: &mut Observer, mate: &Cellmate<'_>, work: &Work<'_>) -> Option<(Exit, Output)> {
+    let deadline = Instant::now() + work.timeout.as_duration();
+    match work.kind {
+        StepKind::Copy { file } => copy::copy(watcher, mate, std::slice::from_ref(file), deadline).await,
+        StepKind::Files { files } => copy::copy(watcher, mate, files, deadline).await,
+        StepKind::Run { .. } | StepKind::Sh { .. } => {
+            let kind = mate.reveal(work.kind);
+            match mate.family.command(&kind, &mate.tag()) {
+                Some(command) => execute(watcher, mate, &command, deadline).await,
+                None => Some(refused("this guest's family cannot run such a step")),
+            }
+        }
+    }
+}
+
+pub(super) fn refused(message: impl Into<String>) -> (Exit, Output) {
+    (Exit::Refused { message: message.into() }, Output::default())
+}
+
+/// Runs a command in the guest and fetches its output. None: the judge is over.
+pub(super) async fn execute(
+    watcher: &mut Observer,
+    mate: &Cellmate<'_>,
+    command: &Command,
+    deadline: Instant,
+) -> Option<(Exit, Output)> {
+    let agent = mate.agent(REQUEST);
+    let pid = match watcher.until(agent.exec(&command.path, &command.args)).await? {
+        Ok(pid) => pid,
+        Err(AgentError::Refused(message)) => return Some(refused(mate.job.secrets.mask(&message))),
+        Err(_) => {
+            // Nobody knows whether it was started: never started again.
+            return wait_for_agent(watcher, mate).await.map(|_| (Exit::AgentGone, Output::default()));
+        }
+    };
+    let exit = await_exit(watcher, mate, pid, deadline).await?;
+    if exit == Exit::AgentGone {
+        return Some((exit, Output::default()));
+    }
+    let output = watcher.until(fetch_output(mate, command)).await?;
+    Some((exit, output))
+}
+
+/// Asks for a program's end in growing intervals: the agent has no event for it.
+async fn await_exit(watcher: &mut Observer, mate: &Cellmate<'_>, pid: i64, deadline: Instant) -> Option<Exit> {
+    let agent = mate.agent(REQUEST);
+    let boot = watcher.boot;
+    let mut pause = Duration::from_millis(20);
+    loop {
+        match watcher.until(agent.exec_status(pid)).await? {
+            Ok(status) if status.exited => return Some(mate.family.exit(&status)),
+            Ok(_) => watcher.agent_answered(),
+            Err(AgentError::Refused(_)) => return Some(Exit::AgentGone),
+            Err(_) => {
+                wait_for_agent(watcher, mate).await?;
+            }
+        }
+        if watcher.boot != boot {
+            return Some(Exit::AgentGone);
+        }
+        if Instant::now() >= deadline {
+            return Some(Exit::Timeout);
+        }
+        let rest = deadline.saturating_duration_since(Instant::now());
+        watcher.pause(pause.min(rest)).await?;
+        pause = (pause * 3 / 2).min(Duration::from_millis(500));
+    }
+}
+
+/// Waits for an agent that has stopped answering: until it answers, the machine resets, or it has been
+/// silent for so long that the judge calls it lost. None: the judge is over.
+pub(super) async fn wait_for_agent(watcher: &mut Observer, mate: &Cellmate<'_>) -> Option<()> {
+    let since = Instant::now();
+    let boot = watcher.boot;
+    let patience = mate.quiet().as_duration();
+    loop {
+        watcher.pause(Duration::from_millis(500)).await?;
+        if watcher.boot != boot {
+            return Some(());
+        }
+        let asked = Duration::from_secs(5);
+        if watcher.until(async { mate.agent(asked).ping().await }).await?.is_ok() {
+            watcher.agent_answered();
+            return Some(());
+        }
+        if since.elapsed() >= patience && watcher.judge.is_settled() {
+            watcher.emit(SignalKind::AgentSilent { waited: since.elapsed().into() });
+        }
+    }
+}
+
+/// Output that cannot be fetched is no output: the exit code is what counts.
+async fn fetch_output(mate: &Cellmate<'_>, command: &Command) -> Output {
+    let agent = mate.agent(REQUEST);
+    let stdout = agent.read_file(&command.stdout, OUTPUT_CAP).await.unwrap_or_default();
+    let stderr = agent.read_file(&command.stderr, OUTPUT_CAP).await.unwrap_or_default();
+    mate.tidy(command).await;
+    let text = |bytes: &[u8]| mate.job.secrets.mask(&String::from_utf8_lossy(bytes));
+    Output { stdout: text(&stdout.0), stderr: text(&stderr.0), truncated: stdout.1 || stderr.1 }
+}

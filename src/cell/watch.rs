@@ -1,0 +1,33 @@
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::{life::Cellmate, observe::Observer, settle, step};
+use crate::model::{Millis, Phase};
+
+/// Looks at the settled machine for a while: late crashes, an agent that dies. False: the judge is over.
+pub(super) async fn watch(watcher: &mut Observer, mate: &Cellmate<'_>, length: Millis) -> bool {
+    watcher.enter(Phase::Watch);
+    let deadline = Instant::now() + length.as_duration();
+    watcher.watch(deadline, |judge| judge.is_over() || judge.is_recovering()).await;
+    if !watcher.judge.is_over() && !watcher.judge.is_recovering() {
+        still_there(watcher, mate).await;
+    }
+    if watcher.judge.is_recovering() {
+        // Whether it comes back decides between a crash and a loop.
+        settle::settle(watcher, mate).await;
+    }
+    if watcher.judge.is_over() {
+        return false;
+    }
+    watcher.leave(Phase::Watch);
+    true
+}
+
+/// The watch ends with an agent that answers.
+async fn still_there(watcher: &mut Observer, mate: &Cellmate<'_>) {
+    let ping = async { mate.agent(Duration::from_secs(10)).ping().await };
+    if let Some(Err(_)) = watcher.until(ping).await {
+        step::wait_for_agent(watcher, mate).await;
+    }
+}

@@ -1,0 +1,153 @@
+use super::{Attempt, CellState, Event, Note, PhaseSpan, RunEvent, RunState, StepSpan};
+use crate::model::{Millis, RunId, SignalKind};
+
+impl RunState {
+    /// A run of which nothing is known yet.
+    pub fn new(run: RunId) -> Self {
+        Self {
+            run,
+            start: None,
+            cells: Vec::new(),
+            now: Millis::ZERO,
+            resumed: Vec::new(),
+            stopping: None,
+            decision: None,
+            notes: Vec::new(),
+            contradictions: Vec::new(),
+        }
+    }
+
+    /// What the given events add up to.
+    pub fn of<'a>(run: RunId, events: impl IntoIterator<Item = &'a Event>) -> Self {
+        let mut state = Self::new(run);
+        events.into_iter().for_each(|event| state.apply(event));
+        state
+    }
+
+    /// Takes in one event. Never fails: what cannot be becomes one of the [`contradictions`](Self::contradictions).
+    pub fn apply(&mut self, event: &Event) {
+        let at = event.at;
+        self.now = self.now.max(at);
+        if self.decision.is_some() && !matches!(event.what, RunEvent::RunResumed { .. }) {
+            self.contradictions.push(format!("something happened at {at}, after the run had ended"));
+        }
+        match &event.what {
+            RunEvent::RunStarted { start } => {
+                if self.start.is_some() {
+                    return self.contradictions.push("the run began twice".to_owned());
+                }
+                let cell = |planned: &super::PlannedCell| CellState { planned: planned.clone(), attempts: Vec::new() };
+                self.cells = start.cells.iter().map(cell).collect();
+                self.start = Some((**start).clone());
+            }
+            RunEvent::RunResumed { utc } => {
+                self.resumed.push(utc.clone());
+                (self.stopping, self.decision) = (None, None);
+            }
+            // An interruption is what the user did, and outranks whatever else stopped the run.
+            RunEvent::RunStopping { why } => {
+                if self.stopping != Some(super::StopCause::Interrupted) {
+                    self.stopping = Some(*why);
+                }
+            }
+            RunEvent::RunEnded { decision } => self.decision = Some(*decision),
+            RunEvent::Note { level, text } => {
+                let note = Note { at, level: *level, text: text.clone() };
+                match event.cell.as_ref().and_then(|id| self.attempts_of(id)).and_then(|attempts| attempts.last_mut()) {
+                    Some(attempt) => attempt.notes.push(note),
+                    None => self.notes.push(note),
+                }
+            }
+            RunEvent::CellStarted { attempt } => {
+                let attempt = Attempt {
+                    number: *attempt,
+                    started: at,
+                    phases: Vec::new(),
+                    steps: Vec::new(),
+                    signals: Vec::new(),
+                    notes: Vec::new(),
+                    end: None,
+                };
+                match event.cell.as_ref().and_then(|id| self.attempts_of(id)) {
+                    Some(attempts) => attempts.push(attempt),
+                    None => self.stray(event),
+                }
+            }
+            RunEvent::Signal { signal } => match self.open_attempt(event) {
+                Some(attempt) => attempt.observe(at, signal),
+                None => self.stray(event),
+            },
+            RunEvent::CellEnded { end } => match self.open_attempt(event) {
+                Some(attempt) => {
+                    attempt.close_phase(at);
+                    attempt.end = Some(end.clone());
+                }
+                None => self.stray(event),
+            },
+        }
+    }
+
+    fn attempts_of(&mut self, id: &crate::model::CellId) -> Option<&mut Vec<Attempt>> {
+        self.cells.iter_mut().find(|cell| cell.planned.id == *id).map(|cell| &mut cell.attempts)
+    }
+
+    fn open_attempt(&mut self, event: &Event) -> Option<&mut Attempt> {
+        self.attempts_of(event.cell.as_ref()?)?.last_mut().filter(|attempt| attempt.end.is_none())
+    }
+
+    fn stray(&mut self, event: &Event) {
+        let what = match &event.what {
+            RunEvent::CellStarted { .. } => "a start",
+            RunEvent::CellEnded { .. } => "an end",
+            _ => "a signal",
+        };
+        let whose = match &event.cell {
+            None => "no cell".to_owned(),
+            Some(id) if self.cell(id).is_some() => format!("`{id}`, which was not running"),
+            Some(id) => format!("`{id}`, which nobody planned"),
+        };
+        self.contradictions.push(format!("{what} at {} of {whose}", event.at));
+    }
+}
+
+impl Attempt {
+    fn observe(&mut self, at: Millis, signal: &SignalKind) {
+        self.signals.push(crate::model::Signal { at, what: signal.clone() });
+        match signal {
+            SignalKind::PhaseStarted { at: phase } => {
+                self.close_phase(at);
+                self.phases.push(PhaseSpan { phase: *phase, from: at, until: None, done: false });
+            }
+            SignalKind::PhaseEnded { at: phase } => {
+                if let Some(span) = self.phases.iter_mut().rfind(|span| span.phase == *phase) {
+                    span.until.get_or_insert(at);
+                    span.done = true;
+                }
+            }
+            SignalKind::StepStarted { subject, name } => {
+                self.steps.push(StepSpan { subject: subject.clone(), name: name.clone(), from: at, result: None });
+            }
+            SignalKind::StepEnded { subject, name, result } => {
+                match self.steps.iter_mut().rfind(|step| step.subject == *subject && step.result.is_none()) {
+                    Some(step) => step.result = Some(result.clone()),
+                    None => self.steps.push(StepSpan {
+                        subject: subject.clone(),
+                        name: name.clone(),
+                        from: Millis(at.0.saturating_sub(result.took.0)),
+                        result: Some(result.clone()),
+                    }),
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn close_phase(&mut self, at: Millis) {
+        if let Some(span) = self.phases.last_mut() {
+            span.until.get_or_insert(at);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,81 @@
+use super::*;
+use crate::{
+    event::{Decision, StopCause, testing::Story},
+    model::{Outcome, Phase, ReasonId},
+};
+
+#[test]
+fn a_cell_knows_its_phases_steps_and_how_long_they_took() {
+    let state = Story::of(&["a.p1"]).healthy("a.p1", 1).state();
+    let attempt = &state.cells[0].attempts[0];
+    assert!(attempt.phases.iter().all(|span| span.done), "{:?}", attempt.phases);
+    assert_eq!(attempt.phases[0].took(state.now), Millis(1050));
+    assert_eq!(attempt.phases.iter().map(|span| span.phase).collect::<Vec<_>>()[5..7], [Phase::Boot, Phase::Soak(1)]);
+    assert!(attempt.check("sensor").unwrap().result.as_ref().unwrap().ok);
+    assert_eq!(state.contradictions, Vec::<String>::new());
+}
+
+#[test]
+fn a_phase_that_failed_lasts_until_the_cell_ends() {
+    let state = Story::of(&["a.p1"]).failed("a.p1", 1, Phase::Boot, ReasonId::BootHang, "x").state();
+    let last = state.cells[0].attempts[0].phases.last().unwrap();
+    assert_eq!((last.phase, last.done, last.took(Millis(u64::MAX))), (Phase::Boot, false, Millis(1050)));
+}
+
+#[test]
+fn a_cell_that_began_and_never_ended_died_with_the_harness() {
+    let mut story = Story::of(&["a.p1", "b.p1"]);
+    let state = story.start("a.p1", 1).until("a.p1", Phase::Restart).state();
+    let verdicts: Vec<_> = state.cells.iter().map(|cell| state.verdict(cell)).collect();
+    assert_eq!(verdicts[0].outcome, Outcome::Inconclusive);
+    let leads: Vec<_> = verdicts.iter().map(|v| (v.lead().unwrap().id, v.lead().unwrap().phase)).collect();
+    assert_eq!(leads, [(ReasonId::HarnessDied, Phase::Restart), (ReasonId::HarnessDied, Phase::Start)]);
+    assert_eq!(state.final_counts().total(), 2);
+    assert_eq!(state.counts().total(), 0);
+}
+
+#[test]
+fn a_cell_that_never_began_before_the_run_ended_was_cancelled() {
+    let mut story = Story::of(&["a.p1", "b.p1"]);
+    story.healthy("a.p1", 1).push(None, RunEvent::RunStopping { why: StopCause::Interrupted });
+    let state = story.run_ended(Decision::Cancelled).state();
+    assert_eq!(state.verdict(&state.cells[1]).lead().unwrap().id, ReasonId::Cancelled);
+}
+
+#[test]
+fn a_resumed_run_runs_the_dead_cell_again_and_it_is_not_flaky() {
+    let mut story = Story::of(&["a.p1"]);
+    story.start("a.p1", 1).until("a.p1", Phase::Boot);
+    story.push(None, RunEvent::RunResumed { utc: "2026-01-02T04:00:00Z".into() });
+    let state = story.healthy("a.p1", 2).run_ended(Decision::Approved).state();
+    assert_eq!(state.final_counts().healthy, 1);
+    assert!(!state.cells[0].is_flaky());
+    assert_eq!(state.cells[0].earlier_with(Outcome::Inconclusive).count(), 1);
+    assert_eq!(state.contradictions, Vec::<String>::new());
+}
+
+#[test]
+fn what_cannot_be_is_kept_as_a_contradiction() {
+    let mut story = Story::of(&["a.p1"]);
+    story.start("ghost", 1).signal("a.p1", SignalKind::Reset);
+    story.run_ended(Decision::Approved).start("a.p1", 1);
+    let found = story.state().contradictions;
+    assert_eq!(found.len(), 3, "{found:?}");
+    assert!(found[0].contains("`ghost`, which nobody planned"), "{found:?}");
+    assert!(found[1].contains("`a.p1`, which was not running"), "{found:?}");
+    assert!(found[2].contains("after the run had ended"), "{found:?}");
+}
+
+#[test]
+fn the_time_left_follows_from_the_cells_that_ended() {
+    let mut story = Story::of(&["a.p1", "b.p1", "c.p1", "d.p1"]);
+    assert_eq!(story.state().time_left(Millis(0)), None);
+    story.healthy("a.p1", 1);
+    let took = story.state().cells[0].ended().unwrap().took;
+    story.start("b.p1", 1).start("c.p1", 1);
+    let now = story.state().now;
+    // Two run side by side and one waits: half of three cells' time, less the 250 ms b has run.
+    let left = story.state().time_left(now).unwrap();
+    assert_eq!(left, Millis((3 * took.0 - 250) / 2));
+    assert_eq!(story.state().time_left(Millis::from_secs(3600)).unwrap(), Millis(took.0 / 2));
+}

@@ -1,0 +1,139 @@
+use std::{
+    fs::{File, OpenOptions, TryLockError},
+    io::Write,
+    path::{Path, PathBuf},
+};
+
+use super::{
+    Event, JOURNAL_VERSION, Journal, JournalError, Line, MAX_LINE, RunEvent,
+    read::{Scan, scan},
+};
+use crate::model::{Millis, RunId, Sha256};
+
+/// Appends events to `events.jsonl`: one line, one write, chained to the line before.
+///
+/// Holds a lock on the file for as long as it lives, so a run has one writer.
+#[derive(Debug)]
+pub struct JournalWriter {
+    file: File,
+    path: PathBuf,
+    run: RunId,
+    seq: u64,
+    prev: Sha256,
+    /// Bytes of whole lines: where the file is cut when a write fails halfway.
+    good_bytes: u64,
+    last_at: Millis,
+    unusable: bool,
+}
+
+impl JournalWriter {
+    /// Begins a journal; the first event must be `run-started`.
+    ///
+    /// # Errors
+    /// [`JournalError::Io`], also if the file exists: a run is never written over.
+    pub fn create(path: &Path, run: RunId) -> Result<Self, JournalError> {
+        let file =
+            OpenOptions::new().append(true).create_new(true).open(path).map_err(JournalError::io("create", path))?;
+        lock(&file, path)?;
+        // Without this the file's name itself may be lost when the host crashes.
+        if let Some(Ok(folder)) = path.parent().map(File::open) {
+            let _ = folder.sync_all();
+        }
+        Ok(Self {
+            file,
+            path: path.to_owned(),
+            run,
+            seq: 0,
+            prev: Sha256::of(b""),
+            good_bytes: 0,
+            last_at: Millis::ZERO,
+            unusable: false,
+        })
+    }
+
+    /// Goes on with a journal: checks it whole, cuts off a torn last line, keeps everything before it.
+    ///
+    /// Also gives back what was recorded. The new events' clock goes on from [`Self::last_at`].
+    ///
+    /// # Errors
+    /// [`JournalError`]; the file is unchanged then.
+    pub fn resume(path: &Path) -> Result<(Self, Journal), JournalError> {
+        let file = OpenOptions::new().read(true).append(true).open(path).map_err(JournalError::io("open", path))?;
+        lock(&file, path)?;
+        let Scan { journal, last, good_bytes } = scan(path, &file)?;
+        file.set_len(good_bytes).map_err(JournalError::io("repair", path))?;
+        let writer = Self {
+            file,
+            path: path.to_owned(),
+            run: journal.run.clone(),
+            seq: journal.events.len() as u64,
+            prev: last,
+            good_bytes,
+            last_at: journal.events.iter().map(|event| event.at).max().unwrap_or_default(),
+            unusable: false,
+        };
+        Ok((writer, journal))
+    }
+
+    pub fn run(&self) -> &RunId {
+        &self.run
+    }
+
+    /// The latest moment recorded so far.
+    pub fn last_at(&self) -> Millis {
+        self.last_at
+    }
+
+    /// Writes one event. What ends a cell or the run is on the disk, not only in the cache, on return.
+    ///
+    /// # Errors
+    /// [`JournalError`]: the event is not recorded, and nothing that follows from it may be claimed.
+    pub fn append(&mut self, event: &Event) -> Result<(), JournalError> {
+        if self.unusable {
+            return Err(JournalError::Unusable { path: self.path.clone() });
+        }
+        let line = Line {
+            v: JOURNAL_VERSION,
+            seq: self.seq,
+            prev: self.prev.clone(),
+            run: self.run.clone(),
+            at_ms: event.at,
+            cell: event.cell.clone(),
+            what: event.what.clone(),
+        };
+        let mut bytes = serde_json::to_vec(&line).map_err(|source| JournalError::Io {
+            action: "write",
+            path: self.path.clone(),
+            source: source.into(),
+        })?;
+        if bytes.len() as u64 >= MAX_LINE {
+            return Err(JournalError::EventTooLong { path: self.path.clone(), bytes: bytes.len() });
+        }
+        let digest = Sha256::of(&bytes);
+        bytes.push(b'\n');
+        if let Err(source) = self.file.write_all(&bytes) {
+            // A disk that fills up takes half a line. Without the cut the next line would be glued to it.
+            self.unusable = self.file.set_len(self.good_bytes).is_err();
+            return Err(JournalError::Io { action: "write", path: self.path.clone(), source });
+        }
+        self.seq += 1;
+        self.prev = digest;
+        self.good_bytes += bytes.len() as u64;
+        self.last_at = self.last_at.max(event.at);
+        if matches!(event.what, RunEvent::CellEnded { .. } | RunEvent::RunEnded { .. }) {
+            self.file.sync_data().map_err(JournalError::io("save", &self.path))?;
+        }
+        Ok(())
+    }
+}
+
+fn lock(file: &File, path: &Path) -> Result<(), JournalError> {
+    match file.try_lock() {
+        Ok(()) => Ok(()),
+        Err(TryLockError::WouldBlock) => Err(JournalError::Busy { path: path.to_owned() }),
+        Err(TryLockError::Error(source)) => Err(JournalError::io("lock", path)(source)),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,204 @@
+use super::{CellEnd, Decision, Level, PlannedCell, RunStart, StopCause};
+use crate::model::{CellId, Millis, Outcome, Phase, Reason, ReasonId, RunId, Signal, StepResult, Subject, Verdict};
+
+/// What a run's events add up to so far.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RunState {
+    pub run: RunId,
+    /// None: not even the first event was seen.
+    pub start: Option<RunStart>,
+    /// In the plan's order.
+    pub cells: Vec<CellState>,
+    /// The latest moment any event carried.
+    pub now: Millis,
+    /// UTC times of each `--resume`.
+    pub resumed: Vec<String>,
+    /// Why the run stopped early, if it did.
+    pub stopping: Option<StopCause>,
+    /// As `run-ended` recorded it.
+    pub decision: Option<Decision>,
+    /// Notes about the whole run.
+    pub notes: Vec<Note>,
+    /// Events that cannot be: about a cell nobody planned, an end without a start. Any of them bars approval.
+    pub contradictions: Vec<String>,
+}
+
+/// One planned cell.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CellState {
+    pub planned: PlannedCell,
+    /// In order of time; empty: never started.
+    pub attempts: Vec<Attempt>,
+}
+
+/// One try at a cell.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Attempt {
+    /// From 1.
+    pub number: u32,
+    pub started: Millis,
+    /// In the order entered.
+    pub phases: Vec<PhaseSpan>,
+    /// Setup steps, update steps and checks, in the order begun.
+    pub steps: Vec<StepSpan>,
+    /// What the judge sees.
+    pub signals: Vec<Signal>,
+    pub notes: Vec<Note>,
+    /// None: running, or bootgate died.
+    pub end: Option<CellEnd>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PhaseSpan {
+    pub phase: Phase,
+    pub from: Millis,
+    /// None while it lasts.
+    pub until: Option<Millis>,
+    /// Whether it did what it was for.
+    pub done: bool,
+}
+
+impl PhaseSpan {
+    /// How long it took, up to `now` while it lasts.
+    pub fn took(&self, now: Millis) -> Millis {
+        self.until.unwrap_or(now).since(self.from)
+    }
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct StepSpan {
+    pub subject: Subject,
+    pub name: String,
+    pub from: Millis,
+    /// None: it never ended.
+    pub result: Option<StepResult>,
+}
+
+/// Something people should know that decides nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Note {
+    pub at: Millis,
+    pub level: Level,
+    pub text: String,
+}
+
+/// How many cells ended how.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Counts {
+    pub healthy: usize,
+    pub unhealthy: usize,
+    pub inconclusive: usize,
+}
+
+impl Counts {
+    pub fn total(self) -> usize {
+        self.healthy + self.unhealthy + self.inconclusive
+    }
+
+    pub(super) fn add(&mut self, outcome: Outcome) {
+        match outcome {
+            Outcome::Healthy => self.healthy += 1,
+            Outcome::Unhealthy => self.unhealthy += 1,
+            Outcome::Inconclusive => self.inconclusive += 1,
+        }
+    }
+}
+
+impl RunState {
+    pub fn cell(&self, id: &CellId) -> Option<&CellState> {
+        self.cells.iter().find(|cell| cell.planned.id == *id)
+    }
+
+    /// The cell's verdict if nothing more is to come: what was never answered is inconclusive.
+    pub fn verdict(&self, cell: &CellState) -> Verdict {
+        match cell.attempts.last() {
+            Some(attempt) => attempt.verdict(),
+            None if self.stopping.is_some() || self.decision.is_some() => {
+                lab_fault(ReasonId::Cancelled, Phase::Start, self.now, "the run stopped before this cell began")
+            }
+            None => lab_fault(ReasonId::HarnessDied, Phase::Start, self.now, "bootgate ended before this cell began"),
+        }
+    }
+
+    /// The outcomes if nothing more is to come: every planned cell is in one of them.
+    pub fn final_counts(&self) -> Counts {
+        let mut counts = Counts::default();
+        self.cells.iter().for_each(|cell| counts.add(self.verdict(cell).outcome));
+        counts
+    }
+
+    /// The outcomes of cells that have ended by now.
+    pub fn counts(&self) -> Counts {
+        let mut counts = Counts::default();
+        self.cells.iter().filter_map(CellState::ended).for_each(|end| counts.add(end.verdict.outcome));
+        counts
+    }
+
+    pub fn running(&self) -> impl Iterator<Item = &CellState> {
+        self.cells.iter().filter(|cell| cell.is_running())
+    }
+
+    /// How long the run still takes, from the cells that have ended; none while nothing can be said.
+    ///
+    /// `now` counts as the events' moments do. Cells are taken to be alike, and as many to run at a time as
+    /// run now.
+    pub fn time_left(&self, now: Millis) -> Option<Millis> {
+        let took: Vec<u64> = self.cells.iter().filter_map(CellState::ended).map(|end| end.took.0).collect();
+        let mean = took.iter().sum::<u64>().checked_div(took.len() as u64)?;
+        let running: Vec<&Attempt> = self.running().filter_map(|cell| cell.attempts.last()).collect();
+        let under_way = running.iter().map(|attempt| mean.saturating_sub(now.since(attempt.started).0));
+        let waiting = self.cells.iter().filter(|cell| cell.attempts.is_empty()).count() as u64;
+        let work = under_way.clone().sum::<u64>() + waiting * mean;
+        let lanes = (running.len() as u64).max(1);
+        Some(Millis((work / lanes).max(under_way.max().unwrap_or(0))))
+    }
+}
+
+impl CellState {
+    /// How the last attempt ended; none while it runs, and if it never did.
+    pub fn ended(&self) -> Option<&CellEnd> {
+        self.attempts.last().and_then(|attempt| attempt.end.as_ref())
+    }
+
+    /// Whether an attempt has started and not ended.
+    pub fn is_running(&self) -> bool {
+        self.attempts.last().is_some_and(|attempt| attempt.end.is_none())
+    }
+
+    /// Whether it is healthy now and was unhealthy before: chance, not proof.
+    pub fn is_flaky(&self) -> bool {
+        self.ended().is_some_and(|end| end.verdict.outcome == Outcome::Healthy)
+            && self.earlier_with(Outcome::Unhealthy).next().is_some()
+    }
+
+    /// Attempts before the last one that ended like this.
+    pub fn earlier_with(&self, outcome: Outcome) -> impl Iterator<Item = &Attempt> {
+        let earlier = self.attempts.split_last().map_or(&[][..], |(_, earlier)| earlier);
+        earlier.iter().filter(move |attempt| attempt.verdict().outcome == outcome)
+    }
+}
+
+impl Attempt {
+    /// Its verdict if nothing more is to come.
+    pub fn verdict(&self) -> Verdict {
+        if let Some(end) = &self.end {
+            return end.verdict.clone();
+        }
+        let (phase, at) = self.phases.last().map_or((Phase::Start, self.started), |span| (span.phase, span.from));
+        lab_fault(ReasonId::HarnessDied, phase, at, "bootgate ended before this cell did; --resume runs it again")
+    }
+
+    /// The phase it is in, or ended in.
+    pub fn phase(&self) -> Option<Phase> {
+        self.phases.last().map(|span| span.phase)
+    }
+
+    pub fn check(&self, id: &str) -> Option<&StepSpan> {
+        self.steps.iter().rfind(|step| matches!(&step.subject, Subject::Check { id: found } if found == id))
+    }
+}
+
+fn lab_fault(id: ReasonId, phase: Phase, at: Millis, message: &str) -> Verdict {
+    let reason = Reason { id, phase, at, message: message.to_owned(), check: None };
+    Verdict { outcome: Outcome::Inconclusive, reasons: vec![reason] }
+}

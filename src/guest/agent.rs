@@ -1,0 +1,157 @@
+use std::{collections::BTreeMap, time::Duration};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
+use serde::{Deserialize, de::DeserializeOwned};
+use serde_json::{Value, json};
+
+use super::Transcript;
+use crate::lab::{AgentError, Vm};
+
+/// How much of a file goes into one `guest-file-write`. The agent's reader holds a request in memory
+/// several times over, so larger pieces gain nothing.
+pub const WRITE_CHUNK: usize = 48 * 1024;
+
+/// `guest-file-read` answers with at most this much per call (QEMU's own limit is 48 MB).
+const READ_CHUNK: usize = 48 * 1024;
+
+/// A typed client of the QEMU guest agent (QEMU, "QEMU Guest Agent Protocol Reference").
+///
+/// Replies are read tolerantly: unknown fields and unknown values are no errors.
+#[derive(Clone, Copy)]
+pub struct Agent<'a> {
+    vm: &'a dyn Vm,
+    /// The deadline of one request.
+    timeout: Duration,
+    transcript: &'a Transcript,
+}
+
+/// The reply to `guest-exec-status`.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct ExecStatus {
+    pub exited: bool,
+    #[serde(default)]
+    pub exitcode: Option<i64>,
+    /// Linux: the signal; Windows: the exception's code.
+    #[serde(default)]
+    pub signal: Option<i64>,
+}
+
+impl<'a> Agent<'a> {
+    pub fn new(vm: &'a dyn Vm, timeout: Duration, transcript: &'a Transcript) -> Self {
+        Agent { vm, timeout, transcript }
+    }
+
+    async fn call<T: DeserializeOwned>(&self, command: &str, arguments: Value) -> Result<T, AgentError> {
+        let request = json!({"execute": command, "arguments": arguments}).to_string();
+        let reply = self.vm.agent(&request, self.timeout).await;
+        self.transcript.note(&request, &reply);
+        serde_json::from_str(&reply?)
+            .map_err(|error| AgentError::Refused(format!("{command}: the reply makes no sense: {error}")))
+    }
+
+    pub async fn ping(&self) -> Result<(), AgentError> {
+        self.call::<Value>("guest-ping", json!({})).await.map(drop)
+    }
+
+    /// What `guest-get-osinfo` tells: text values only, keys as the protocol names them.
+    pub async fn os_info(&self) -> Result<BTreeMap<String, String>, AgentError> {
+        let info: BTreeMap<String, Value> = self.call("guest-get-osinfo", json!({})).await?;
+        let text = |(key, value): (String, Value)| Some((key, value.as_str()?.chars().take(200).collect()));
+        Ok(info.into_iter().filter_map(text).collect())
+    }
+
+    /// Starts a program and answers with its process id.
+    pub async fn exec(&self, path: &str, args: &[String]) -> Result<i64, AgentError> {
+        #[derive(Deserialize)]
+        struct Started {
+            pid: i64,
+        }
+        let arguments = json!({"path": path, "arg": args, "capture-output": false});
+        self.call::<Started>("guest-exec", arguments).await.map(|started| started.pid)
+    }
+
+    pub async fn exec_status(&self, pid: i64) -> Result<ExecStatus, AgentError> {
+        self.call("guest-exec-status", json!({"pid": pid})).await
+    }
+
+    /// Opens a file in the guest; `mode` as in C's `fopen`.
+    pub async fn open(&self, path: &str, mode: &str) -> Result<i64, AgentError> {
+        self.call("guest-file-open", json!({"path": path, "mode": mode})).await
+    }
+
+    pub async fn close(&self, handle: i64) -> Result<(), AgentError> {
+        self.call::<Value>("guest-file-close", json!({"handle": handle})).await.map(drop)
+    }
+
+    /// Writes all of `bytes`, at most [`WRITE_CHUNK`] of them.
+    pub async fn write(&self, handle: i64, bytes: &[u8]) -> Result<(), AgentError> {
+        #[derive(Deserialize)]
+        struct Written {
+            count: usize,
+        }
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let arguments = json!({"handle": handle, "buf-b64": BASE64.encode(rest)});
+            let written: Written = self.call("guest-file-write", arguments).await?;
+            if written.count == 0 || written.count > rest.len() {
+                return Err(AgentError::Refused("guest-file-write: wrote nothing".to_owned()));
+            }
+            rest = &rest[written.count..];
+        }
+        Ok(())
+    }
+
+    /// The file's content up to `cap` bytes, and whether there was more.
+    pub async fn read_file(&self, path: &str, cap: usize) -> Result<(Vec<u8>, bool), AgentError> {
+        let handle = self.open(path, "r").await?;
+        let content = self.read_up_to(handle, cap).await;
+        let closed = self.close(handle).await;
+        let content = content?;
+        closed?;
+        Ok(content)
+    }
+
+    async fn read_up_to(&self, handle: i64, cap: usize) -> Result<(Vec<u8>, bool), AgentError> {
+        #[derive(Deserialize)]
+        struct Read {
+            #[serde(rename = "buf-b64", default)]
+            buffer: String,
+            #[serde(default)]
+            eof: bool,
+        }
+        let mut content = Vec::new();
+        loop {
+            let arguments = json!({"handle": handle, "count": READ_CHUNK});
+            let read: Read = self.call("guest-file-read", arguments).await?;
+            let bytes = BASE64
+                .decode(read.buffer.as_bytes())
+                .map_err(|error| AgentError::Refused(format!("guest-file-read: bad base64: {error}")))?;
+            let nothing = bytes.is_empty();
+            content.extend_from_slice(&bytes);
+            if content.len() > cap {
+                content.truncate(cap);
+                return Ok((content, true));
+            }
+            if read.eof || nothing {
+                return Ok((content, false));
+            }
+        }
+    }
+
+    /// Sets the guest's clock to the host's time.
+    pub async fn set_time(&self, unix_ns: i64) -> Result<(), AgentError> {
+        self.call::<Value>("guest-set-time", json!({"time": unix_ns})).await.map(drop)
+    }
+
+    /// Asks the guest to restart. The protocol has no reply for success: silence, or an agent that went
+    /// away, says nothing either way.
+    ///
+    /// # Errors
+    /// Only when the guest says that it cannot.
+    pub async fn restart(&self) -> Result<(), AgentError> {
+        match self.call::<Value>("guest-shutdown", json!({"mode": "reboot"})).await {
+            Ok(_) | Err(AgentError::Timeout | AgentError::NotConnected | AgentError::VmGone) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+}

@@ -1,0 +1,136 @@
+use super::{Command, ExecStatus, GuestFamily, Placed};
+use crate::model::{Exit, StepKind};
+
+/// A Linux guest with a POSIX shell at `/bin/sh`.
+pub(super) struct Linux;
+
+/// Where captured output goes: memory where there is such a place, so that a full or read-only disk
+/// does not look like a failed step.
+const OUTPUT_FOLDER: &str = "/run";
+
+/// `sh -c SCRIPT bootgate PREFIX ARG...`: runs ARG... with its output in `PREFIX.out` and `PREFIX.err`.
+///
+/// Files and not pipes: a background process that a step leaves behind inherits its output, and the
+/// agent calls a program with an open output pipe "still running".
+const CAPTURE: &str = r#"o="$1"; shift; exec >"$o.out" 2>"$o.err" </dev/null; exec "$@""#;
+
+/// Asks systemd where there is one; elsewhere an answering agent is all there is to ask for.
+const SETTLED: &str = "command -v systemctl >/dev/null || exit 0; \
+    case $(systemctl is-system-running) in running|degraded) exit 0;; *) exit 1;; esac";
+
+/// Mounts the first CD drive, copies NAME TO pairs, unmounts.
+const FROM_MEDIUM: &str = r#"m=/run/bootgate-medium; mkdir -p "$m"
+i=0; until mount -t iso9660 -o ro /dev/sr0 "$m" 2>/dev/null; do
+  i=$((i+1)); [ "$i" -lt 50 ] || { echo "the CD drive shows no medium" >&2; exit 1; }; sleep 0.2
+done
+trap 'umount "$m"; rmdir "$m"' EXIT
+while [ "$#" -gt 1 ]; do cat "$m/$1" >"$2" || exit 1; shift 2; done"#;
+
+/// FROM TO MODE triples; an empty MODE keeps that of the file that was there.
+const PLACE: &str = r#"set -e
+while [ "$#" -gt 2 ]; do
+  m="$3"; [ -n "$m" ] || { [ ! -e "$2" ] || m=$(stat -c %a "$2"); }
+  [ -z "$m" ] || chmod "$m" "$1"
+  mv -f "$1" "$2"; shift 3
+done"#;
+
+fn shell(tag: &str, command: &[&str]) -> Command {
+    let prefix = format!("{OUTPUT_FOLDER}/bootgate-{tag}");
+    let mut args = vec!["-c".to_owned(), CAPTURE.to_owned(), "bootgate".to_owned(), prefix.clone()];
+    args.extend(command.iter().map(|&word| word.to_owned()));
+    Command { path: "/bin/sh".to_owned(), args, stdout: format!("{prefix}.out"), stderr: format!("{prefix}.err") }
+}
+
+fn parent(path: &str) -> &str {
+    path.rsplit_once('/').map_or("/", |(parent, _)| if parent.is_empty() { "/" } else { parent })
+}
+
+impl GuestFamily for Linux {
+    fn command(&self, kind: &StepKind, tag: &str) -> Option<Command> {
+        match kind {
+            StepKind::Run { argv } => {
+                let words: Vec<&str> = argv.iter().map(String::as_str).collect();
+                Some(shell(tag, &words))
+            }
+            StepKind::Sh { script } => Some(shell(tag, &["/bin/sh", "-c", script])),
+            StepKind::Copy { .. } | StepKind::Files { .. } => None,
+        }
+    }
+
+    fn boot_id(&self, tag: &str) -> Command {
+        shell(tag, &["cat", "/proc/sys/kernel/random/boot_id"])
+    }
+
+    fn settled(&self, probe: Option<&str>, tag: &str) -> Command {
+        shell(tag, &["/bin/sh", "-c", probe.unwrap_or(SETTLED)])
+    }
+
+    fn make_parents(&self, files: &[&str], tag: &str) -> Command {
+        let mut words = vec!["mkdir", "-p", "--"];
+        words.extend(files.iter().map(|path| parent(path)));
+        words[3..].sort_unstable();
+        words.dedup();
+        shell(tag, &words)
+    }
+
+    fn place(&self, files: &[Placed], tag: &str) -> Command {
+        let mut words = vec!["/bin/sh".to_owned(), "-c".to_owned(), PLACE.to_owned(), "bootgate".to_owned()];
+        for file in files {
+            let mode = file.mode.map(|mode| format!("{mode:04o}")).unwrap_or_default();
+            words.extend([self.beside(&file.to), file.to.clone(), mode]);
+        }
+        shell(tag, &words.iter().map(String::as_str).collect::<Vec<_>>())
+    }
+
+    fn copy_from_medium(&self, files: &[(String, String)], tag: &str) -> Command {
+        let beside: Vec<(&str, String)> = files.iter().map(|(name, to)| (name.as_str(), self.beside(to))).collect();
+        let mut words = vec!["/bin/sh", "-c", FROM_MEDIUM, "bootgate"];
+        words.extend(beside.iter().flat_map(|(name, to)| [*name, to.as_str()]));
+        shell(tag, &words)
+    }
+
+    fn beside(&self, path: &str) -> String {
+        format!("{path}.bootgate")
+    }
+
+    fn remove_output(&self, command: &Command) -> Command {
+        Command {
+            path: "/bin/rm".to_owned(),
+            args: vec!["-f".to_owned(), command.stdout.clone(), command.stderr.clone()],
+            stdout: String::new(),
+            stderr: String::new(),
+        }
+    }
+
+    fn exit(&self, status: &ExecStatus) -> Exit {
+        match (status.exitcode, status.signal) {
+            (_, Some(signal)) => Exit::Signal { signal: i32::try_from(signal).unwrap_or(i32::MAX) },
+            (Some(code), None) => Exit::Code { code: i32::try_from(code).unwrap_or(i32::MAX) },
+            (None, None) => Exit::Refused { message: "the agent gave neither an exit code nor a signal".to_owned() },
+        }
+    }
+
+    fn evidence(&self) -> &'static [&'static str] {
+        &["/etc/os-release", "/var/log/messages", "/var/log/syslog", "/var/log/dmesg"]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_keeps_its_words_apart_and_its_output_in_files() {
+        let kind = StepKind::Run { argv: vec!["/bin/echo".into(), "a b; rm -rf /".into()] };
+        let command = Linux.command(&kind, "7").unwrap();
+        assert_eq!(command.args[4..], ["/bin/echo", "a b; rm -rf /"]);
+        assert_eq!(command.stdout, "/run/bootgate-7.out");
+    }
+
+    #[test]
+    fn the_folder_of_a_file_in_the_root_is_the_root() {
+        assert_eq!(parent("/vmlinuz"), "/");
+        let command = Linux.make_parents(&["/etc/a/b", "/opt/x", "/etc/a/c"], "1");
+        assert_eq!(command.args[4..], ["mkdir", "-p", "--", "/etc/a", "/opt"]);
+    }
+}

@@ -1,0 +1,387 @@
+use super::{boot::Boot, stuck, words};
+use crate::model::{
+    ConsoleMark, Exit, Limits, Millis, Outcome, Phase, Reason, ReasonId, RestartVia, Signal, SignalKind, StepResult,
+    Subject, Verdict,
+};
+
+/// The verdict on a cell, from all of its signals.
+pub fn judge(signals: &[Signal]) -> Verdict {
+    let mut judge = Judge::new();
+    for signal in signals {
+        judge.see(signal);
+    }
+    judge.verdict()
+}
+
+/// The judge in the middle of its work: a fold over signals.
+#[derive(Clone, Debug)]
+pub struct Judge {
+    limits: Limits,
+    phase: Phase,
+    boot: Boot,
+    reasons: Vec<Reason>,
+    /// Nothing that follows can change the verdict.
+    over: bool,
+    /// The candidate's first step has begun: from here on it can be to blame.
+    update_began: bool,
+    /// A restart was asked for and the host has not seen its reset yet.
+    asked: Option<RestartVia>,
+    /// The boot before this one, as the guest named it.
+    previous_boot: Option<String>,
+    /// The running boot came of a restart that we asked for gently.
+    requested_boot: bool,
+    resets: Resets,
+    done: Done,
+    planned: Option<Planned>,
+    /// The run has turned to collecting: what happens now is our own doing.
+    collecting: bool,
+}
+
+/// Resets that nobody asked for.
+#[derive(Clone, Debug, Default)]
+struct Resets {
+    /// Since the last settled boot.
+    unexplained: u32,
+    /// One of them hit a machine whose agent was up; when and in which phase.
+    after_agent: Option<(Millis, Phase)>,
+    /// How many more the OS may do by itself.
+    allowed: u32,
+    /// Kernel panics on the console of boots that ended in such a reset.
+    panics: u32,
+}
+
+#[derive(Clone, Debug)]
+struct Planned {
+    update_steps: usize,
+    soak: u32,
+    checks: Vec<String>,
+}
+
+/// What was proven so far.
+#[derive(Clone, Debug, Default)]
+struct Done {
+    update_steps: usize,
+    boots: u32,
+    watched: bool,
+    checks: Vec<String>,
+}
+
+impl Default for Judge {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Judge {
+    pub fn new() -> Self {
+        let never = Millis(u64::MAX);
+        Judge {
+            limits: Limits { quiet: never, boot: never, restart: never, resets: 3, extra_restarts: 0 },
+            phase: Phase::Start,
+            boot: Boot::default(),
+            reasons: Vec::new(),
+            over: false,
+            update_began: false,
+            asked: None,
+            previous_boot: None,
+            requested_boot: false,
+            resets: Resets::default(),
+            done: Done::default(),
+            planned: None,
+            collecting: false,
+        }
+    }
+
+    /// Whether the verdict stands and waiting longer is pointless.
+    pub fn is_over(&self) -> bool {
+        self.over
+    }
+
+    /// Whether the running boot has finished.
+    pub fn is_settled(&self) -> bool {
+        self.boot.settled
+    }
+
+    /// Whether the agent has answered in the running boot.
+    pub fn agent_answered(&self) -> bool {
+        self.boot.answered
+    }
+
+    /// Whether a restart was asked for and has not led to a reset yet.
+    pub fn awaits_reset(&self) -> bool {
+        self.asked.is_some()
+    }
+
+    /// Whether a reset that nobody asked for happened and the machine has not settled since.
+    pub fn is_recovering(&self) -> bool {
+        self.resets.unexplained > 0
+    }
+
+    pub fn see(&mut self, signal: &Signal) {
+        if self.collecting {
+            return;
+        }
+        let at = signal.at;
+        match &signal.what {
+            SignalKind::Planned { update_steps, soak, checks } => {
+                self.planned = Some(Planned { update_steps: *update_steps, soak: *soak, checks: checks.clone() });
+            }
+            SignalKind::Limits { limits } => self.limits = *limits,
+            SignalKind::PhaseStarted { at: phase } => self.enter(*phase),
+            SignalKind::PhaseEnded { at: Phase::Watch } => self.done.watched = true,
+            SignalKind::PhaseEnded { .. } => {}
+            SignalKind::Started => self.boot = Boot::starting_at(at),
+            SignalKind::AgentConnected => self.boot.channel = true,
+            SignalKind::AgentDisconnected => {
+                self.boot.channel = false;
+                self.boot.channel_lost = Some(at);
+            }
+            SignalKind::AgentAnswered => self.boot.answered = true,
+            SignalKind::AgentSilent { waited } => self.agent_silent(at, *waited),
+            SignalKind::BootId { id } => self.boot.id = Some(id.clone()),
+            SignalKind::Settled => self.settled(at),
+            SignalKind::StepEnded { subject, name, result } => self.step_ended(at, subject, name, result),
+            SignalKind::RestartAsked { via } => self.restart_asked(at, *via),
+            SignalKind::Reset => self.reset(at),
+            SignalKind::Panicked { bugcheck } => {
+                self.boot.panicked = true;
+                self.blame(at, ReasonId::StopError, words::bugcheck(bugcheck.as_ref()));
+            }
+            SignalKind::PoweredOff => self.blame(at, ReasonId::PoweredOff, self.power_off_words().to_owned()),
+            SignalKind::VmLost { detail } => self.fault(at, ReasonId::HostLost, format!("the VM is gone: {detail}")),
+            SignalKind::DiskError { host_is_full: true } => {
+                self.fault(at, ReasonId::OutOfSpace, "the host's disk is full: the VM was paused".to_owned());
+            }
+            SignalKind::DiskError { host_is_full: false } => {
+                let message = "the host could not read or write the VM's disk: the VM was paused".to_owned();
+                self.fault(at, ReasonId::HostLost, message);
+            }
+            SignalKind::Progress { progress } => {
+                self.boot.sample(at, *progress);
+                self.look(at);
+            }
+            SignalKind::Console { mark, text } => self.console(at, *mark, text),
+            SignalKind::LabFault { reason, message } => self.fault(at, *reason, message.clone()),
+            SignalKind::Cancelled => self.fault(at, ReasonId::Cancelled, "the run was stopped".to_owned()),
+            SignalKind::Facts { .. } | SignalKind::StepStarted { .. } => {}
+        }
+    }
+
+    /// What can be said now. Without proof of health and without a reason it is inconclusive.
+    pub fn verdict(&self) -> Verdict {
+        if let Some(lead) = self.reasons.first() {
+            return Verdict { outcome: lead.id.outcome(), reasons: self.reasons.clone() };
+        }
+        if self.is_proven() {
+            return Verdict { outcome: Outcome::Healthy, reasons: Vec::new() };
+        }
+        let message = format!("the record ends in phase {} with neither a fault nor proof of health", self.phase);
+        let reason = self.reason(Millis::ZERO, ReasonId::HarnessDied, message);
+        Verdict { outcome: Outcome::Inconclusive, reasons: vec![reason] }
+    }
+
+    fn is_proven(&self) -> bool {
+        let Some(planned) = &self.planned else { return false };
+        self.done.update_steps == planned.update_steps
+            && self.done.boots == 1 + planned.soak
+            && self.done.watched
+            && planned.checks.iter().all(|check| self.done.checks.contains(check))
+    }
+
+    fn enter(&mut self, phase: Phase) {
+        self.phase = phase;
+        self.update_began |= phase.is_after_update_began();
+        self.collecting |= matches!(phase, Phase::Collect | Phase::Destroy);
+        if matches!(phase, Phase::Restart | Phase::Soak(_)) {
+            self.resets.allowed = self.limits.extra_restarts;
+        }
+    }
+
+    fn restart_asked(&mut self, at: Millis, via: RestartVia) {
+        self.asked = Some(via);
+        self.requested_boot = false;
+        if via == RestartVia::Forced {
+            let message =
+                format!("neither the agent's nor the ACPI request led to a reset within {} each", self.limits.restart);
+            self.blame(at, ReasonId::RestartRefused, message);
+        }
+    }
+
+    fn reset(&mut self, at: Millis) {
+        let before = std::mem::replace(&mut self.boot, Boot::starting_at(at));
+        if before.id.is_some() {
+            self.previous_boot = before.id.clone();
+        }
+        if let Some(via) = self.asked.take() {
+            self.requested_boot = via != RestartVia::Forced;
+        } else if self.update_began && self.resets.allowed > 0 && !before.settled {
+            self.resets.allowed -= 1;
+        } else if !before.panicked {
+            self.unexplained_reset(at, &before);
+        }
+    }
+
+    fn unexplained_reset(&mut self, at: Millis, before: &Boot) {
+        self.resets.unexplained += 1;
+        self.resets.panics += u32::from(before.marks.contains(&ConsoleMark::KernelPanic));
+        if before.answered && self.resets.after_agent.is_none() {
+            self.resets.after_agent = Some((at, self.phase));
+        }
+        if self.resets.unexplained < self.limits.resets {
+            return;
+        }
+        let count = self.resets.unexplained;
+        if self.resets.panics > 0 {
+            let text = before.console_text.as_deref().unwrap_or("see the serial log");
+            self.blame(at, ReasonId::StopError, format!("the kernel panics at every boot: {text}"));
+        } else {
+            self.blame(
+                at,
+                ReasonId::BootLoop,
+                format!("{count} resets that nobody asked for, and no settled boot between"),
+            );
+        }
+    }
+
+    fn settled(&mut self, at: Millis) {
+        self.boot.settled = true;
+        let crashed = self.resets.after_agent.take();
+        self.resets.unexplained = 0;
+        self.resets.panics = 0;
+        if let Some((when, phase)) = crashed {
+            let message = format!("the machine reset itself in phase {phase} while the agent was up, and came back");
+            self.blame_in(when, phase, ReasonId::LateCrash, message);
+            return;
+        }
+        if !matches!(self.phase, Phase::Boot | Phase::Soak(_)) {
+            return;
+        }
+        let new_boot = self.boot.id.is_some() && self.boot.id != self.previous_boot;
+        if self.requested_boot && new_boot {
+            self.done.boots += 1;
+        } else {
+            let message = "the machine settled, but nothing proves that this is a new boot".to_owned();
+            self.blame(at, ReasonId::RestartRefused, message);
+        }
+    }
+
+    fn agent_silent(&mut self, at: Millis, waited: Millis) {
+        if self.boot.settled {
+            self.blame(at, ReasonId::AgentLost, format!("the agent answered before, and has been silent for {waited}"));
+        }
+    }
+
+    fn step_ended(&mut self, at: Millis, subject: &Subject, name: &str, result: &StepResult) {
+        match subject {
+            Subject::Setup { .. } if !result.ok => {
+                let message = format!("setup step `{name}` {}", words::ended(result));
+                self.fault(at, ReasonId::StartFailed, message);
+            }
+            Subject::Setup { .. } => {}
+            Subject::Update { .. } if result.ok => self.done.update_steps += 1,
+            Subject::Update { .. } => self.update_step_failed(at, name, result),
+            Subject::Check { id } if result.ok => self.done.checks.push(id.clone()),
+            Subject::Check { id } => self.check_failed(at, id, result),
+        }
+    }
+
+    fn update_step_failed(&mut self, at: Millis, name: &str, result: &StepResult) {
+        let message = format!("step `{name}` {}", words::ended(result));
+        match result.exit {
+            Exit::Timeout => self.blame(at, ReasonId::UpdateTimeout, message),
+            // A reset explains it: whether the machine comes back decides between a crash and a loop.
+            Exit::AgentGone if self.is_recovering() => {}
+            Exit::AgentGone => self.blame(at, ReasonId::AgentLost, message),
+            _ => self.blame(at, ReasonId::UpdateFailed, message),
+        }
+    }
+
+    fn check_failed(&mut self, at: Millis, id: &str, result: &StepResult) {
+        if self.over || (result.exit == Exit::AgentGone && self.is_recovering()) {
+            return;
+        }
+        if result.exit == Exit::AgentGone {
+            let message = format!("check `{id}` {}", words::ended(result));
+            self.blame(at, ReasonId::AgentLost, message);
+            return;
+        }
+        let mut reason = self.reason(at, ReasonId::CheckFailed, format!("check `{id}` {}", words::ended(result)));
+        reason.check = Some(id.to_owned());
+        self.reasons.push(reason);
+    }
+
+    fn console(&mut self, at: Millis, mark: ConsoleMark, text: &str) {
+        self.boot.marks.insert(mark);
+        if mark == ConsoleMark::Login {
+            self.boot.alive_at(at);
+        } else {
+            self.boot.console_text = Some(text.to_owned());
+        }
+        // The firmware has the last word when there is nothing to boot. Other marks are text that any
+        // program may print: they count only when the boot does not settle.
+        if mark == ConsoleMark::NoBootDevice && !self.boot.answered {
+            self.blame(at, ReasonId::NoBootDevice, format!("nothing to start: {text}"));
+        }
+    }
+
+    /// Judges a machine by what it has been doing lately.
+    fn look(&mut self, at: Millis) {
+        if self.over || self.asked.is_some() {
+            return;
+        }
+        if !self.boot.settled {
+            if let Some((id, message)) = stuck::diagnose(&self.boot, &self.limits) {
+                self.blame(at, id, message);
+            }
+        } else if !self.boot.channel
+            && let Some(lost) = self.boot.channel_lost
+            && at.since(lost) >= self.limits.quiet
+        {
+            let message = format!("the agent closed its channel and did not come back for {}", at.since(lost));
+            self.blame(at, ReasonId::AgentLost, message);
+        }
+    }
+
+    fn power_off_words(&self) -> &'static str {
+        match self.asked {
+            Some(_) => "the guest turned itself off when it was asked to restart",
+            None => "the guest turned itself off",
+        }
+    }
+
+    /// The guest did something wrong: the update's fault, or the lab's while there was no update yet.
+    fn blame(&mut self, at: Millis, id: ReasonId, message: String) {
+        self.blame_in(at, self.phase, id, message);
+    }
+
+    fn blame_in(&mut self, at: Millis, phase: Phase, id: ReasonId, message: String) {
+        if self.update_began {
+            self.conclude(Reason { phase, ..self.reason(at, id, message) });
+        } else {
+            let message = format!("without the candidate: {message} ({id})");
+            self.conclude(self.reason(at, ReasonId::StartFailed, message));
+        }
+    }
+
+    /// The lab did something wrong.
+    fn fault(&mut self, at: Millis, id: ReasonId, message: String) {
+        self.conclude(self.reason(at, id, message));
+    }
+
+    fn conclude(&mut self, reason: Reason) {
+        // After a refused restart the forced one gathers evidence: it may add what the guest did, and
+        // nothing of the lab's.
+        let evidence = self.reasons.len() == 1
+            && self.reasons[0].id == ReasonId::RestartRefused
+            && reason.id.outcome() == Outcome::Unhealthy
+            && reason.id != ReasonId::RestartRefused;
+        if !self.over || evidence {
+            self.reasons.push(reason);
+        }
+        self.over = true;
+    }
+
+    fn reason(&self, at: Millis, id: ReasonId, message: String) -> Reason {
+        Reason { id, phase: self.phase, at, message, check: None }
+    }
+}

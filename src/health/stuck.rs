@@ -1,0 +1,39 @@
+use super::boot::Boot;
+use crate::model::{ConsoleMark, Limits, ReasonId};
+
+/// Why a boot that has not settled never will; none while there is still hope.
+pub(super) fn diagnose(boot: &Boot, limits: &Limits) -> Option<(ReasonId, String)> {
+    let quiet = boot.quiet();
+    let hangs = quiet >= limits.quiet;
+    let late = boot.age() >= limits.boot;
+    let deaf = !boot.agent_answers() && boot.alive_for() >= limits.quiet;
+    if !hangs && !late && !deaf {
+        return None;
+    }
+    let console = boot.console_text.as_deref().unwrap_or("");
+    let verdict = if boot.marks.contains(&ConsoleMark::KernelPanic) {
+        (ReasonId::StopError, format!("the kernel panicked before it could tell the host: {console}"))
+    } else if nothing_to_start(boot) {
+        (ReasonId::NoBootDevice, format!("nothing to start: {console}"))
+    } else if boot.agent_answers() {
+        (ReasonId::BootTimeout, format!("the agent answers, but the boot has not finished after {}", boot.age()))
+    } else if boot.alive.is_some() {
+        (ReasonId::AgentLost, format!("the machine is up ({}), but the agent does not answer", proof_of_life(boot)))
+    } else if hangs {
+        let cpu = boot.quiet_cpu_percent();
+        let cpu = if cpu >= 50 { format!("spinning ({cpu} %)") } else { format!("idle ({cpu} %)") };
+        let agent = if boot.answered { "the agent fell silent" } else { "no agent" };
+        (ReasonId::BootHang, format!("{agent}; disk, screen and console unchanged for {quiet}, CPU {cpu}"))
+    } else {
+        (ReasonId::BootTimeout, format!("not settled after {}, and still changing", boot.age()))
+    };
+    Some(verdict)
+}
+
+fn nothing_to_start(boot: &Boot) -> bool {
+    boot.marks.contains(&ConsoleMark::NoBootDevice) || boot.marks.contains(&ConsoleMark::BootLoaderStopped)
+}
+
+fn proof_of_life(boot: &Boot) -> &'static str {
+    if boot.marks.contains(&ConsoleMark::Login) { "it asks for a login" } else { "it shows the settled screen" }
+}

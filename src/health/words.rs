@@ -1,0 +1,36 @@
+//! Sentences of the judge.
+
+use crate::model::{Bugcheck, Exit, StepResult};
+
+pub(super) fn bugcheck(bugcheck: Option<&Bugcheck>) -> String {
+    match bugcheck {
+        None => "the guest's kernel panicked".to_owned(),
+        Some(Bugcheck { code, parameters: [a, b, c, d] }) => {
+            format!("bugcheck 0x{code:08x} (0x{a:x}, 0x{b:x}, 0x{c:x}, 0x{d:x})")
+        }
+    }
+}
+
+/// How a step ended, with the last line it said.
+pub(super) fn ended(result: &StepResult) -> String {
+    let how = match &result.exit {
+        Exit::Code { code } => format!("exited with {code}"),
+        Exit::Signal { signal } => format!("was ended by signal {signal}"),
+        Exit::Timeout => format!("did not end within {}", result.took),
+        Exit::Refused { message } => format!("could not run: {message}"),
+        Exit::AgentGone => "lost its agent".to_owned(),
+    };
+    match last_line(&result.output.stderr).or_else(|| last_line(&result.output.stdout)) {
+        Some(line) => format!("{how}: {line}"),
+        None => how,
+    }
+}
+
+fn last_line(text: &str) -> Option<String> {
+    let line = text.lines().rev().map(str::trim).find(|line| !line.is_empty())?;
+    let mut short: String = line.chars().take(160).collect();
+    if short.len() < line.len() {
+        short.push('…');
+    }
+    Some(short)
+}

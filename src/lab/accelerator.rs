@@ -1,0 +1,200 @@
+//! Which accelerator works here, found out by booting something.
+//!
+//! `/dev/kvm` may exist, open and create a machine, and yet hang every guest (seen on a cloud machine without
+//! nested virtualisation). So the answer comes from a guest that has to say something by a deadline.
+
+use std::{
+    env, fs,
+    io::Read as _,
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use serde::{Deserialize, Serialize};
+
+use super::{Account, LabError};
+use crate::model::{Accelerator, Millis, StateDir};
+
+const KVM: &str = "/dev/kvm";
+const QEMU: &str = "qemu-system-x86_64";
+/// A guest of nine bytes takes some ten milliseconds: this is for hosts that are very busy.
+const DEADLINE: Duration = Duration::from_secs(5);
+
+/// What the smallest firmware of all does at its first instruction (Intel SDM volume 3, "First instruction
+/// executed"): `mov al, 0x10; mov dx, 0xf4; out dx, al`, then halt for ever.
+const RESET_VECTOR: [u8; 9] = [0xb0, 0x10, 0xba, 0xf4, 0x00, 0xee, 0xf4, 0xeb, 0xfd];
+/// How QEMU's `isa-debug-exit` device ends QEMU when 0x10 is written to it.
+const EXIT: i32 = 0x10 << 1 | 1;
+
+/// The accelerator to use, and how that is known.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Detected {
+    pub accelerator: Accelerator,
+    pub why: String,
+    /// How long it took to find out; zero if nothing was booted.
+    pub tried: Millis,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Remembered {
+    version: u32,
+    /// What the answer depends on.
+    key: String,
+    detected: Detected,
+}
+
+/// Finds the accelerator, or remembers it from the last time on this boot of the host with this QEMU.
+/// `recheck` forgets what was found before.
+///
+/// # Errors
+/// QEMU is not installed.
+pub fn detect(state: &StateDir, account: Option<&Account>, recheck: bool) -> Result<Detected, LabError> {
+    let qemu = find_program(QEMU).ok_or_else(|| {
+        LabError::Other(format!("{QEMU} is not in PATH; install QEMU (Debian: apt install qemu-system-x86)"))
+    })?;
+    if let Some(why) = kvm_unusable(account) {
+        return Ok(Detected { accelerator: Accelerator::Tcg, why, tried: Millis::ZERO });
+    }
+    let key = key(&qemu, account);
+    if !recheck && let Some(detected) = remembered(&state.accelerator(), &key) {
+        return Ok(detected);
+    }
+    let detected = try_kvm(&qemu, DEADLINE)?;
+    let text = serde_json::to_vec(&Remembered { version: 1, key, detected: detected.clone() }).unwrap_or_default();
+    // Only a shortcut for next time.
+    let _ = fs::create_dir_all(state.path()).and_then(|()| fs::write(state.accelerator(), text));
+    Ok(detected)
+}
+
+/// The first program of this name in `PATH`.
+pub fn find_program(name: &str) -> Option<PathBuf> {
+    env::split_paths(&env::var_os("PATH")?).map(|dir| dir.join(name)).find(|path| path.is_file())
+}
+
+fn kvm_unusable(account: Option<&Account>) -> Option<String> {
+    if let Err(error) = fs::File::options().read(true).write(true).open(KVM) {
+        return Some(match error.kind() {
+            std::io::ErrorKind::NotFound => format!("there is no {KVM}"),
+            _ => format!("cannot open {KVM}: {error}"),
+        });
+    }
+    let account = account.filter(|account| !account.may_use(Path::new(KVM)))?;
+    Some(format!("the account {} under which QEMU runs may not open {KVM}", account.name))
+}
+
+fn key(qemu: &Path, account: Option<&Account>) -> String {
+    let line = |path: &str| fs::read_to_string(path).unwrap_or_default().trim().to_owned();
+    let (size, changed) = fs::metadata(qemu).map_or((0, 0), |meta| (meta.size(), meta.ctime()));
+    format!(
+        "{} {} {} {size} {changed} {}",
+        line("/proc/sys/kernel/osrelease"),
+        line("/proc/sys/kernel/random/boot_id"),
+        qemu.display(),
+        account.map_or("", |account| &account.name)
+    )
+}
+
+fn remembered(path: &Path, key: &str) -> Option<Detected> {
+    let remembered: Remembered = serde_json::from_slice(&fs::read(path).ok()?).ok()?;
+    (remembered.version == 1 && remembered.key == key).then_some(remembered.detected)
+}
+
+fn try_kvm(qemu: &Path, deadline: Duration) -> Result<Detected, LabError> {
+    let begun = Instant::now();
+    let outcome = boot(qemu, "kvm", deadline)?;
+    let tried = Millis::from(begun.elapsed());
+    let (accelerator, why) = match outcome {
+        Outcome::Ran => (Accelerator::Kvm, "a test guest ran under KVM".to_owned()),
+        Outcome::Hung => {
+            (Accelerator::Tcg, format!("a test guest under KVM did nothing for {}", Millis::from(deadline)))
+        }
+        Outcome::Failed(why) => (Accelerator::Tcg, format!("QEMU cannot use KVM: {why}")),
+    };
+    Ok(Detected { accelerator, why, tried })
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Outcome {
+    Ran,
+    Hung,
+    Failed(String),
+}
+
+fn boot(qemu: &Path, accelerator: &str, deadline: Duration) -> Result<Outcome, LabError> {
+    // QEMU maps the firmware so that it ends at 4 GiB, and wants whole 64 KiB; the reset vector is 16 bytes below.
+    let mut firmware = vec![0_u8; 64 << 10];
+    let at = firmware.len() - 16;
+    firmware[at..at + RESET_VECTOR.len()].copy_from_slice(&RESET_VECTOR);
+    let temp = tempfile::NamedTempFile::new().map_err(LabError::io("create a file in", &env::temp_dir()))?;
+    fs::write(temp.path(), &firmware).map_err(LabError::io("write", temp.path()))?;
+
+    let mut child = Command::new(qemu)
+        .args(["-accel", accelerator, "-machine", "pc", "-m", "16", "-nodefaults", "-no-user-config"])
+        .args(["-display", "none", "-device", "isa-debug-exit,iobase=0xf4,iosize=1", "-bios"])
+        .arg(temp.path())
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(LabError::io("run", qemu))?;
+    let end = Instant::now() + deadline;
+    let status = loop {
+        match child.try_wait().map_err(LabError::io("wait for", qemu))? {
+            Some(status) => break status,
+            None if Instant::now() >= end => {
+                let _ = child.kill();
+                let _ = child.wait();
+                return Ok(Outcome::Hung);
+            }
+            None => thread::sleep(Duration::from_millis(10)),
+        }
+    };
+    if status.code() == Some(EXIT) {
+        return Ok(Outcome::Ran);
+    }
+    let mut said = String::new();
+    if let Some(stderr) = child.stderr.take() {
+        let _ = stderr.take(64 << 10).read_to_string(&mut said);
+    }
+    Ok(Outcome::Failed(said.lines().next().map_or_else(|| status.to_string(), str::to_owned)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_smallest_firmware_runs_under_pure_emulation() {
+        let qemu = find_program(QEMU).expect("QEMU is installed (see `bootgate doctor`)");
+        assert_eq!(boot(&qemu, "tcg", Duration::from_secs(60)).unwrap(), Outcome::Ran);
+    }
+
+    #[test]
+    fn a_guest_that_says_nothing_by_the_deadline_means_emulation() {
+        let temp = tempfile::tempdir().unwrap();
+        let fake = temp.path().join("qemu");
+        fs::write(&fake, "#!/bin/sh\nexec sleep 60\n").unwrap();
+        fs::set_permissions(&fake, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        let detected = try_kvm(&fake, Duration::from_millis(50)).unwrap();
+        assert_eq!(
+            (detected.accelerator, detected.why.as_str()),
+            (Accelerator::Tcg, "a test guest under KVM did nothing for 50 ms")
+        );
+        fs::write(&fake, "#!/bin/sh\necho Could not access KVM >&2\nexit 1\n").unwrap();
+        let detected = try_kvm(&fake, Duration::from_secs(60)).unwrap();
+        assert_eq!(detected.why, "QEMU cannot use KVM: Could not access KVM");
+    }
+
+    #[test]
+    fn what_was_found_is_remembered_for_the_same_key_only() {
+        let temp = tempfile::tempdir().unwrap();
+        let path = temp.path().join("accelerator.json");
+        let line = r#"{"version":1,"key":"6.1 boot qemu","detected":{"accelerator":"tcg","why":"hangs","tried":5000}}"#;
+        fs::write(&path, line).unwrap();
+        assert_eq!(remembered(&path, "6.1 boot qemu").map(|found| found.tried), Some(Millis(5000)));
+        assert_eq!(remembered(&path, "6.2 boot qemu"), None);
+    }
+}

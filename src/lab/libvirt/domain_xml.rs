@@ -1,0 +1,239 @@
+//! What libvirt is told about a machine (libvirt's "Domain XML format"): a pure function.
+
+use std::{fmt::Write as _, path::Path};
+
+use crate::{
+    lab::LabError,
+    model::{Accelerator, Family, Firmware, GoldenImage, Network, Sha256},
+};
+
+/// The namespace of our metadata in the domain's XML.
+pub const METADATA: &str = "urn:bootgate:machine:1";
+
+/// Everything that decides a machine's definition.
+#[derive(Debug)]
+pub struct Definition<'a> {
+    pub name: &'a str,
+    pub uuid: &'a str,
+    pub run: &'a str,
+    pub cell: &'a str,
+    /// The lab root that the machine belongs to, and who holds it.
+    pub root: &'a str,
+    pub owner: &'a str,
+    pub image: &'a GoldenImage,
+    pub accelerator: Accelerator,
+    pub network: &'a Network,
+    pub overlay: &'a Path,
+    pub layers: Layers<'a>,
+    pub serial_log: &'a Path,
+    pub firmware_log: &'a Path,
+    pub agent_socket: &'a Path,
+    /// The kernel and initrd that QEMU can read, for images with direct boot.
+    pub kernel: Option<&'a Path>,
+    pub initrd: Option<&'a Path>,
+}
+
+/// How QEMU gets at the files below the overlay.
+#[derive(Debug)]
+pub enum Layers<'a> {
+    /// By their paths, which libvirt finds in the files' headers.
+    Found,
+    /// By their paths, and libvirtd must not change their owner.
+    Kept(&'a [Layer]),
+    /// Through descriptors that we opened and associated under these names (virDomainFDAssociate).
+    Passed(&'a [Layer]),
+}
+
+/// A file below the overlay, nearest first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Layer {
+    pub file: String,
+    /// `qcow2` or `raw`.
+    pub format: &'static str,
+}
+
+impl Layer {
+    /// The name under which the n-th layer's descriptor is passed.
+    pub fn group(n: usize) -> String {
+        format!("layer{n}")
+    }
+}
+
+/// # Errors
+/// An image that needs what is not supported; a path that is not UTF-8.
+pub fn domain_xml(d: &Definition) -> Result<String, LabError> {
+    let unsupported = |what: &str| LabError::ImageUnusable {
+        disk: d.image.disk.clone(),
+        why: format!("{what} is not supported yet"),
+    };
+    if d.image.firmware != Firmware::Bios {
+        return Err(unsupported("UEFI firmware"));
+    }
+    if d.image.tpm {
+        return Err(unsupported("a TPM"));
+    }
+    let kvm = d.accelerator == Accelerator::Kvm;
+    let windows = d.image.family == Family::Windows;
+    let mut xml = String::new();
+    let mut line = |text: &str| {
+        xml.push_str(text);
+        xml.push('\n');
+    };
+    line(&format!("<domain type='{}'>", if kvm { "kvm" } else { "qemu" }));
+    line(&format!("  <name>{}</name>", text(d.name)));
+    line(&format!("  <uuid>{}</uuid>", text(d.uuid)));
+    line("  <metadata>");
+    line(&format!(
+        "    <bootgate:machine xmlns:bootgate='{METADATA}' run='{}' cell='{}' root='{}' owner='{}'/>",
+        text(d.run),
+        text(d.cell),
+        text(d.root),
+        text(d.owner)
+    ));
+    line("  </metadata>");
+    line(&format!("  <memory unit='b'>{}</memory>", d.image.memory.0));
+    line(&format!("  <vcpu>{}</vcpu>", d.image.vcpus));
+    line("  <os>");
+    line("    <type arch='x86_64' machine='pc'>hvm</type>");
+    if let (Some(boot), Some(kernel)) = (&d.image.boot, d.kernel) {
+        line(&format!("    <kernel>{}</kernel>", path(kernel)?));
+        if let Some(initrd) = d.initrd {
+            line(&format!("    <initrd>{}</initrd>", path(initrd)?));
+        }
+        line(&format!("    <cmdline>{}</cmdline>", text(&boot.cmdline)));
+    }
+    line("    <boot dev='hd'/>");
+    line("  </os>");
+    line("  <features>");
+    line("    <acpi/>");
+    line("    <apic/>");
+    if kvm && windows {
+        line("    <hyperv mode='custom'><relaxed state='on'/><vapic state='on'/></hyperv>");
+    }
+    if !kvm {
+        // QEMU sets aside a gigabyte of translated code by itself, per machine.
+        line("    <tcg><tb-cache unit='MiB'>128</tb-cache></tcg>");
+    }
+    line("  </features>");
+    line(if kvm {
+        "  <cpu mode='host-passthrough'/>"
+    } else {
+        "  <cpu mode='custom' match='exact'><model>qemu64</model></cpu>"
+    });
+    line("  <clock offset='utc'/>");
+    line("  <on_poweroff>destroy</on_poweroff>");
+    line("  <on_reboot>restart</on_reboot>");
+    // Pauses at a panic; the lab lets the machine go on once it has seen it.
+    line("  <on_crash>preserve</on_crash>");
+    line("  <devices>");
+    line("    <controller type='usb' model='none'/>");
+    line("    <disk type='file' device='disk'>");
+    // A clone is thrown away: nothing needs to survive a crash of the host. A full host pauses the machine
+    // instead of showing the guest a broken disk.
+    line(
+        "      <driver name='qemu' type='qcow2' cache='unsafe' discard='unmap' error_policy='stop' rerror_policy='stop'/>",
+    );
+    line(&format!("      <source file='{}'/>", path(d.overlay)?));
+    line(&layers(&d.layers));
+    line("      <target dev='vda' bus='virtio'/>");
+    // Fixed per image, so that a guest finds the same disk in every clone.
+    line(&format!("      <serial>{}</serial>", Sha256::of(d.image.name.as_bytes()).short()));
+    line("    </disk>");
+    line(&medium_xml(None)?);
+    line("    <serial type='file'>");
+    line(&format!("      <source path='{}'/>", path(d.serial_log)?));
+    line("      <target type='isa-serial' port='0'/>");
+    line("    </serial>");
+    // SeaBIOS and OVMF write their log to this port.
+    line("    <serial type='file'>");
+    line(&format!("      <source path='{}'/>", path(d.firmware_log)?));
+    line("      <target type='isa-debug' port='1'><model name='isa-debugcon'/></target>");
+    line("      <address type='isa' iobase='0x402'/>");
+    line("    </serial>");
+    line("    <channel type='unix'>");
+    line(&format!("      <source mode='bind' path='{}'/>", path(d.agent_socket)?));
+    line("      <target type='virtio' name='org.qemu.guest_agent.0'/>");
+    line("    </channel>");
+    if let Some(interface) = interface(d.network, &d.image.name) {
+        line(&interface);
+    }
+    line("    <video><model type='vga'/></video>");
+    line("    <memballoon model='none'/>");
+    line("    <panic model='isa'/>");
+    if kvm && windows {
+        line("    <panic model='hyperv'/>");
+    }
+    line("  </devices>");
+    line("</domain>");
+    Ok(xml)
+}
+
+/// The CD drive with this medium or empty, also for `virDomainUpdateDeviceFlags`.
+pub fn medium_xml(medium: Option<&Path>) -> Result<String, LabError> {
+    let source = match medium {
+        Some(medium) => format!("<source file='{}'/>", path(medium)?),
+        None => String::new(),
+    };
+    Ok(format!(
+        "    <disk type='file' device='cdrom'><driver name='qemu' type='raw'/>{source}<target dev='hda' bus='ide'/><readonly/></disk>"
+    ))
+}
+
+fn layers(layers: &Layers) -> String {
+    let (files, passed) = match layers {
+        Layers::Found => return String::new(),
+        Layers::Kept(files) => (files, false),
+        Layers::Passed(files) => (files, true),
+    };
+    let mut xml = String::from("      ");
+    for (n, layer) in files.iter().enumerate() {
+        let group = if passed { format!(" fdgroup='{}'", Layer::group(n)) } else { String::new() };
+        let label = if passed { "" } else { "<seclabel model='dac' relabel='no'/>" };
+        let _ = write!(
+            xml,
+            "<backingStore type='file'><format type='{}'/><source file='{}'{group}>{label}</source>",
+            layer.format,
+            text(&layer.file)
+        );
+    }
+    xml.push_str("<backingStore/>");
+    xml.push_str(&"</backingStore>".repeat(files.len()));
+    xml
+}
+
+fn interface(network: &Network, image: &str) -> Option<String> {
+    // Locally administered, and fixed per image: a guest must not find a new card in every clone.
+    let digest = Sha256::of(image.as_bytes());
+    let hex = digest.short();
+    let mac = format!("52:54:00:{}:{}:{}", hex.get(0..2)?, hex.get(2..4)?, hex.get(4..6)?);
+    let source = match network {
+        Network::None => return None,
+        Network::User => "<interface type='user'>".to_owned(),
+        Network::Named(name) => format!("<interface type='network'><source network='{}'/>", text(name)),
+    };
+    Some(format!("    {source}<mac address='{mac}'/><model type='virtio'/></interface>"))
+}
+
+fn path(path: &Path) -> Result<String, LabError> {
+    path.to_str()
+        .map(text)
+        .ok_or_else(|| LabError::Other(format!("{} is not UTF-8, which libvirt needs", path.display())))
+}
+
+/// Escaped for XML text and attributes; characters that XML 1.0 does not have become U+FFFD.
+fn text(raw: &str) -> String {
+    let mut escaped = String::with_capacity(raw.len());
+    for c in raw.chars() {
+        match c {
+            '&' => escaped.push_str("&amp;"),
+            '<' => escaped.push_str("&lt;"),
+            '>' => escaped.push_str("&gt;"),
+            '\'' => escaped.push_str("&apos;"),
+            '"' => escaped.push_str("&quot;"),
+            '\u{fffe}' | '\u{ffff}' => escaped.push('\u{fffd}'),
+            c if c < ' ' && !matches!(c, '\t' | '\n' | '\r') => escaped.push('\u{fffd}'),
+            c => escaped.push(c),
+        }
+    }
+    escaped
+}

@@ -1,0 +1,184 @@
+//! One machine: its folder, its place in libvirt, its end.
+
+use std::{
+    ffi::CString,
+    fs::{self, File},
+    os::fd::AsRawFd as _,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use virt::{
+    connect::Connect,
+    domain::Domain,
+    enumutil::Enum,
+    error::{Error, ErrorNumber},
+    sys,
+};
+
+use super::{
+    connection::{Connection, failed},
+    domain_xml::Layer,
+};
+use crate::lab::{LabError, LabRoot, sweep};
+
+/// A connection and the root it works in. Whoever holds a part of it keeps both.
+pub struct Session {
+    // Closed before the root is given back.
+    pub connection: Connection,
+    pub root: LabRoot,
+    /// The driver runs in this process.
+    pub embedded: bool,
+}
+
+/// A machine's state and resources. Every call blocks.
+pub struct Machine {
+    pub session: Arc<Session>,
+    pub name: String,
+    pub uuid: String,
+    pub dir: PathBuf,
+    pub xml: String,
+    /// Files below the overlay that QEMU gets as open descriptors.
+    pub passed: Vec<Layer>,
+    pub state: Mutex<State>,
+}
+
+pub enum State {
+    Created,
+    Running(Arc<Domain>),
+    /// Everything is removed.
+    Gone,
+}
+
+impl Machine {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The domain, once started and until destroyed.
+    pub fn domain(&self) -> Option<Arc<Domain>> {
+        match &*self.state() {
+            State::Running(domain) => Some(Arc::clone(domain)),
+            State::Created | State::Gone => None,
+        }
+    }
+
+    pub fn start(&self) -> Result<(), LabError> {
+        // Held while libvirt starts the machine: an end that comes meanwhile waits, and then ends it.
+        let mut state = self.state();
+        if !matches!(*state, State::Created) {
+            return Err(LabError::Other(format!("{} was started before", self.name)));
+        }
+        let connect = self.session.connection.connect();
+        let started = if self.passed.is_empty() {
+            // With a libvirtd the machine ends with our connection, however that ends. The embedded driver
+            // refuses this flag.
+            let flags = if self.session.embedded { 0 } else { sys::VIR_DOMAIN_START_AUTODESTROY };
+            connect.create_domain_xml(&self.xml, flags).map_err(|error| self.start_failed(&error))
+        } else {
+            self.start_with_descriptors(connect)
+        };
+        *state = State::Running(Arc::new(started?));
+        Ok(())
+    }
+
+    /// Descriptors can only be associated with a domain that exists: so it is defined first, and made transient
+    /// once it runs.
+    fn start_with_descriptors(&self, connect: &Connect) -> Result<Domain, LabError> {
+        let files = self
+            .passed
+            .iter()
+            .map(|layer| File::open(&layer.file).map_err(LabError::io("open", Path::new(&layer.file))));
+        let files: Vec<File> = files.collect::<Result<_, _>>()?;
+        let domain = connect.define_domain_xml(&self.xml).map_err(|error| self.start_failed(&error))?;
+        let start = || {
+            for (n, file) in files.iter().enumerate() {
+                let group = CString::new(Layer::group(n))?;
+                let mut descriptors = [file.as_raw_fd()];
+                // SAFETY: one open descriptor, which libvirt copies.
+                let result = unsafe {
+                    sys::virDomainFDAssociate(domain.as_ptr(), group.as_ptr(), 1, descriptors.as_mut_ptr(), 0)
+                };
+                if result < 0 {
+                    return Err(Error::last_error());
+                }
+            }
+            domain.create()
+        };
+        let started = start();
+        let undefined = domain.undefine();
+        started.map_err(|error| self.start_failed(&error))?;
+        if let Err(error) = undefined {
+            tracing::warn!("libvirt cannot forget the definition of {}: {}", self.name, error.message());
+        }
+        Ok(domain)
+    }
+
+    fn start_failed(&self, error: &Error) -> LabError {
+        let message = error.message().trim();
+        if message.contains("No space left on device") {
+            return LabError::OutOfSpace(self.dir.clone());
+        }
+        let hint = if message.contains("Permission denied") {
+            "; every folder above the golden image and above the state folder must let QEMU's account pass \
+             (chmod o+x DIR), and the image must be readable for it"
+        } else {
+            ""
+        };
+        LabError::Libvirt { action: "start the machine", message: format!("{message}{hint}") }
+    }
+
+    /// Ends the machine and removes all it had. Tries everything, and answers with the first failure.
+    pub fn destroy(&self) -> Result<(), LabError> {
+        let mut state = self.state();
+        if matches!(*state, State::Gone) {
+            return Ok(());
+        }
+        let session = &self.session;
+        session.connection.expect_end(&self.uuid);
+        let mut first: Result<(), LabError> = Ok(());
+        let mut note = |result: Result<(), LabError>| {
+            if let Err(error) = result {
+                tracing::warn!("{}: {error}", self.name);
+                if first.is_ok() {
+                    first = Err(error);
+                }
+            }
+        };
+        if let State::Running(domain) = &*state {
+            let ended = match domain.destroy() {
+                Err(error) if !is_gone(&error) => Err(failed("end the machine", &error)),
+                _ => Ok(()),
+            };
+            // libvirt may not be there any more, QEMU may.
+            note(ended.or_else(|error| match sweep::kill_machine(&self.dir) {
+                Ok(true) => Ok(()),
+                Ok(false) if session.connection.is_closed() => Ok(()),
+                Ok(false) => Err(error),
+                Err(source) => Err(LabError::Io { action: "kill the machine of", path: self.dir.clone(), source }),
+            }));
+        }
+        note(removed(fs::remove_dir_all(&self.dir), &self.dir));
+        if session.embedded {
+            let log = session.root.path().join(format!("log/qemu/{}.log", self.name));
+            note(removed(fs::remove_file(&log), &log));
+        }
+        session.connection.forget(&self.uuid);
+        if first.is_ok() {
+            *state = State::Gone;
+        }
+        first
+    }
+}
+
+/// What libvirt says of a domain that has ended.
+fn is_gone(error: &Error) -> bool {
+    matches!(error.code(), Enum::Known(ErrorNumber::NoDomain | ErrorNumber::OperationInvalid))
+}
+
+fn removed(result: std::io::Result<()>, path: &Path) -> Result<(), LabError> {
+    match result {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(LabError::io("remove", path)(error)),
+        _ => Ok(()),
+    }
+}

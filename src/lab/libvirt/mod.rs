@@ -1,0 +1,26 @@
+//! The lab of real machines: libvirt's QEMU driver, inside this process (`qemu:///embed`) or behind a libvirtd.
+//!
+//! ```text
+//! LibvirtLab::open -> Connection   the default event loop on its own thread, then the connection
+//!   .create(spec)  -> overlay      copy-on-write child of the golden image
+//!                  -> Machine      its folder, its events; LibvirtVm is the handle
+//!   .start()       -> domain_xml   what libvirt is told, a transient domain
+//! ```
+//!
+//! Only here is libvirt called, and only here is there `unsafe` code.
+
+mod agent;
+mod connection;
+mod domain_xml;
+mod events;
+mod lab;
+mod leftovers;
+mod machine;
+mod overlay;
+mod screenshot;
+mod stats;
+mod vm;
+
+pub use connection::{Versions, quiet, versions};
+pub use lab::{LibvirtLab, OpenOptions};
+pub use leftovers::clean_domains;

@@ -1,0 +1,181 @@
+//! The seam's handle on one machine.
+
+use std::{path::Path, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use tokio::{task::spawn_blocking, time::timeout};
+use virt::{domain::Domain, enumutil::Enum, error::Error, sys};
+
+use super::{
+    agent::Agent,
+    connection::failed,
+    domain_xml::medium_xml,
+    lab::Reaper,
+    machine::Machine,
+    screenshot::{self, ScreenError},
+    stats,
+};
+use crate::lab::{Account, AgentError, LabError, Screenshot, Stats, Vm, VmFiles};
+
+/// How long a call into libvirt may take before it is given up. A call waits for QEMU, and QEMU may be stopped.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+pub struct LibvirtVm {
+    machine: Arc<Machine>,
+    files: VmFiles,
+    account: Option<Account>,
+    agent: Agent,
+    reaper: Reaper,
+}
+
+impl LibvirtVm {
+    pub fn new(machine: Arc<Machine>, files: VmFiles, account: Option<Account>, reaper: Reaper) -> Self {
+        Self { machine, files, account, agent: Agent::new(), reaper }
+    }
+
+    /// Calls libvirt on a thread of its own.
+    async fn call<T: Send + 'static>(
+        &self,
+        action: &'static str,
+        call: impl FnOnce(&Domain) -> Result<T, LabError> + Send + 'static,
+    ) -> Result<T, LabError> {
+        let machine = Arc::clone(&self.machine);
+        blocking(action, move || {
+            let domain = machine.domain().ok_or_else(|| LabError::Other(format!("{} is not running", machine.name)))?;
+            call(&domain)
+        })
+        .await
+    }
+}
+
+/// Runs blocking work on a thread of its own, and gives it up after [`PATIENCE`].
+async fn blocking<T: Send + 'static>(
+    action: &'static str,
+    work: impl FnOnce() -> Result<T, LabError> + Send + 'static,
+) -> Result<T, LabError> {
+    let silent = || format!("no answer within {} s", PATIENCE.as_secs());
+    match timeout(PATIENCE, spawn_blocking(work)).await {
+        Ok(Ok(result)) => result,
+        Ok(Err(join)) => Err(LabError::Libvirt { action, message: join.to_string() }),
+        Err(_) => Err(LabError::Libvirt { action, message: silent() }),
+    }
+}
+
+#[async_trait]
+impl Vm for LibvirtVm {
+    async fn start(&self) -> Result<(), LabError> {
+        let machine = Arc::clone(&self.machine);
+        blocking("start the machine", move || machine.start()).await
+    }
+
+    async fn agent(&self, request: &str, timeout: Duration) -> Result<String, AgentError> {
+        let domain = self.machine.domain().ok_or(AgentError::VmGone)?;
+        self.agent.ask(domain, request, timeout).await
+    }
+
+    async fn restart_acpi(&self) -> Result<(), LabError> {
+        let action = "press the power button";
+        self.call(action, move |domain| {
+            domain.reboot(sys::VIR_DOMAIN_REBOOT_ACPI_POWER_BTN).map_err(|error| failed(action, &error))
+        })
+        .await
+    }
+
+    async fn reset(&self) -> Result<(), LabError> {
+        let action = "reset the machine";
+        self.call(action, move |domain| {
+            domain.reset().map_err(|error| failed(action, &error))?;
+            // A machine that panicked, or whose disk failed, was paused and would stay so.
+            if is_paused(domain).map_err(|error| failed(action, &error))? {
+                domain.resume().map_err(|error| failed(action, &error))?;
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    async fn screenshot(&self) -> Result<Option<Screenshot>, LabError> {
+        let session = Arc::clone(&self.machine.session);
+        self.call("take a screenshot", move |domain| {
+            let taken = screenshot::take(domain, session.connection.connect());
+            let action = "take a screenshot";
+            taken.map(Some).map_err(|error: ScreenError| LabError::Libvirt { action, message: error.to_string() })
+        })
+        .await
+    }
+
+    async fn stats(&self) -> Result<Stats, LabError> {
+        let action = "read the machine's counters";
+        self.call(action, move |domain| stats::read(domain).map_err(|error| failed(action, &error))).await
+    }
+
+    async fn insert_medium(&self, medium: Option<&Path>) -> Result<(), LabError> {
+        if let (Some(account), Some(medium)) = (&self.account, medium)
+            && medium.starts_with(&self.machine.dir)
+        {
+            account.own(medium)?;
+        }
+        let xml = medium_xml(medium)?;
+        let action = "change the medium";
+        self.call(action, move |domain| {
+            let live = sys::VIR_DOMAIN_DEVICE_MODIFY_LIVE;
+            // A guest that has the old medium mounted keeps the drive shut: then it is taken out by force.
+            domain
+                .update_device_flags(&xml, live)
+                .or_else(|_| domain.update_device_flags(&xml, live | sys::VIR_DOMAIN_DEVICE_MODIFY_FORCE))
+                .map_err(|error| failed(action, &error))
+        })
+        .await
+    }
+
+    fn files(&self) -> VmFiles {
+        self.files.clone()
+    }
+
+    async fn definition(&self) -> Result<String, LabError> {
+        let Some(domain) = self.machine.domain() else { return Ok(self.machine.xml.clone()) };
+        let action = "read the machine's definition";
+        blocking(action, move || domain.xml_desc(0).map_err(|error| failed(action, &error))).await
+    }
+
+    async fn destroy(&self) -> Result<(), LabError> {
+        let machine = Arc::clone(&self.machine);
+        let reaper = self.reaper.clone();
+        blocking("end the machine", move || {
+            machine.destroy()?;
+            reaper.forget(&machine);
+            Ok(())
+        })
+        .await
+    }
+}
+
+impl Drop for LibvirtVm {
+    fn drop(&mut self) {
+        self.reaper.enqueue(&self.machine);
+    }
+}
+
+/// Not `Domain::state` of the virt crate, which takes a failed call for a state.
+pub fn is_paused(domain: &Domain) -> Result<bool, Error> {
+    let (mut state, mut reason) = (0, 0);
+    // SAFETY: the domain is valid, and both numbers outlive the call.
+    let result = unsafe { sys::virDomainGetState(domain.as_ptr(), &mut state, &mut reason, 0) };
+    if result < 0 {
+        return Err(Error::last_error());
+    }
+    Ok(matches!(state as u32, sys::VIR_DOMAIN_PAUSED | sys::VIR_DOMAIN_CRASHED))
+}
+
+/// Lets a machine that a panic paused go on.
+pub fn resume(domain: &Domain) {
+    let resumed = match is_paused(domain) {
+        Ok(true) => domain.resume(),
+        Ok(false) => Ok(()),
+        Err(error) if matches!(error.code(), Enum::Known(virt::error::ErrorNumber::NoDomain)) => Ok(()),
+        Err(error) => Err(error),
+    };
+    if let Err(error) = resumed {
+        tracing::warn!("libvirt cannot let a machine go on after its panic: {}", error.message());
+    }
+}

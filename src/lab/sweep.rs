@@ -1,0 +1,210 @@
+//! Removing what a killed process left in a lab root that nobody holds any more.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    io::Errno,
+    process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal},
+};
+
+use super::root;
+use crate::model::StateDir;
+
+/// How long a killed QEMU may take to be gone.
+const DEATH: Duration = Duration::from_secs(10);
+
+/// What was removed.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct CleanReport {
+    /// QEMU processes that were killed: name of the machine and process id.
+    pub killed: Vec<(String, i32)>,
+    /// Machines removed through libvirt.
+    pub domains: Vec<String>,
+    /// Folders of machines.
+    pub folders: Vec<PathBuf>,
+    /// What could not be removed, and why.
+    pub failed: Vec<String>,
+}
+
+impl CleanReport {
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    fn merge(&mut self, other: Self) {
+        self.killed.extend(other.killed);
+        self.domains.extend(other.domains);
+        self.folders.extend(other.folders);
+        self.failed.extend(other.failed);
+    }
+
+    /// Says it in the log, for cleaning that nobody asked for.
+    pub fn log(&self) {
+        for (name, pid) in &self.killed {
+            tracing::warn!("killed {name} (process {pid}), left by a bootgate that died");
+        }
+        for folder in &self.folders {
+            tracing::info!("removed {}, left by a bootgate that died", folder.display());
+        }
+        for failure in &self.failed {
+            tracing::warn!("{failure}");
+        }
+    }
+}
+
+/// Cleans every lab root that no process holds.
+///
+/// # Errors
+/// Only if the roots cannot be listed; what could not be removed is in the report.
+pub fn clean(state: &StateDir) -> Result<CleanReport, super::LabError> {
+    let mut report = CleanReport::default();
+    root::for_each_free(state, |root| report.merge(sweep_root(root)))?;
+    Ok(report)
+}
+
+/// Kills the machines of this root and removes everything but libvirt's cache. The caller holds the root's lock.
+pub(super) fn sweep_root(root: &Path) -> CleanReport {
+    let mut report = CleanReport::default();
+    let vms = root.join("vms");
+    for (pid, name) in machines_below(&vms) {
+        match kill(pid, &vms) {
+            Ok(()) => report.killed.push((name, pid.as_raw_pid())),
+            Err(error) => report.failed.push(format!("cannot kill {name} (process {}): {error}", pid.as_raw_pid())),
+        }
+    }
+    let list = |dir: &Path| fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path());
+    report.folders = list(&vms).collect();
+    for path in list(root).filter(|path| !path.ends_with("cache")) {
+        let removed = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+        if let Err(error) = removed {
+            report.failed.push(format!("cannot remove {}: {error}", path.display()));
+        }
+    }
+    report
+}
+
+/// Kills the QEMU whose machine has its files in `dir`, if there is one. Answers whether there was.
+pub(super) fn kill_machine(dir: &Path) -> io::Result<bool> {
+    let mut found = false;
+    for (pid, _) in machines_below(dir) {
+        kill(pid, dir)?;
+        found = true;
+    }
+    Ok(found)
+}
+
+/// Names a process so that no later process has the same name: its id and its start time (in clock ticks
+/// since the host's boot, man page proc_pid_stat(5)).
+pub(super) fn process_token(pid: i32) -> Option<String> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The second field may hold anything, even `)` and spaces.
+    let start = stat.rsplit_once(')')?.1.split_whitespace().nth(19)?;
+    Some(format!("{pid}-{start}"))
+}
+
+/// The QEMU processes with files below `dir`, with their machines' names.
+///
+/// The command lines are searched and not libvirt's pid files, which do not exist yet when libvirt is killed
+/// while it starts a machine.
+fn machines_below(dir: &Path) -> Vec<(Pid, String)> {
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    processes
+        .filter_map(|entry| {
+            let pid = Pid::from_raw(entry.file_name().to_str()?.parse().ok()?)?;
+            let name = machine_name(&fs::read(entry.path().join("cmdline")).ok()?, dir)?;
+            Some((pid, name))
+        })
+        .collect()
+}
+
+/// The machine's name, if this is the command line of a QEMU that libvirt started with files below `dir`.
+fn machine_name(cmdline: &[u8], dir: &Path) -> Option<String> {
+    let args: Vec<&str> = cmdline.split(|byte| *byte == 0).map(|arg| str::from_utf8(arg).unwrap_or("")).collect();
+    let program = Path::new(args.first()?).file_name()?.to_str()?;
+    let inside = format!("{}/", dir.to_str()?);
+    let after_name = args.iter().position(|arg| *arg == "-name")? + 1;
+    let name = args.get(after_name)?.strip_prefix("guest=")?.split(',').next()?;
+    let ours = program.starts_with("qemu") && name.starts_with("bootgate-");
+    (ours && args.iter().any(|arg| arg.contains(&inside))).then(|| name.to_owned())
+}
+
+/// Kills and waits. A handle on the process, looked at again after it was taken, so that nobody else is hit if
+/// the id was given away meanwhile.
+fn kill(pid: Pid, dir: &Path) -> io::Result<()> {
+    let handle = match pidfd_open(pid, PidfdFlags::empty()) {
+        Ok(handle) => handle,
+        Err(Errno::SRCH) => return Ok(()),
+        Err(error) => return Err(error.into()),
+    };
+    let cmdline = fs::read(format!("/proc/{}/cmdline", pid.as_raw_pid())).unwrap_or_default();
+    if machine_name(&cmdline, dir).is_none() {
+        return Ok(());
+    }
+    match pidfd_send_signal(&handle, Signal::KILL) {
+        Err(Errno::SRCH) => return Ok(()),
+        result => result?,
+    }
+    let deadline = Timespec { tv_sec: DEATH.as_secs() as i64, tv_nsec: 0 };
+    let ended = poll(&mut [PollFd::new(&handle, PollFlags::IN)], Some(&deadline))?;
+    if ended == 0 { Err(io::Error::new(io::ErrorKind::TimedOut, "still there 10 s after SIGKILL")) } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::{Command, Stdio};
+
+    use super::*;
+
+    fn cmdline(args: &[&str]) -> Vec<u8> {
+        args.iter().flat_map(|arg| arg.bytes().chain([0])).collect()
+    }
+
+    #[test]
+    fn only_a_qemu_with_our_name_and_our_files_is_a_machine_of_the_root() {
+        let root = Path::new("/s/lab/1");
+        let disk = r#"{"driver":"file","filename":"/s/lab/1/vms/ab12cd/disk.qcow2"}"#;
+        let ours = cmdline(&["/usr/bin/qemu-system-x86_64", "-name", "guest=bootgate-ab12cd,debug-threads=on", disk]);
+        assert_eq!(machine_name(&ours, root).as_deref(), Some("bootgate-ab12cd"));
+        assert_eq!(machine_name(&ours, Path::new("/s/lab/10")), None);
+        assert_eq!(machine_name(&ours, Path::new("/s/lab/1/vms/ab12c")), None);
+        for others in [
+            cmdline(&["/usr/bin/qemu-system-x86_64", "-name", "guest=web,debug-threads=on", disk]),
+            cmdline(&["/usr/bin/vim", "-name", "guest=bootgate-ab12cd", disk]),
+            cmdline(&["/usr/bin/qemu-system-x86_64", "-name"]),
+            Vec::new(),
+        ] {
+            assert_eq!(machine_name(&others, root), None);
+        }
+    }
+
+    #[test]
+    fn a_leftover_process_of_the_root_is_killed_and_others_live() {
+        let temp = tempfile::tempdir().unwrap();
+        let start = |root: &Path| {
+            // A shell that calls itself QEMU.
+            let disk = format!("{}/vms/x/disk.qcow2", root.display());
+            std::os::unix::process::CommandExt::arg0(&mut Command::new("/bin/sh"), "qemu-fake")
+                .args(["-c", "read line", "-name", "guest=bootgate-x", &disk])
+                .stdin(Stdio::piped())
+                .spawn()
+                .unwrap()
+        };
+        let (root, other_root) = (temp.path().join("0"), temp.path().join("1"));
+        let (mut ours, mut other) = (start(&root), start(&other_root));
+        // Until exec has happened the command line is still this test's.
+        while machines_below(&root).is_empty() || machines_below(&other_root).is_empty() {
+            std::thread::yield_now();
+        }
+        let report = sweep_root(&root);
+        assert_eq!(report.killed, [("bootgate-x".to_owned(), ours.id() as i32)]);
+        assert!(!ours.wait().unwrap().success());
+        assert!(other.try_wait().unwrap().is_none());
+        drop(other.stdin.take());
+        let _ = other.wait();
+    }
+}

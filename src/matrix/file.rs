@@ -1,0 +1,89 @@
+//! The matrix file as it is written: raw values with their places, nothing checked.
+//!
+//! The doc comments here are what `bootgate schema matrix` shows in an editor.
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::steps_file::{CheckEntry, StepEntry};
+use crate::source::{Entries, OneOrMany, Placed, Written};
+
+/// A bootgate matrix: which golden images to clone, what update to apply, and what healthy means.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename = "Matrix", deny_unknown_fields, expecting = "a mapping with the keys of a matrix")]
+pub struct MatrixFile {
+    /// The version of this format: 1.
+    pub version: Placed<u32>,
+    /// The matrix's name: `a` to `z`, digits and `-`. Part of the name of a run.
+    pub name: Placed<String>,
+    /// The catalogue of golden images, relative to this file. Without it `images/catalog.yaml` is looked for.
+    pub catalog: Option<Placed<String>>,
+    /// Axes and their values. An axis that is a label of the images picks the golden image; any other
+    /// is a variable for the steps: `${axis}`. A run has a cell for every combination.
+    pub axes: Placed<Entries<Placed<OneOrMany<Placed<Written>>>>>,
+    /// Takes out every cell that matches all the pairs of an entry.
+    #[serde(default)]
+    pub exclude: Vec<Placed<Entries<Placed<OneOrMany<Placed<Written>>>>>>,
+    /// Adds one whole cell per entry: a value for every axis, which need not be among the axis's values.
+    #[serde(default)]
+    pub include: Vec<Placed<Entries<Placed<Written>>>>,
+    /// Which combinations are tried: `full` is every one.
+    #[serde(default)]
+    pub coverage: CoverageEntry,
+    /// What a clone's network card is connected to: `none` (the default), `user` (QEMU's own), or the name
+    /// of a libvirt network.
+    pub network: Option<Placed<String>>,
+    /// Steps that prepare the machine before the update. Their failure is no fault of the update.
+    #[serde(default)]
+    pub setup: Vec<Placed<StepEntry>>,
+    /// The update under test, step by step.
+    pub update: Placed<Vec<Placed<StepEntry>>>,
+    /// The file under test, relative to this file; `--candidate` gives another one. `${candidate}` in
+    /// `copy.from` is this file.
+    pub candidate: Option<Placed<String>>,
+    /// Variables for the steps (`${key}`) with their default values; `--set key=value` gives others.
+    #[serde(default)]
+    pub vars: Entries<Placed<Written>>,
+    /// What healthy means, and how long to look.
+    #[serde(default)]
+    pub health: HealthEntry,
+    /// What must hold for an approval beyond "every cell is healthy".
+    #[serde(default)]
+    pub policy: PolicyEntry,
+    /// Absolute paths in the guest to fetch when a cell fails.
+    #[serde(default)]
+    pub collect: Vec<Placed<String>>,
+}
+
+#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename = "Coverage", rename_all = "kebab-case")]
+pub enum CoverageEntry {
+    /// Every combination.
+    #[default]
+    Full,
+}
+
+/// What healthy means, and how long to look.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename = "Health", deny_unknown_fields, default, expecting = "a mapping such as `{soak: 1, checks: [...]}`")]
+pub struct HealthEntry {
+    /// Further restarts after the first one, each of which must lead to a healthy boot.
+    pub soak: Option<Placed<u32>>,
+    /// How long a settled machine is watched for late crashes, e.g. `3s`.
+    pub watch: Option<Placed<String>>,
+    /// The longest time one boot may take, e.g. `5m`. By default derived from the boot before the update.
+    pub boot_timeout: Option<Placed<String>>,
+    /// How long a request to restart may take until the machine resets, e.g. `60s`.
+    pub restart_timeout: Option<Placed<String>>,
+    /// Questions to the guest once it has settled after the update.
+    pub checks: Vec<Placed<CheckEntry>>,
+}
+
+/// What must hold for an approval beyond "every cell is healthy".
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename = "Policy", deny_unknown_fields, default, expecting = "a mapping such as `{retry_inconclusive: 1}`")]
+pub struct PolicyEntry {
+    /// How often a cell about which the lab could not tell is tried again. A cell that the update broke is
+    /// never retried.
+    pub retry_inconclusive: Option<Placed<u32>>,
+}

@@ -1,0 +1,163 @@
+use std::collections::BTreeSet;
+
+use super::{
+    Action, CheckSpec, StepSpec, Template,
+    check::{Checker, NAME_HINT},
+    is_name,
+    steps_file::{CheckEntry, CopyEntry, FilesEntry, ScriptEntry, StepEntry},
+};
+use crate::{
+    model::Millis,
+    source::{Diagnostic, Place, Placed, SourceFile, Written},
+};
+
+/// The deadline of a step or check that names none.
+const TIMEOUT: Millis = Millis::from_secs(300);
+
+const KINDS: [&str; 4] = ["copy", "files", "run", "sh"];
+/// Kinds for Windows, which this version cannot run.
+const WINDOWS_KINDS: [&str; 9] = ["msi", "msp", "exe", "msu", "cab", "inf", "ps1", "cmd", "reg"];
+
+/// Better words for a key that a step does not have.
+pub(super) fn unknown_key(mapping: &str, key: &str) -> Option<(String, String)> {
+    let hint = "the kinds are copy, files, run and sh".to_owned();
+    match mapping {
+        "Step" | "Check" if WINDOWS_KINDS.contains(&key) => {
+            Some((format!("steps of the kind `{key}` are for Windows and not supported by this version yet"), hint))
+        }
+        "Check" if KINDS.contains(&key) => {
+            Some((format!("a check cannot be of the kind `{key}`"), "the kinds of checks are run and sh".to_owned()))
+        }
+        _ => None,
+    }
+}
+
+impl Checker {
+    pub(super) fn steps(&mut self, raw: Vec<Placed<StepEntry>>, include: &[Placed<Vec<String>>]) -> Vec<StepSpec> {
+        raw.into_iter().filter_map(|entry| self.step(entry, include)).collect()
+    }
+
+    fn step(&mut self, raw: Placed<StepEntry>, include: &[Placed<Vec<String>>]) -> Option<StepSpec> {
+        let Placed { value: entry, place } = raw;
+        let when = entry.when.map(|when| self.pairs(&when, include, Some(place))).unwrap_or_default();
+        if let Some(name) = entry.name.as_ref().filter(|name| !is_title(&name.value)) {
+            self.error(name.place, "this is no name for a step", "use a line of 1 to 100 printable characters");
+        }
+        let (timeout, success) = (self.timeout(entry.timeout), self.success(entry.success));
+        let copy = entry.copy.map(|copy| self.copy(copy.value));
+        let files = entry.files.map(|files| self.files(files.value));
+        let actions = [copy, files, self.run(entry.run), self.sh(entry.sh)];
+        let action =
+            self.exactly_one(place, actions.into_iter().flatten().collect(), "step", "copy, files, run, sh")?;
+        let name = entry.name.map(|name| name.value);
+        Some(StepSpec { place, name, timeout, success, when, action })
+    }
+
+    pub(super) fn checks(&mut self, raw: Vec<Placed<CheckEntry>>) -> Vec<CheckSpec> {
+        let mut seen = BTreeSet::new();
+        let mut checks = Vec::new();
+        for Placed { value: entry, place } in raw {
+            if !is_name(&entry.id.value) {
+                self.error(entry.id.place, format!("`{}` is no id for a check", entry.id.value), NAME_HINT);
+            } else if !seen.insert(entry.id.value.clone()) {
+                let message = format!("two checks have the id `{}`", entry.id.value);
+                self.error(entry.id.place, message, "reports name checks by their id: give each its own");
+            }
+            let (timeout, success) = (self.timeout(entry.timeout), self.success(entry.success));
+            let actions = [self.run(entry.run), self.sh(entry.sh)].into_iter().flatten().collect();
+            if let Some(action) = self.exactly_one(place, actions, "check", "run, sh") {
+                checks.push(CheckSpec { id: entry.id.value, timeout, success, action });
+            }
+        }
+        checks
+    }
+
+    fn exactly_one(&mut self, place: Place, mut actions: Vec<Action>, what: &str, kinds: &str) -> Option<Action> {
+        match actions.len() {
+            1 => return actions.pop(),
+            0 => self.error(place, format!("this {what} does nothing"), format!("give it one of {kinds}")),
+            _ => {
+                let hint = format!("give it exactly one of {kinds}; make two {what}s of it");
+                self.error(place, format!("this {what} does {} things at once", actions.len()), hint);
+            }
+        }
+        None
+    }
+
+    fn timeout(&mut self, raw: Option<Placed<String>>) -> Millis {
+        self.deadline(raw).unwrap_or(TIMEOUT)
+    }
+
+    fn success(&mut self, raw: Option<Placed<Vec<Placed<i32>>>>) -> Vec<i32> {
+        let Some(raw) = raw else { return vec![0] };
+        if raw.value.is_empty() {
+            self.error(raw.place, "no exit code means success", "list at least one, e.g. `success: [0, 3010]`");
+        }
+        let codes: BTreeSet<i32> = raw.value.into_iter().map(|code| code.value).collect();
+        codes.into_iter().collect()
+    }
+
+    fn copy(&mut self, raw: CopyEntry) -> Action {
+        let mode = raw.mode.and_then(|mode| self.mode(&mode));
+        Action::Copy { from: template(raw.from), to: template(raw.to), mode }
+    }
+
+    fn files(&mut self, raw: FilesEntry) -> Action {
+        Action::Files { from: template(raw.from), to: template(raw.to) }
+    }
+
+    fn mode(&mut self, raw: &Placed<Written>) -> Option<u32> {
+        let text = raw.value.0.strip_prefix("0o").unwrap_or(&raw.value.0);
+        let octal = (3..=5).contains(&text.len()) && text.bytes().all(|b| (b'0'..=b'7').contains(&b));
+        let mode = u32::from_str_radix(text, 8).ok().filter(|mode| octal && *mode <= 0o7777);
+        if mode.is_none() {
+            self.error(raw.place, format!("`{}` are no permission bits", raw.value.0), "write them in octal: \"0644\"");
+        }
+        mode
+    }
+
+    fn run(&mut self, raw: Option<Placed<Vec<Placed<Written>>>>) -> Option<Action> {
+        let raw = raw?;
+        if raw.value.first().is_none_or(|program| program.value.0.is_empty()) {
+            let hint = "list the program's path and its arguments: `run: [/usr/bin/true]`";
+            self.error(raw.place, "`run` names no program", hint);
+        }
+        for word in raw.value.iter().filter(|word| word.value.0.contains('\0')) {
+            self.error(word.place, "an argument cannot have a NUL character in it", "take it out");
+        }
+        let argv = raw.value.into_iter().map(|word| word.with(Template::parse(&word.value.0))).collect();
+        Some(Action::Run { argv })
+    }
+
+    fn sh(&mut self, raw: Option<Placed<ScriptEntry>>) -> Option<Action> {
+        let raw = raw?;
+        let text = match &raw.value {
+            ScriptEntry::Text(text) => text.clone(),
+            ScriptEntry::File(script) => self.script_file(&script.file)?,
+        };
+        if text.trim().is_empty() {
+            self.error(raw.place, "the script is empty", "`sh: true` does nothing, successfully");
+        } else if text.contains('\0') {
+            self.error(raw.place, "a script cannot have a NUL character in it", "take it out");
+        }
+        Some(Action::Sh { script: raw.with(Template::parse(&text)) })
+    }
+
+    fn script_file(&mut self, path: &Placed<String>) -> Option<String> {
+        match SourceFile::read(&self.file.folder().join(&path.value)) {
+            Ok(script) => Some(script.text.clone()),
+            Err(Diagnostic { message, .. }) => {
+                self.error(path.place, message, "the path is relative to the matrix");
+                None
+            }
+        }
+    }
+}
+
+fn template(raw: Placed<String>) -> Placed<Template> {
+    raw.with(Template::parse(&raw.value))
+}
+
+fn is_title(text: &str) -> bool {
+    !text.trim().is_empty() && text.chars().count() <= 100 && !text.chars().any(char::is_control)
+}

@@ -1,0 +1,121 @@
+use std::{borrow::Cow, fmt};
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{
+    Deserialize, Deserializer,
+    de::{self, MapAccess, Visitor, value::MapAccessDeserializer},
+};
+
+use crate::source::{Entries, OneOrMany, Placed, Written};
+
+/// One step: exactly one of `copy`, `files`, `run` and `sh`, and how to judge it.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename = "Step", deny_unknown_fields, expecting = "a step such as `sh: command` or `copy: {from: a, to: /b}`")]
+pub struct StepEntry {
+    /// What the step is called in reports.
+    pub name: Option<Placed<String>>,
+    /// The longest time the step may take, e.g. `30s`; 5m by default.
+    pub timeout: Option<Placed<String>>,
+    /// The exit codes that mean success; `[0]` by default.
+    pub success: Option<Placed<Vec<Placed<i32>>>>,
+    /// Only in the cells whose axes have these values: `{axis: value}` or `{axis: [value, value]}`.
+    pub when: Option<Entries<Placed<OneOrMany<Placed<Written>>>>>,
+    /// Brings one file into the guest.
+    pub copy: Option<Placed<CopyEntry>>,
+    /// Brings a folder and all that is in it into the guest.
+    pub files: Option<Placed<FilesEntry>>,
+    /// Runs a program without a shell: its path in the guest, then its arguments.
+    pub run: Option<Placed<Vec<Placed<Written>>>>,
+    /// Runs a script with the guest's `/bin/sh`.
+    pub sh: Option<Placed<ScriptEntry>>,
+}
+
+/// A question about the health of the guest: exactly one of `run` and `sh`.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename = "Check", deny_unknown_fields, expecting = "a check such as `{id: name, sh: command}`")]
+pub struct CheckEntry {
+    /// `a` to `z`, digits and `-`; every check has its own.
+    pub id: Placed<String>,
+    /// The longest time the answer may take, e.g. `30s`; 5m by default.
+    pub timeout: Option<Placed<String>>,
+    /// The exit codes that mean healthy; `[0]` by default.
+    pub success: Option<Placed<Vec<Placed<i32>>>>,
+    /// Runs a program without a shell: its path in the guest, then its arguments.
+    pub run: Option<Placed<Vec<Placed<Written>>>>,
+    /// Runs a script with the guest's `/bin/sh`.
+    pub sh: Option<Placed<ScriptEntry>>,
+}
+
+/// Brings one file into the guest.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename = "Copy", deny_unknown_fields, expecting = "a mapping such as `{from: file, to: /guest/path}`")]
+pub struct CopyEntry {
+    /// The file on this host, relative to the matrix; `${candidate}` is the candidate.
+    pub from: Placed<String>,
+    /// The absolute path in the guest.
+    pub to: Placed<String>,
+    /// UNIX permission bits in octal, e.g. `"0644"`.
+    pub mode: Option<Placed<Written>>,
+}
+
+/// Brings a folder and all that is in it into the guest.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename = "Files", deny_unknown_fields, expecting = "a mapping such as `{from: folder, to: /guest/folder}`")]
+pub struct FilesEntry {
+    /// The folder on this host, relative to the matrix.
+    pub from: Placed<String>,
+    /// The absolute path of the folder in the guest.
+    pub to: Placed<String>,
+}
+
+/// A script: its text, or the file that has it.
+#[derive(Debug)]
+pub enum ScriptEntry {
+    Text(String),
+    File(ScriptFile),
+}
+
+/// A file whose text is the script.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, expecting = "a mapping such as `{file: script.sh}`")]
+pub struct ScriptFile {
+    /// Relative to the matrix.
+    pub file: Placed<String>,
+}
+
+impl<'de> Deserialize<'de> for ScriptEntry {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct ScriptVisitor;
+        impl<'de> Visitor<'de> for ScriptVisitor {
+            type Value = ScriptEntry;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a script or `{file: script.sh}`")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<ScriptEntry, E> {
+                Ok(ScriptEntry::Text(text.to_owned()))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<ScriptEntry, A::Error> {
+                ScriptFile::deserialize(MapAccessDeserializer::new(map)).map(ScriptEntry::File)
+            }
+        }
+        deserializer.deserialize_any(ScriptVisitor)
+    }
+}
+
+impl JsonSchema for ScriptEntry {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Script".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let file = generator.subschema_for::<ScriptFile>();
+        json_schema!({ "anyOf": [{ "type": "string" }, file] })
+    }
+}

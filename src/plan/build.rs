@@ -1,0 +1,260 @@
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+};
+
+use super::{
+    expand::{Combination, expand},
+    ids::cell_ids,
+    pin::Pins,
+    steps::StepMaker,
+    update_digest::update_digest,
+    variables::Variables,
+};
+use crate::{
+    catalog::{Catalog, NoImage},
+    matrix::{Action, Matrix, Part, StepSpec, Template},
+    model::{AxisValue, Candidate, Cell, CellId, GoldenImage, Health, HostFile, PLAN_VERSION, Plan, Secrets, Sha256},
+    source::{Diagnostic, Diagnostics},
+};
+
+/// What the command line adds to a matrix.
+#[derive(Clone, Debug, Default)]
+pub struct Choices {
+    /// The update under test, instead of the matrix's own.
+    pub candidate: Option<PathBuf>,
+    /// Values of variables.
+    pub set: Vec<(String, String)>,
+    /// Only the cells with these axis values.
+    pub only: Vec<(String, String)>,
+    /// Further restarts, instead of the matrix's number.
+    pub soak: Option<u32>,
+}
+
+/// A plan, and what must not be in it.
+#[derive(Clone, Debug)]
+pub struct Planned {
+    pub plan: Plan,
+    /// The values of the plan's `${env:NAME}`.
+    pub secrets: Secrets,
+    pub warnings: Diagnostics,
+}
+
+/// Makes the plan of a run. `environment` answers what a variable of the process's environment is.
+///
+/// # Errors
+/// All that makes the run impossible. Absent golden disks are not among it.
+pub fn plan(
+    matrix: &Matrix,
+    catalog: &Catalog,
+    choices: &Choices,
+    environment: &dyn Fn(&str) -> Option<String>,
+) -> Result<Planned, Diagnostics> {
+    let mut builder = Builder { matrix, catalog, pins: Pins::default(), found: Diagnostics::default() };
+    let combinations = expand(matrix, &choices.only, &mut builder.found);
+    let candidate = builder.candidate(choices);
+    let given = builder.variables(choices);
+    let path = candidate.as_ref().map(|candidate| candidate.path.clone());
+    let ids = cell_ids(&combinations.iter().map(|cell| cell.axes(matrix)).collect::<Vec<_>>());
+    let mut images = BTreeMap::new();
+    let mut cells = Vec::new();
+    for (id, combination) in ids.into_iter().zip(&combinations) {
+        if let Some((cell, image)) = builder.cell(id, combination, &given, path.as_ref(), choices.soak) {
+            images.insert(image.name.clone(), image.clone());
+            cells.push(cell);
+        }
+    }
+    let secrets = builder.secrets(environment);
+    builder.warn(&cells);
+    let (errors, warnings) = builder.found.split();
+    let plan = Plan {
+        version: PLAN_VERSION,
+        name: matrix.name.clone(),
+        matrix: absolute(&matrix.file.path),
+        catalog: absolute(&catalog.file.path),
+        update_sha256: update_digest(candidate.as_ref(), &cells),
+        candidate,
+        images,
+        cells,
+        policy: matrix.policy.clone(),
+        collect: matrix.collect.clone(),
+    };
+    errors.or(Planned { plan, secrets, warnings })
+}
+
+fn absolute(path: &std::path::Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
+}
+
+struct Builder<'a> {
+    matrix: &'a Matrix,
+    catalog: &'a Catalog,
+    pins: Pins,
+    found: Diagnostics,
+}
+
+impl<'a> Builder<'a> {
+    fn candidate(&mut self, choices: &Choices) -> Option<Candidate> {
+        let (path, place) = match (&choices.candidate, &self.matrix.candidate) {
+            (Some(path), _) => (path, None),
+            (None, Some(path)) => (&path.value, Some(path.place)),
+            (None, None) => return None,
+        };
+        let used =
+            self.matrix.update.iter().any(|step| templates(&step.action).any(|t| t.variables().any(is_candidate)));
+        let problem = match self.pins.file(path) {
+            Ok(_) if !used => {
+                let error = Diagnostic::error("no step of `update` uses the candidate, so it would not be tested");
+                error.hint("bring it into the guest with `copy: {from: ${candidate}, to: /some/path}`")
+            }
+            Ok(HostFile { path, size, sha256 }) => return Some(Candidate { path, size, sha256 }),
+            Err(why) => {
+                Diagnostic::error(format!("no candidate: {why}")).hint("give another one with --candidate FILE")
+            }
+        };
+        self.found.push(match place {
+            Some(place) => problem.at(&self.matrix.file, place),
+            None => problem,
+        });
+        // The steps that use it must not complain as well that there is none.
+        Some(Candidate { path: absolute(path), size: crate::model::Bytes(0), sha256: Sha256::of(b"") })
+    }
+
+    /// The variables of `vars` and `--set`.
+    fn variables(&mut self, choices: &Choices) -> BTreeMap<String, String> {
+        let defaults = self.matrix.vars.iter().map(|(name, value)| (name.value.clone(), value.clone()));
+        let mut given: BTreeMap<String, String> = defaults.collect();
+        let used: BTreeSet<&str> = self.templates().flat_map(Template::variables).collect();
+        for (name, value) in &choices.set {
+            let problem = if self.matrix.axes.iter().any(|axis| axis.name.value == *name) {
+                Some(("it is an axis, which has its values already", format!("--only {name}={value} picks a value")))
+            } else if name == "candidate" {
+                Some(("the candidate is a file", "use --candidate FILE".to_owned()))
+            } else if !used.contains(name.as_str()) {
+                let known = used.iter().copied().filter(|name| !is_candidate(name));
+                let hint = match crate::source::nearest(name, known) {
+                    Some(meant) => format!("did you mean `{meant}`?"),
+                    None => format!("a step would use it as `${{{name}}}`"),
+                };
+                Some(("nothing uses it", hint))
+            } else {
+                None
+            };
+            match problem {
+                Some((why, hint)) => {
+                    self.found.push(Diagnostic::error(format!("--set {name}=...: {why}")).hint(hint));
+                }
+                None => drop(given.insert(name.clone(), value.clone())),
+            }
+        }
+        given
+    }
+
+    fn cell(
+        &mut self,
+        id: CellId,
+        combination: &Combination,
+        given: &BTreeMap<String, String>,
+        candidate: Option<&PathBuf>,
+        soak: Option<u32>,
+    ) -> Option<(Cell, &'a GoldenImage)> {
+        let axes = combination.axes(self.matrix);
+        let image = self.image(combination, &axes);
+        let variables = Variables { matrix: self.matrix, axes: &axes, given, candidate };
+        let mut maker = StepMaker { variables, pins: &mut self.pins };
+        let found = &mut self.found;
+        let mut keep = |error| found.push_once(error);
+        let mut steps = |specs: &[StepSpec]| -> Vec<_> {
+            let mine = specs.iter().filter(|step| combination.matches(&step.when));
+            mine.filter_map(|step| maker.step(step).map_err(&mut keep).ok()).collect()
+        };
+        let (setup, update) = (steps(&self.matrix.setup), steps(&self.matrix.update));
+        let health = &self.matrix.health;
+        let checks = health.checks.iter().filter_map(|check| maker.check(check).map_err(&mut keep).ok()).collect();
+        let has_update = self.matrix.update.iter().any(|step| combination.matches(&step.when));
+        if let (false, Some(first)) = (has_update, self.matrix.update.first()) {
+            let error = Diagnostic::error(format!("no step of `update` belongs to the cell {id}"));
+            let hint = "it would be approved untested: widen a `when`, or exclude the cell";
+            keep(error.at(&self.matrix.file, first.place).hint(hint));
+        }
+        let health = Health {
+            checks,
+            soak: soak.unwrap_or(health.soak),
+            watch: health.watch,
+            boot_timeout: health.boot_timeout,
+            restart_timeout: health.restart_timeout,
+        };
+        let image = image?;
+        let network = self.matrix.network.clone();
+        Some((Cell { id, axes, image: image.name.clone(), setup, update, health, network }, image))
+    }
+
+    fn image(&mut self, combination: &Combination, axes: &[AxisValue]) -> Option<&'a GoldenImage> {
+        self.catalog
+            .resolve(axes)
+            .map_err(|problem| {
+                let axis = match &problem {
+                    NoImage::NoMatch { lacks, .. } => lacks.first().map_or("", |pair| pair.axis.as_str()),
+                    _ => "",
+                };
+                let (message, hint) = problem.explain(self.catalog);
+                let place = combination.place(self.matrix, axis);
+                self.found.push_once(Diagnostic::error(message).at(&self.matrix.file, place).hint(hint));
+            })
+            .ok()
+    }
+
+    fn templates(&self) -> impl Iterator<Item = &'a Template> {
+        let steps = self.matrix.setup.iter().chain(&self.matrix.update).map(|step| &step.action);
+        steps.chain(self.matrix.health.checks.iter().map(|check| &check.action)).flat_map(templates)
+    }
+
+    fn secrets(&mut self, environment: &dyn Fn(&str) -> Option<String>) -> Secrets {
+        let parts = self.templates().flat_map(|template| &template.0);
+        let names: BTreeSet<&str> = parts.filter_map(secret_name).collect();
+        let mut values = BTreeMap::new();
+        for name in names {
+            match environment(name) {
+                Some(value) => {
+                    if value.len() < 4 {
+                        let warning = Diagnostic::warning(format!("the secret `{name}` has less than 4 characters"));
+                        self.found.push(warning.hint("masking it may hide much of what the guest says"));
+                    }
+                    values.insert(name.to_owned(), value);
+                }
+                None => {
+                    let error = Diagnostic::error(format!("the environment variable `{name}` is not set"));
+                    self.found.push(error.hint(format!("a step uses it as `${{env:{name}}}`")));
+                }
+            }
+        }
+        Secrets::new(values)
+    }
+
+    fn warn(&mut self, cells: &[Cell]) {
+        if self.matrix.health.checks.is_empty() && !cells.is_empty() {
+            let warning = Diagnostic::warning("the matrix has no health checks: a machine that boots passes");
+            self.found.push(warning.hint("ask the updated product how it is, under `health: checks:`"));
+        }
+    }
+}
+
+fn is_candidate(name: &str) -> bool {
+    name == "candidate"
+}
+
+fn secret_name(part: &Part) -> Option<&str> {
+    match part {
+        Part::Secret(name) => Some(name),
+        _ => None,
+    }
+}
+
+fn templates(action: &Action) -> impl Iterator<Item = &Template> {
+    let placed = match action {
+        Action::Copy { from, to, .. } | Action::Files { from, to } => vec![from, to],
+        Action::Run { argv } => argv.iter().collect(),
+        Action::Sh { script } => vec![script],
+    };
+    placed.into_iter().map(|placed| &placed.value)
+}

@@ -1,0 +1,89 @@
+use std::{
+    collections::BTreeMap,
+    fs,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+};
+
+use crate::{
+    catalog::sha256_file,
+    model::{Bytes, GuestFile, HostFile},
+};
+
+/// More files in one tree than this are taken for a slip (`from: /`).
+const MAX_FILES: usize = 10_000;
+const MAX_DEPTH: usize = 64;
+
+/// Host files by their content at the time of planning; each is read once.
+#[derive(Debug, Default)]
+pub(super) struct Pins(BTreeMap<PathBuf, HostFile>);
+
+impl Pins {
+    /// Pins one file.
+    ///
+    /// # Errors
+    /// Why it cannot be used, in words.
+    pub fn file(&mut self, path: &Path) -> Result<HostFile, String> {
+        let path = std::path::absolute(path).map_err(|error| error.to_string())?;
+        if let Some(known) = self.0.get(&path) {
+            return Ok(known.clone());
+        }
+        let failed = |why: &dyn std::fmt::Display| format!("cannot use `{}`: {why}", path.display());
+        let about = fs::metadata(&path).map_err(|error| match error.kind() {
+            std::io::ErrorKind::NotFound => failed(&"there is no such file"),
+            _ => failed(&error),
+        })?;
+        if !about.is_file() {
+            return Err(failed(&if about.is_dir() { "it is a folder" } else { "it is no regular file" }));
+        }
+        let sha256 = sha256_file(&path).map_err(|error| failed(&error))?;
+        let file = HostFile { path: path.clone(), size: Bytes(about.len()), sha256 };
+        self.0.insert(path, file.clone());
+        Ok(file)
+    }
+
+    /// Pins a folder and all that is in it, sorted by path, with the files' own permission bits.
+    ///
+    /// # Errors
+    /// Why it cannot be used, in words.
+    pub fn tree(&mut self, folder: &Path, to: &str) -> Result<Vec<GuestFile>, String> {
+        let mut files = Vec::new();
+        self.walk(folder, to, MAX_DEPTH, &mut files)?;
+        if files.is_empty() {
+            return Err(format!("there is no file in `{}`", folder.display()));
+        }
+        Ok(files)
+    }
+
+    fn walk(&mut self, folder: &Path, to: &str, depth: usize, files: &mut Vec<GuestFile>) -> Result<(), String> {
+        let failed = |why: &dyn std::fmt::Display| format!("cannot read the folder `{}`: {why}", folder.display());
+        if depth == 0 {
+            return Err(failed(&"folders are nested too deeply"));
+        }
+        let entries = fs::read_dir(folder).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+        let mut entries = entries.map_err(|error| failed(&error))?;
+        entries.sort_by_key(fs::DirEntry::file_name);
+        for entry in entries {
+            let path = entry.path();
+            let wrong = |why: &str| format!("cannot bring `{}` into the guest: {why}", path.display());
+            let name = entry.file_name().into_string().map_err(|_| wrong("its name is not valid UTF-8"))?;
+            if name.chars().any(char::is_control) {
+                return Err(wrong("its name has a control character"));
+            }
+            let about = entry.metadata().map_err(|error| wrong(&error.to_string()))?;
+            let to = format!("{}/{name}", to.trim_end_matches('/'));
+            if about.is_symlink() {
+                return Err(wrong("it is a symbolic link, and what it points to may not be meant"));
+            } else if about.is_dir() {
+                self.walk(&path, &to, depth - 1, files)?;
+            } else {
+                let mode = Some(about.permissions().mode() & 0o777);
+                files.push(GuestFile { from: self.file(&path)?, to, mode });
+            }
+            if files.len() > MAX_FILES {
+                return Err(format!("there are more than {MAX_FILES} files in `{}`", folder.display()));
+            }
+        }
+        Ok(())
+    }
+}

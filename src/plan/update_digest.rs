@@ -1,0 +1,43 @@
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+
+use crate::model::{Candidate, Cell, GuestFile, Sha256, Step, StepKind};
+
+/// What an approval is about: the candidate, every file that the update copies, and its steps.
+///
+/// The same on every host (no host path is in it), and whatever the order or number of cells.
+pub(super) fn update_digest(candidate: Option<&Candidate>, cells: &[Cell]) -> Sha256 {
+    let updates: BTreeSet<String> = cells.iter().map(|cell| steps(&cell.update).to_string()).collect();
+    let subject = json!({
+        "version": 1,
+        "candidate": candidate.map(|candidate| &candidate.sha256),
+        "updates": updates,
+    });
+    // Canonical: serde_json's maps are sorted by key.
+    Sha256::of(subject.to_string().as_bytes())
+}
+
+fn steps(steps: &[Step]) -> Value {
+    let step = |step: &Step| {
+        json!({
+            "kind": kind(&step.kind),
+            "timeout": step.timeout,
+            "success": step.success,
+        })
+    };
+    steps.iter().map(step).collect()
+}
+
+fn kind(kind: &StepKind) -> Value {
+    match kind {
+        StepKind::Copy { file: one } => json!({ "copy": file(one) }),
+        StepKind::Files { files } => json!({ "files": files.iter().map(file).collect::<Value>() }),
+        StepKind::Run { argv } => json!({ "run": argv }),
+        StepKind::Sh { script } => json!({ "sh": script }),
+    }
+}
+
+fn file(file: &GuestFile) -> Value {
+    json!({ "to": file.to, "mode": file.mode, "sha256": file.from.sha256 })
+}

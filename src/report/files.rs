@@ -1,0 +1,101 @@
+use std::{
+    io::{self, Write as _},
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::{Path, PathBuf},
+};
+
+use super::{json, junit};
+use crate::event::RunState;
+
+/// A report that is a file in the run directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReportFile {
+    Junit,
+    Json,
+}
+
+impl ReportFile {
+    pub const ALL: [Self; 2] = [Self::Junit, Self::Json];
+
+    /// Its name in the run directory.
+    pub fn file_name(self) -> &'static str {
+        match self {
+            Self::Junit => "junit.xml",
+            Self::Json => "result.json",
+        }
+    }
+
+    fn render(self, state: &RunState) -> Result<Vec<u8>, String> {
+        match self {
+            Self::Junit => junit::render(state),
+            Self::Json => json::render(state),
+        }
+    }
+}
+
+/// What became of one report.
+#[derive(Debug)]
+pub struct Written {
+    pub file: ReportFile,
+    pub path: PathBuf,
+    pub result: io::Result<()>,
+}
+
+/// Writes the given reports into the run directory, each whole or not at all. One that fails, even with a
+/// panic, doesn't stop the others.
+pub fn write_all(run_dir: &Path, state: &RunState, files: &[ReportFile]) -> Vec<Written> {
+    let write = |&file: &ReportFile| {
+        let path = run_dir.join(file.file_name());
+        let rendered = catch_unwind(AssertUnwindSafe(|| file.render(state)));
+        let result = match rendered {
+            Ok(Ok(bytes)) => replace(&path, &bytes),
+            Ok(Err(message)) => Err(io::Error::other(message)),
+            Err(_) => Err(io::Error::other("internal error: the report panicked")),
+        };
+        Written { file, path, result }
+    };
+    files.iter().map(write).collect()
+}
+
+/// Puts a whole file in place of whatever is there: a reader sees the old one or the new one.
+fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let mut file = tempfile::Builder::new()
+        .prefix(".bootgate-")
+        // Temporary files are private; a report is for everyone the umask lets in.
+        .permissions(std::fs::Permissions::from_mode(0o666))
+        .tempfile_in(folder)?;
+    file.write_all(bytes)?;
+    file.as_file().sync_data()?;
+    file.persist(path).map_err(|error| error.error)?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::event::testing;
+
+    #[test]
+    fn one_report_that_fails_does_not_stop_another() {
+        let dir = tempfile::tempdir().unwrap();
+        // A folder in its place can't be replaced by a file.
+        fs::create_dir_all(dir.path().join("junit.xml/x")).unwrap();
+        let written = write_all(dir.path(), &testing::nine().state(), &ReportFile::ALL);
+        assert!(written[0].result.is_err());
+        assert!(written[1].result.is_ok());
+        let left: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(left.len(), 2, "no temporary file stays: {left:?}");
+    }
+
+    #[test]
+    fn a_run_that_has_no_start_gives_errors_and_no_files() {
+        let dir = tempfile::tempdir().unwrap();
+        let written = write_all(dir.path(), &RunState::new("r1".into()), &ReportFile::ALL);
+        assert!(written.iter().all(|written| written.result.is_err()));
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
+}

@@ -1,0 +1,127 @@
+//! `result.json`: the run for programs. Described in `docs/formats.md`; names and meanings are stable.
+
+use serde::Serialize;
+
+use crate::{
+    event::{CellState, Counts, RunState},
+    gate,
+    model::{Accelerator, AxisValue, CellId, Millis, Outcome, Phase, Reason, RunId, Sha256},
+};
+
+/// The version `result.json` carries.
+pub const RESULT_VERSION: u32 = 1;
+
+#[derive(Debug, Serialize)]
+struct ResultFile<'a> {
+    version: u32,
+    run: &'a RunId,
+    name: &'a str,
+    decision: &'static str,
+    exit_code: u8,
+    reasons: Vec<String>,
+    started: &'a str,
+    took_ms: Millis,
+    candidate: Option<Candidate<'a>>,
+    update_sha256: &'a Sha256,
+    plan_sha256: &'a Sha256,
+    lab: &'a str,
+    accelerator: Accelerator,
+    bootgate: &'a str,
+    counts: Counts,
+    flaky: usize,
+    cells: Vec<Cell<'a>>,
+}
+
+#[derive(Debug, Serialize)]
+struct Candidate<'a> {
+    name: Option<&'a str>,
+    sha256: &'a Sha256,
+}
+
+#[derive(Debug, Serialize)]
+struct Cell<'a> {
+    id: &'a CellId,
+    image: &'a str,
+    axes: &'a [AxisValue],
+    outcome: Outcome,
+    reasons: Vec<Reason>,
+    attempts: usize,
+    flaky: bool,
+    took_ms: Millis,
+    phases: Vec<PhaseTime>,
+    artifacts: &'a [String],
+}
+
+#[derive(Debug, Serialize)]
+struct PhaseTime {
+    phase: Phase,
+    ms: Millis,
+    done: bool,
+}
+
+/// The file's bytes; the same events give the same bytes.
+///
+/// # Errors
+/// If not even the run's start was recorded.
+pub fn render(state: &RunState) -> Result<Vec<u8>, String> {
+    let start = state.start.as_ref().ok_or("the run's start was not recorded")?;
+    let gate::Ruling { decision, reasons } = gate::ruling(state);
+    let candidate =
+        start.candidate_sha256.as_ref().map(|sha256| Candidate { name: start.candidate_name.as_deref(), sha256 });
+    let file = ResultFile {
+        version: RESULT_VERSION,
+        run: &state.run,
+        name: &start.name,
+        decision: decision.as_str(),
+        exit_code: decision.exit_code(),
+        reasons,
+        started: &start.utc,
+        took_ms: state.now,
+        candidate,
+        update_sha256: &start.update_sha256,
+        plan_sha256: &start.plan_sha256,
+        lab: &start.lab,
+        accelerator: start.accelerator,
+        bootgate: &start.bootgate,
+        counts: state.final_counts(),
+        flaky: state.cells.iter().filter(|cell| cell.is_flaky()).count(),
+        cells: state.cells.iter().map(|cell| one_cell(state, cell)).collect(),
+    };
+    let mut bytes = serde_json::to_vec_pretty(&file).map_err(|error| error.to_string())?;
+    bytes.push(b'\n');
+    Ok(bytes)
+}
+
+fn one_cell<'a>(state: &RunState, cell: &'a CellState) -> Cell<'a> {
+    let verdict = state.verdict(cell);
+    let last = cell.attempts.last();
+    let spans = last.map_or(&[][..], |attempt| &attempt.phases);
+    Cell {
+        id: &cell.planned.id,
+        image: &cell.planned.image,
+        axes: &cell.planned.axes,
+        outcome: verdict.outcome,
+        reasons: verdict.reasons,
+        attempts: cell.attempts.len(),
+        flaky: cell.is_flaky(),
+        took_ms: cell.ended().map_or(Millis::ZERO, |end| end.took),
+        phases: spans
+            .iter()
+            .map(|span| PhaseTime { phase: span.phase, ms: span.took(state.now), done: span.done })
+            .collect(),
+        artifacts: last.and_then(|attempt| attempt.end.as_ref()).map_or(&[], |end| &end.artifacts),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::event::testing;
+
+    #[test]
+    fn a_result_names_every_cell_and_what_became_of_it() {
+        let state = testing::three().state();
+        let bytes = super::render(&state).unwrap();
+        assert_eq!(bytes, super::render(&testing::three().state()).unwrap(), "same events, same bytes");
+        insta::assert_snapshot!(String::from_utf8(bytes).unwrap());
+    }
+}

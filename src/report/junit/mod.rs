@@ -1,0 +1,88 @@
+//! `junit.xml`: a suite per cell, a case per phase and per check.
+//!
+//! The update's fault is a `<failure>`, the lab's fault an `<error>`, what was not reached is skipped.
+
+mod cases;
+mod output;
+
+use std::time::Duration;
+
+use quick_junit::{Report, TestSuite, XmlString};
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+
+use crate::{
+    event::{CellState, RunStart, RunState},
+    model::Millis,
+};
+
+use super::text::{one_line, plain};
+
+/// The file's bytes; the same events give the same bytes.
+///
+/// # Errors
+/// If not even the run's start was recorded.
+pub fn render(state: &RunState) -> Result<Vec<u8>, String> {
+    let start = state.start.as_ref().ok_or("the run's start was not recorded")?;
+    let mut report = Report::new(xml(&start.name));
+    report.set_time(state.now.as_duration());
+    report.add_test_suites(state.cells.iter().map(|cell| suite(state, start, cell)));
+    let mut bytes = Vec::new();
+    report.serialize(&mut bytes).map_err(|error| error.to_string())?;
+    Ok(bytes)
+}
+
+fn suite(state: &RunState, start: &RunStart, cell: &CellState) -> TestSuite {
+    let planned = &cell.planned;
+    let last = cell.attempts.last();
+    let mut suite = TestSuite::new(xml(planned.id.as_ref()));
+    suite.set_time(cell.ended().map_or(Duration::ZERO, |end| end.took.as_duration()));
+    if let Some(timestamp) = last.and_then(|attempt| moment(&start.utc, attempt.started)) {
+        suite.extra.insert("timestamp".into(), timestamp.into());
+    }
+    let mut property = |name: &str, value: &str| {
+        suite.add_property((xml(name), xml(value)));
+    };
+    property("image", &planned.image);
+    for axis in &planned.axes {
+        property(&axis.axis, &axis.value);
+    }
+    if let Some(name) = &start.candidate_name {
+        property("candidate", name);
+    }
+    if let Some(sha256) = &start.candidate_sha256 {
+        property("candidate.sha256", sha256.as_ref());
+    }
+    property("update.sha256", start.update_sha256.as_ref());
+    property("lab", &start.lab);
+    property("accelerator", &start.accelerator.to_string());
+    property("attempts", &cell.attempts.len().to_string());
+    property("outcome", &state.verdict(cell).outcome.to_string());
+    property("run", state.run.as_ref());
+
+    let classname = format!("{}.{}", start.name, planned.id);
+    suite.add_test_cases(cases::cases(state, cell, &classname));
+    if let Some(text) = last.and_then(output::of_cell) {
+        suite.set_system_out(block(&text));
+    }
+    suite
+}
+
+/// What happened `at` after the run's start, as RFC 3339 in UTC.
+fn moment(utc: &str, at: Millis) -> Option<String> {
+    let begun = OffsetDateTime::parse(utc, &Rfc3339).ok()?;
+    let then = begun.checked_add(time::Duration::try_from(at.as_duration()).ok()?)?;
+    then.replace_nanosecond(0).ok()?.format(&Rfc3339).ok()
+}
+
+/// For attributes: one line.
+fn xml(text: &str) -> XmlString {
+    XmlString::new(one_line(text))
+}
+
+/// For the text of an element.
+fn block(text: &str) -> XmlString {
+    XmlString::new(plain(text))
+}
+
+#[cfg(test)]
+mod tests;

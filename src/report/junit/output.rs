@@ -1,0 +1,56 @@
+use std::fmt::Write as _;
+
+use crate::{
+    event::{Attempt, Level, StepSpan},
+    model::{Exit, StepResult},
+};
+
+/// What steps wrote, each under a line that names it: standard output, standard error.
+pub(super) fn of_steps<'a>(steps: impl Iterator<Item = &'a StepSpan>) -> (Option<String>, Option<String>) {
+    let (mut out, mut err) = (String::new(), String::new());
+    for step in steps {
+        let _ = writeln!(out, "== {} ({})", step.name, ending(step.result.as_ref()));
+        let Some(StepResult { output, .. }) = &step.result else { continue };
+        append(&mut out, &output.stdout);
+        if output.truncated {
+            append(&mut out, "[the rest was cut off]");
+        }
+        if !output.stderr.is_empty() {
+            let _ = writeln!(err, "== {}", step.name);
+            append(&mut err, &output.stderr);
+        }
+    }
+    (Some(out).filter(|text| !text.is_empty()), Some(err).filter(|text| !text.is_empty()))
+}
+
+/// What concerns the whole attempt: its notes and where its evidence lies.
+pub(super) fn of_cell(attempt: &Attempt) -> Option<String> {
+    let mut text = String::new();
+    for note in &attempt.notes {
+        let level = if note.level == Level::Warning { "warning: " } else { "" };
+        let _ = writeln!(text, "[{}] {level}{}", note.at, note.text);
+    }
+    for artifact in attempt.end.iter().flat_map(|end| &end.artifacts) {
+        let _ = writeln!(text, "evidence: {artifact}");
+    }
+    Some(text).filter(|text| !text.is_empty())
+}
+
+fn ending(result: Option<&StepResult>) -> String {
+    let Some(result) = result else { return "never ended".to_owned() };
+    let exit = match &result.exit {
+        Exit::Code { code } => format!("exit code {code}"),
+        Exit::Signal { signal } => format!("ended by signal {signal}"),
+        Exit::Timeout => "still running at its deadline".to_owned(),
+        Exit::Refused { message } => format!("could not begin: {message}"),
+        Exit::AgentGone => "the agent went away".to_owned(),
+    };
+    format!("{exit}, {}", result.took)
+}
+
+fn append(to: &mut String, text: &str) {
+    to.push_str(text);
+    if !text.is_empty() && !text.ends_with('\n') {
+        to.push('\n');
+    }
+}

@@ -1,0 +1,287 @@
+use std::{
+    collections::BTreeMap,
+    io::{self, Write},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc},
+    thread,
+    time::{Duration, Instant},
+};
+
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use super::{
+    grid::pad,
+    look::{Look, Mark, is_dumb},
+};
+use crate::{
+    event::{CellState, Event, Level, RunEvent, RunState, StopCause},
+    model::{CellId, Millis, RunId, SignalKind},
+    report::text::one_line,
+};
+
+/// How often a log is told that the run is alive.
+const HEARTBEAT: Duration = Duration::from_secs(60);
+/// How often spinners turn.
+const FRAME: Duration = Duration::from_millis(100);
+
+/// What the user asked to see of a run while it goes on.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct LiveOptions {
+    /// Nothing at all.
+    pub quiet: bool,
+    /// Each phase too.
+    pub verbose: bool,
+}
+
+/// Shows a run on standard error while it goes on: bars on a terminal, lines in a log.
+///
+/// Takes events and decides nothing. What can't be written is dropped: a closed terminal must not end a run.
+pub struct Live {
+    inner: Arc<Mutex<Inner>>,
+    /// Dropped: the thread that turns spinners ends.
+    _until_dropped: mpsc::Sender<()>,
+}
+
+struct Inner {
+    state: RunState,
+    screen: Screen,
+    look: Look,
+    verbose: bool,
+    /// When the last event came: the clock goes on from its moment.
+    last_event: Instant,
+    last_line: Instant,
+}
+
+enum Screen {
+    Bars { all: MultiProgress, total: ProgressBar, cells: BTreeMap<CellId, ProgressBar> },
+    Lines(Box<dyn Write + Send>),
+    Closed,
+}
+
+impl Live {
+    pub fn new(run: RunId, options: LiveOptions) -> Self {
+        let look = Look::of_stderr();
+        let screen = if options.quiet {
+            Screen::Closed
+        } else if console::user_attended_stderr() && !is_dumb() {
+            Screen::bars(ProgressDrawTarget::stderr(), look)
+        } else {
+            Screen::Lines(Box::new(io::stderr()))
+        };
+        Self::on(screen, look, run, options)
+    }
+
+    fn on(screen: Screen, look: Look, run: RunId, options: LiveOptions) -> Self {
+        let now = Instant::now();
+        let state = RunState::new(run);
+        let inner = Inner { state, screen, look, verbose: options.verbose, last_event: now, last_line: now };
+        let inner = Arc::new(Mutex::new(inner));
+        let (until_dropped, dropped) = mpsc::channel::<()>();
+        let pulse = Arc::clone(&inner);
+        thread::spawn(move || {
+            while dropped.recv_timeout(FRAME) == Err(mpsc::RecvTimeoutError::Timeout) {
+                lock(&pulse).pulse();
+            }
+        });
+        Self { inner, _until_dropped: until_dropped }
+    }
+
+    /// Takes in one event and shows what it changes.
+    pub fn event(&self, event: &Event) {
+        let mut inner = lock(&self.inner);
+        inner.last_event = Instant::now();
+        inner.state.apply(event);
+        inner.show(event);
+    }
+
+    /// Writes lines above the bars, such as a warning of the engine.
+    pub fn say(&self, text: &str) {
+        lock(&self.inner).say(text);
+    }
+
+    /// Takes the bars away; nothing is shown from here on.
+    pub fn close(&self) {
+        lock(&self.inner).close();
+    }
+}
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+fn lock(inner: &Mutex<Inner>) -> MutexGuard<'_, Inner> {
+    inner.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Screen {
+    fn bars(target: ProgressDrawTarget, look: Look) -> Self {
+        let all = MultiProgress::with_draw_target(target);
+        let chars = if look.unicode { "━╸─" } else { "=> " };
+        let template = if look.color { "  {bar:24.cyan/dim} {wide_msg}" } else { "  {bar:24} {wide_msg}" };
+        let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+        let total = all.add(ProgressBar::new(0).with_style(style.progress_chars(chars)));
+        Screen::Bars { all, total, cells: BTreeMap::new() }
+    }
+}
+
+impl Inner {
+    fn now(&self) -> Millis {
+        self.state.now + Millis::from(self.last_event.elapsed())
+    }
+
+    fn close(&mut self) {
+        if let Screen::Bars { all, .. } = &self.screen {
+            let _ = all.clear();
+        }
+        self.screen = Screen::Closed;
+    }
+
+    fn say(&mut self, text: &str) {
+        self.last_line = Instant::now();
+        match &mut self.screen {
+            Screen::Bars { all, .. } => drop(all.println(self.look.fit(text))),
+            Screen::Lines(out) => drop(writeln!(out, "{text}").and_then(|()| out.flush())),
+            Screen::Closed => {}
+        }
+    }
+
+    fn show(&mut self, event: &Event) {
+        let Event { at, cell, what } = event;
+        let is_log = matches!(self.screen, Screen::Lines(_));
+        // Bars show a start and the phases by themselves.
+        let stamp = if is_log { format!("[{at:>8}] ") } else { "  ".to_owned() };
+        let named = |cell: &CellId| pad(cell.as_ref(), self.id_width());
+        match (what, cell) {
+            (RunEvent::RunStarted { start }, _) if is_log => {
+                let text = format!("{stamp}{} cells of {} on {}", start.cells.len(), start.name, one_line(&start.lab));
+                self.say(&text);
+            }
+            (RunEvent::RunResumed { .. }, _) => self.say(&format!("{stamp}the run goes on")),
+            (RunEvent::RunStopping { why }, _) => {
+                let why = match why {
+                    StopCause::Interrupted => "interrupted",
+                    StopCause::FailFast => "a cell is unhealthy and --fail-fast was given",
+                    StopCause::Broken => "the run can't go on",
+                };
+                self.say(&format!("{stamp}stopping: {why}; running cells are cancelled and cleaned up"));
+            }
+            (RunEvent::CellStarted { attempt }, Some(cell)) => {
+                let again = if *attempt > 1 { format!(" (attempt {attempt})") } else { String::new() };
+                if is_log {
+                    self.say(&format!("{stamp}  {} started{again}", named(cell)));
+                }
+            }
+            (RunEvent::Signal { signal: SignalKind::PhaseStarted { at: phase } }, Some(cell)) if self.verbose => {
+                self.say(&format!("{stamp}  {} {phase}", named(cell)));
+            }
+            (RunEvent::Note { level, text }, _) if *level == Level::Warning || self.verbose => {
+                let whose = cell.as_ref().map_or(String::new(), |cell| format!("{cell}: "));
+                self.say(&format!("{stamp}{whose}{}", one_line(text)));
+            }
+            (RunEvent::CellEnded { .. }, Some(id)) => {
+                let ended = self.state.cell(id).and_then(|cell| Some((cell, cell.ended()?)));
+                let Some((cell, end)) = ended else { return };
+                let mark = Mark::of(cell, &end.verdict);
+                let told = match end.verdict.lead() {
+                    Some(lead) => format!(
+                        "{} in {}: {}",
+                        self.look.paint(mark.style(), lead.id.as_str()),
+                        lead.phase,
+                        one_line(&lead.message)
+                    ),
+                    None => self.look.paint(mark.style(), mark.word()),
+                };
+                // Padded first: escape sequences would count as columns.
+                let took = self.look.dim(&format!("{:>8}", end.took));
+                let line = format!("{stamp}{} {}  {took}  {told}", self.look.mark(mark), named(id));
+                self.say(&line);
+            }
+            _ => {}
+        }
+        self.arrange();
+        self.refresh();
+    }
+
+    /// A bar for each running cell, and for no other.
+    fn arrange(&mut self) {
+        let Screen::Bars { all, total, cells } = &mut self.screen else { return };
+        let running: Vec<&CellId> = self.state.running().map(|cell| &cell.planned.id).collect();
+        cells.retain(|id, bar| {
+            let stays = running.contains(&id);
+            if !stays {
+                all.remove(bar);
+            }
+            stays
+        });
+        for id in running {
+            if !cells.contains_key(id) {
+                let template = if self.look.color { "  {spinner:.cyan} {wide_msg}" } else { "  {spinner} {wide_msg}" };
+                let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_spinner());
+                let style =
+                    style.tick_chars(if self.look.unicode { "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏ " } else { "|/-\\ " });
+                cells.insert(id.clone(), all.insert_before(total, ProgressBar::new_spinner().with_style(style)));
+            }
+        }
+    }
+
+    fn refresh(&mut self) {
+        let now = self.now();
+        let width = self.id_width();
+        let Screen::Bars { total, cells, .. } = &self.screen else { return };
+        for (id, bar) in cells {
+            let Some(attempt) = self.state.cell(id).and_then(|cell| cell.attempts.last()) else { continue };
+            let phase = attempt.phase().map_or_else(|| "clone".to_owned(), |phase| phase.to_string());
+            let here = attempt.phases.last().map_or(attempt.started, |span| span.from);
+            let whole = self.look.dim(&format!("{} in all", now.since(attempt.started)));
+            bar.set_message(format!(
+                "{}  {phase:<8} {:>8}  {whole}",
+                pad(id.as_ref(), width),
+                now.since(here).to_string()
+            ));
+            bar.tick();
+        }
+        total.set_length(self.state.cells.len() as u64);
+        total.set_position(self.state.counts().total() as u64);
+        total.set_message(self.progress(now));
+    }
+
+    /// Such as `3/9 done  1 unhealthy  about 2m 05s left`.
+    fn progress(&self, now: Millis) -> String {
+        let counts = self.state.counts();
+        let mut parts = vec![format!("{}/{} done", counts.total(), self.state.cells.len())];
+        for (mark, n) in [(Mark::Unhealthy, counts.unhealthy), (Mark::Inconclusive, counts.inconclusive)] {
+            if n > 0 {
+                parts.push(self.look.paint(mark.style(), &format!("{n} {}", mark.word())));
+            }
+        }
+        if let Some(left) = self.state.time_left(now).filter(|left| left.0 > 0) {
+            parts.push(self.look.dim(&format!("about {left} left")));
+        }
+        parts.join("  ")
+    }
+
+    fn pulse(&mut self) {
+        self.refresh();
+        if matches!(self.screen, Screen::Lines(_)) && self.last_line.elapsed() >= HEARTBEAT {
+            let now = self.now();
+            let running = |cell: &CellState| {
+                let phase = cell.attempts.last().and_then(|attempt| attempt.phase());
+                format!(
+                    "{} in {}",
+                    cell.planned.id,
+                    phase.map_or_else(|| "clone".to_owned(), |phase| phase.to_string())
+                )
+            };
+            let running: Vec<String> = self.state.running().map(running).collect();
+            self.say(&format!("[{now:>8}] {}; running: {}", self.progress(now), running.join(", ")));
+        }
+    }
+
+    fn id_width(&self) -> usize {
+        self.state.cells.iter().map(|cell| cell.planned.id.0.len()).max().unwrap_or(0).min(48)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,209 @@
+use std::path::Path;
+
+use console::Style;
+
+use super::{
+    blame::common_ground,
+    grid::{grid, pad},
+    look::{Look, Mark},
+};
+use crate::{
+    event::{Decision, RunState},
+    gate,
+    model::{Outcome, Reason, ReasonId},
+    report::{ReportFile, text::one_line},
+};
+
+/// What a run came to, for people: the matrix at a glance, what broke and where, the decision.
+///
+/// `run_dir` is shown as the place of everything else.
+pub fn summary(state: &RunState, look: Look, run_dir: &Path) -> String {
+    let mut lines = vec![String::new(), look.fit(&headline(state, look)), String::new()];
+    if !state.cells.is_empty() {
+        lines.extend(grid(state, look));
+        lines.push(String::new());
+        lines.push(format!("    {}", legend(state, look)));
+    }
+    lines.extend(findings(state, look, Outcome::Unhealthy));
+    if let Some(sentence) = common_ground(state) {
+        lines.extend([String::new(), format!("  {}", look.bold(&sentence))]);
+    }
+    lines.extend(findings(state, look, Outcome::Inconclusive));
+    lines.extend(remarks(state, look));
+    lines.push(String::new());
+    lines.extend(decision(state, look));
+    let files = ReportFile::ALL.map(ReportFile::file_name).join(", ");
+    lines.push(look.dim(&format!("  {}  ({files})", run_dir.display())));
+    lines.join("\n") + "\n"
+}
+
+fn headline(state: &RunState, look: Look) -> String {
+    let Some(start) = &state.start else { return format!("  {}", look.bold(state.run.as_ref())) };
+    let mut parts = vec![look.bold(&one_line(&start.name))];
+    match (&start.candidate_name, &start.candidate_sha256) {
+        (Some(name), Some(sha256)) => parts.push(format!("{} {}", one_line(name), look.dim(sha256.short()))),
+        _ => parts.push(format!("update {}", look.dim(start.update_sha256.short()))),
+    }
+    parts.push(format!("{} in {}", count(state.cells.len(), "cell"), state.now));
+    parts.push(one_line(&start.lab));
+    if !start.lab.contains(&start.accelerator.to_string()) {
+        parts.push(start.accelerator.to_string());
+    }
+    format!("  {}", parts.join(look.dot()))
+}
+
+fn legend(state: &RunState, look: Look) -> String {
+    let marks: Vec<Mark> = state.cells.iter().map(|cell| Mark::of_ended(state, cell)).collect();
+    let kinds = [Mark::Healthy, Mark::Flaky, Mark::Unhealthy, Mark::Inconclusive];
+    let shown = kinds.iter().map(|kind| (kind, marks.iter().filter(|mark| *mark == kind).count()));
+    let shown = shown.filter(|(_, n)| *n > 0).map(|(kind, n)| format!("{} {n} {}", look.mark(*kind), kind.word()));
+    shown.collect::<Vec<_>>().join("   ")
+}
+
+/// Cells named for each cause; a matrix may have hundreds.
+const SHOWN: usize = 12;
+
+/// A cell's id and its first cause.
+type Found<'a> = (&'a str, Option<Reason>);
+
+/// The cells of one outcome, grouped by their first cause.
+fn findings(state: &RunState, look: Look, outcome: Outcome) -> Vec<String> {
+    let mut groups: Vec<(Option<ReasonId>, Vec<Found>)> = Vec::new();
+    for cell in &state.cells {
+        let verdict = state.verdict(cell);
+        if verdict.outcome != outcome {
+            continue;
+        }
+        let lead = verdict.lead().cloned();
+        let id = lead.as_ref().map(|reason| reason.id);
+        let entry = (cell.planned.id.as_ref(), lead);
+        match groups.iter_mut().find(|(known, _)| *known == id) {
+            Some((_, cells)) => cells.push(entry),
+            None => groups.push((id, vec![entry])),
+        }
+    }
+    groups.sort_by_key(|(_, cells)| std::cmp::Reverse(cells.len()));
+    let mark = if outcome == Outcome::Unhealthy { Mark::Unhealthy } else { Mark::Inconclusive };
+    let mut lines = Vec::new();
+    for (id, cells) in groups {
+        let name = id.map_or("no reason recorded", ReasonId::as_str);
+        let title = look.paint(mark.style(), name);
+        lines.push(String::new());
+        lines.push(format!("  {} {title}  {}", look.mark(mark), look.dim(&count(cells.len(), "cell"))));
+        let width = cells.iter().map(|(cell, _)| cell.len()).max().unwrap_or(0);
+        let hidden = cells.len().saturating_sub(SHOWN);
+        for (cell, reason) in cells.into_iter().take(SHOWN) {
+            let told =
+                reason.map_or(String::new(), |reason| format!("{}: {}", reason.phase, one_line(&reason.message)));
+            lines.push(look.fit(&format!("      {}  {told}", pad(cell, width))));
+        }
+        if hidden > 0 {
+            lines.push(look.dim(&format!("      and {hidden} more, all in result.json")));
+        }
+        if let Some(advice) = id.and_then(advice) {
+            lines.push(look.dim(&look.fit(&format!("      {advice}"))));
+        }
+    }
+    lines
+}
+
+/// What to do about what the lab could not answer.
+fn advice(id: ReasonId) -> Option<&'static str> {
+    Some(match id {
+        ReasonId::ImageMissing => "Put the disk where the catalogue says; `bootgate images` lists them.",
+        ReasonId::ImageChanged => "Restore the disk, or give the catalogue its new digest: `bootgate images verify`.",
+        ReasonId::StartFailed => "The image does not come up even without the update: see the cell's serial.log.",
+        ReasonId::OutOfSpace => "Free space on the host's disk, then go on with `--resume`.",
+        ReasonId::HostLost => "See the host's log (was QEMU killed for its memory?), then go on with `--resume`.",
+        ReasonId::Cancelled | ReasonId::HarnessDied => "Go on with `--resume`: only these cells run again.",
+        _ => return None,
+    })
+}
+
+fn remarks(state: &RunState, look: Look) -> Vec<String> {
+    let mut lines = Vec::new();
+    let retried = gate::retried_after_lab_fault(state);
+    if retried > 0 {
+        lines.push(format!("  {} healthy only after the lab had failed at first.", count(retried, "cell")));
+    }
+    for note in state.notes.iter().filter(|note| note.level == crate::event::Level::Warning) {
+        lines.push(look.fit(&format!("  warning: {}", one_line(&note.text))));
+    }
+    if !lines.is_empty() {
+        lines.insert(0, String::new());
+    }
+    lines
+}
+
+fn decision(state: &RunState, look: Look) -> Vec<String> {
+    let gate::Ruling { decision, reasons } = gate::ruling(state);
+    let color = match decision {
+        Decision::Approved => Style::new().green(),
+        Decision::Rejected => Style::new().red(),
+        Decision::Inconclusive | Decision::Cancelled => Style::new().yellow(),
+    };
+    let word = look.paint(color.bold(), &decision.as_str().to_uppercase());
+    let unhealthy = state.final_counts().unhealthy;
+    let planned = state.cells.len();
+    let told = match decision {
+        Decision::Approved if planned == 1 => "the only permutation came up healthy".to_owned(),
+        Decision::Approved => format!("all {planned} permutations came up healthy"),
+        Decision::Rejected if unhealthy > 0 => {
+            let verb = if unhealthy == 1 { "breaks" } else { "break" };
+            format!("{unhealthy} of {} {verb}", count(planned, "permutation"))
+        }
+        _ => reasons.first().cloned().unwrap_or_default(),
+    };
+    let mut lines =
+        vec![format!("  {word}  {}  {}", look.bold(&told), look.dim(&format!("exit code {}", decision.exit_code())))];
+    // The leading reason is what the line above says.
+    lines.extend(reasons.iter().skip(1).map(|reason| look.dim(&look.fit(&format!("  also: {}", one_line(reason))))));
+    lines
+}
+
+pub(super) fn count(n: usize, what: &str) -> String {
+    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::testing::{Story, nine};
+
+    fn shown(story: &Story, look: Look) -> String {
+        summary(&story.state(), look, Path::new("runs/x"))
+    }
+
+    #[test]
+    fn a_rejected_run_shows_the_grid_the_causes_and_the_common_ground() {
+        insta::assert_snapshot!(shown(&nine(), Look { width: 100, ..Look::PLAIN }));
+    }
+
+    #[test]
+    fn ascii_and_narrow_places_get_what_they_can_show() {
+        let text = shown(&nine(), Look { color: false, unicode: false, width: 40 });
+        assert!(text.is_ascii(), "{text}");
+        let narrow = shown(&nine(), Look { color: false, unicode: true, width: 20 });
+        assert!(narrow.contains("    ✗ os-8.p3"), "no room for a grid: {narrow}");
+    }
+
+    #[test]
+    fn a_guest_cannot_repaint_the_terminal() {
+        let text = shown(&nine(), Look::PLAIN);
+        assert!(!text.contains('\u{1b}'), "{text:?}");
+    }
+
+    #[test]
+    fn an_approved_run_is_told_in_one_line() {
+        let mut story = Story::of(&["a.p1", "a.p2"]);
+        story.healthy("a.p1", 1).healthy("a.p2", 1).run_ended(Decision::Approved);
+        assert!(shown(&story, Look::PLAIN).contains("\n  APPROVED  all 2 permutations came up healthy  exit code 0\n"));
+    }
+
+    #[test]
+    fn a_killed_run_says_what_to_do() {
+        let mut story = Story::of(&["a.p1", "a.p2"]);
+        let text = shown(story.start("a.p1", 1), Look::PLAIN);
+        assert!(text.contains("Go on with `--resume`") && text.contains("INCONCLUSIVE  2 of 2 cells"), "{text}");
+    }
+}

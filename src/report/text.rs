@@ -1,0 +1,95 @@
+//! Makes text from guests, matrices and file names safe to show and to write into XML.
+
+use std::iter::Peekable;
+
+/// Text of several lines: no escape sequences, no control characters but `\n`, nothing XML forbids.
+///
+/// A terminal obeys escape sequences and direction marks wherever they come from, so a guest could
+/// otherwise repaint the lines above or make `healthy` out of `unhealthy`.
+pub fn plain(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut chars = text.chars().peekable();
+    while let Some(c) = chars.next() {
+        match c {
+            '\u{1b}' => skip_escape(&mut chars),
+            // The eight-bit form of ESC [.
+            '\u{9b}' => skip_control_sequence(&mut chars),
+            '\t' => out.push_str("    "),
+            '\n' => out.push('\n'),
+            '\r' => {
+                // A lone one overwrites the line on a terminal: here it begins the next.
+                if chars.peek() != Some(&'\n') {
+                    out.push('\n');
+                }
+            }
+            c if c.is_control() => {}
+            c if is_invisible(c) => out.push('\u{fffd}'),
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+/// Like [`plain`], on one line.
+pub fn one_line(text: &str) -> String {
+    plain(text).split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+fn skip_escape(chars: &mut Peekable<impl Iterator<Item = char>>) {
+    match chars.peek() {
+        Some('[') => {
+            chars.next();
+            skip_control_sequence(chars);
+        }
+        // Operating system command, device control, privacy message, application command, start of string.
+        Some(']' | 'P' | '^' | '_' | 'X') => {
+            while let Some(c) = chars.next_if(|c| !matches!(c, '\u{7}' | '\u{9c}' | '\n')) {
+                if c == '\u{1b}' {
+                    break;
+                }
+            }
+            chars.next_if(|c| matches!(c, '\u{7}' | '\u{9c}' | '\\'));
+        }
+        _ => {
+            while chars.next_if(|c| matches!(c, ' '..='/')).is_some() {}
+            chars.next_if(|c| matches!(c, '0'..='~'));
+        }
+    }
+}
+
+fn skip_control_sequence(chars: &mut Peekable<impl Iterator<Item = char>>) {
+    while chars.next_if(|c| matches!(c, ' '..='?')).is_some() {}
+    chars.next_if(|c| matches!(c, '@'..='~'));
+}
+
+/// Direction marks and overrides, line separators, and code points that are no characters.
+fn is_invisible(c: char) -> bool {
+    let code = u32::from(c);
+    matches!(code, 0x061c | 0x200b..=0x200f | 0x2028..=0x202e | 0x2060..=0x206f | 0xfeff | 0xfdd0..=0xfdef | 0xfff9..=0xfffb)
+        || code & 0xfffe == 0xfffe
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn escape_sequences_leave_nothing_behind() {
+        for (dirty, clean) in [
+            ("a\u{1b}[31;1mred\u{1b}[0m", "ared"),
+            ("\u{1b}]0;title\u{7}x", "x"),
+            ("\u{1b}]8;;http://x\u{1b}\\link", "link"),
+            ("\u{1b}(Bx\u{1b}cx", "xx"),
+            ("\u{9b}2Jx", "x"),
+            ("50%\rdone\r\nend", "50%\ndone\nend"),
+            ("bell\u{7}\u{8}\0\u{7f}", "bell"),
+            ("\u{202e}yhtlaeh\u{ffff}\u{1fffe}", "\u{fffd}yhtlaeh\u{fffd}\u{fffd}"),
+            ("tab\tend", "tab    end"),
+            ("\u{1b}", ""),
+            ("\u{1b}[", ""),
+        ] {
+            assert_eq!(plain(dirty), clean, "{dirty:?}");
+        }
+        assert_eq!(one_line(" a\r\n\tb "), "a b");
+    }
+}

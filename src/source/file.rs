@@ -1,0 +1,85 @@
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use super::Diagnostic;
+
+/// Longest file that is read, in bytes: far above any matrix, far below what would hurt.
+pub const MAX_FILE: u64 = 4 * 1024 * 1024;
+
+/// Where something stands in a file. The zero value means "nowhere in particular".
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Place {
+    /// From 1.
+    pub line: usize,
+    /// In characters, from 1.
+    pub column: usize,
+    /// Bytes from the start of the text.
+    pub start: usize,
+    /// In bytes.
+    pub len: usize,
+}
+
+/// The text of a file and the name it is shown under.
+#[derive(Debug, PartialEq, Eq)]
+pub struct SourceFile {
+    pub path: PathBuf,
+    pub text: String,
+}
+
+impl SourceFile {
+    /// Reads a text file.
+    ///
+    /// # Errors
+    /// One diagnostic: absent, a folder, unreadable, longer than [`MAX_FILE`], empty, or not UTF-8.
+    pub fn read(path: &Path) -> Result<Arc<Self>, Diagnostic> {
+        let failed = |why: String, hint: Option<&str>| {
+            let diagnostic = Diagnostic::error(format!("cannot read `{}`: {why}", path.display()));
+            hint.into_iter().fold(diagnostic, Diagnostic::hint)
+        };
+        let from_io = |error: io::Error| match error.kind() {
+            io::ErrorKind::NotFound => failed("there is no such file".into(), Some("check the path for a typo")),
+            io::ErrorKind::PermissionDenied => failed("permission denied".into(), None),
+            _ => failed(error.to_string(), None),
+        };
+        let about = fs::metadata(path).map_err(from_io)?;
+        if about.is_dir() {
+            return Err(failed("it is a folder".into(), Some("give the YAML file itself")));
+        }
+        // A pipe or a device may never end.
+        if !about.is_file() {
+            return Err(failed("it is no regular file".into(), None));
+        }
+        if about.len() > MAX_FILE {
+            return Err(failed(format!("it is longer than {} MiB", MAX_FILE >> 20), Some("is this the right file?")));
+        }
+        let bytes = fs::read(path).map_err(from_io)?;
+        let text = String::from_utf8(bytes).map_err(|error| {
+            let valid = error.utf8_error().valid_up_to();
+            let line = 1 + error.as_bytes()[..valid].iter().filter(|byte| **byte == b'\n').count();
+            failed(format!("line {line} is not valid UTF-8"), Some("save the file as UTF-8"))
+        })?;
+        if text.trim_start_matches('\u{feff}').trim().is_empty() {
+            return Err(failed("it is empty".into(), None));
+        }
+        Ok(Arc::new(Self::from_text(path, text)))
+    }
+
+    /// A file whose text is at hand already.
+    pub fn from_text(path: impl Into<PathBuf>, text: impl Into<String>) -> Self {
+        // A byte order mark would shift every place by one character.
+        let text: String = text.into();
+        let text = text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text);
+        Self { path: path.into(), text }
+    }
+
+    /// The folder that relative paths in this file start from.
+    pub fn folder(&self) -> &Path {
+        match self.path.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent,
+            _ => Path::new("."),
+        }
+    }
+}
