@@ -1,9 +1,13 @@
 use std::{
-    env, io,
+    env,
+    io::{self, Write as _},
     path::{Path, PathBuf},
 };
 
-use crate::model::StateDir;
+use crate::{
+    model::StateDir,
+    source::{Diagnostics, Severity},
+};
 
 /// Options of every verb.
 #[derive(Debug, clap::Args)]
@@ -20,6 +24,8 @@ pub struct Global {
 #[derive(Debug)]
 pub struct Context {
     pub state: StateDir,
+    /// The user wants to see more of what happens.
+    pub verbose: bool,
 }
 
 impl Context {
@@ -29,13 +35,41 @@ impl Context {
             Some(dir) => dir,
             None => default_state_dir()?,
         };
-        Ok(Self { state: StateDir::new(std::path::absolute(state)?) })
+        Ok(Self { state: StateDir::new(std::path::absolute(state)?), verbose: global.verbose > 0 })
     }
 
     /// Prints an error and its causes to standard error.
     pub fn print_error(&self, error: &anyhow::Error) {
+        if let Some(diagnostics) = error.downcast_ref::<Diagnostics>() {
+            return self.print_diagnostics(diagnostics);
+        }
         let style = console::Style::new().for_stderr().red().bold();
         eprintln!("{} {error:#}", style.apply_to("error:"));
+    }
+
+    /// Prints errors and warnings about the user's files to standard error.
+    pub fn print_diagnostics(&self, diagnostics: &Diagnostics) {
+        for diagnostic in &diagnostics.0 {
+            let text = diagnostic.to_string();
+            let (word, rest) = text.split_once(':').unwrap_or(("error", &text));
+            let style = match diagnostic.severity {
+                Severity::Error => console::Style::new().red(),
+                Severity::Warning => console::Style::new().yellow(),
+            };
+            eprintln!("{}{rest}", style.for_stderr().bold().apply_to(format!("{word}:")));
+        }
+    }
+
+    /// Writes to standard output. That the reader has gone (`| head`) is no error.
+    ///
+    /// # Errors
+    /// Standard output cannot be written.
+    pub fn print(&self, text: &str) -> anyhow::Result<()> {
+        let mut out = io::stdout().lock();
+        match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
+            _ => Ok(()),
+        }
     }
 }
 

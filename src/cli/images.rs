@@ -1,8 +1,167 @@
-use super::Context;
+use std::{
+    ops::ControlFlow,
+    path::{Path, PathBuf},
+};
+
+use anyhow::Context as _;
+
+use super::{
+    Context,
+    plan::{Format, state},
+    select::find_catalog,
+    table::table,
+};
+use crate::{
+    catalog::{Catalog, DigestCache, verify},
+    model::{Bytes, Firmware, GoldenImage},
+    source::{Diagnostic, Diagnostics, nearest},
+};
 
 #[derive(Debug, clap::Args)]
-pub struct Args {}
+pub struct Args {
+    #[command(subcommand)]
+    verb: Verb,
+}
 
-pub fn run(_args: Args, _context: &Context) -> anyhow::Result<u8> {
-    anyhow::bail!("not built yet")
+#[derive(Debug, clap::Subcommand)]
+enum Verb {
+    /// List the golden images of a catalogue
+    List {
+        #[command(flatten)]
+        source: CatalogArg,
+        /// How to print the list
+        #[arg(long, value_enum, default_value_t)]
+        format: Format,
+    },
+    /// Prove that golden images are what the catalogue says
+    #[command(after_help = "\
+Examples:
+  bootgate images verify
+  bootgate images verify lab-os-10-p1 --rehash
+
+Every file of an image's disk is hashed, unless its inode, size and times are as they were the last time.
+Exit code 0: all images hold; 1: some do not; 2: the catalogue cannot be read.")]
+    Verify {
+        /// The images [default: all]
+        #[arg(value_name = "NAME")]
+        names: Vec<String>,
+        #[command(flatten)]
+        source: CatalogArg,
+        /// Read every file again, whatever is remembered of it
+        #[arg(long)]
+        rehash: bool,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+struct CatalogArg {
+    /// The catalogue [default: images/catalog.yaml here or above]
+    #[arg(long, value_name = "FILE")]
+    catalog: Option<PathBuf>,
+}
+
+impl CatalogArg {
+    fn read(&self) -> Result<Catalog, Diagnostics> {
+        match &self.catalog {
+            Some(path) => Catalog::read(path),
+            None => Catalog::read(&find_catalog(Path::new("."))?),
+        }
+    }
+}
+
+pub fn run(args: Args, context: &Context) -> anyhow::Result<u8> {
+    match args.verb {
+        Verb::List { source, format } => list(&source.read()?, format, context),
+        Verb::Verify { names, source, rehash } => {
+            let catalog = source.read()?;
+            verify_all(&chosen(&catalog, &names)?, rehash, context)
+        }
+    }
+}
+
+fn list(catalog: &Catalog, format: Format, context: &Context) -> anyhow::Result<u8> {
+    if format == Format::Json {
+        let described = |image: &GoldenImage| -> anyhow::Result<serde_json::Value> {
+            let mut value = serde_json::to_value(image).context("an image cannot be written as JSON")?;
+            value["state"] = state(image).into();
+            Ok(value)
+        };
+        let images = catalog.images.iter().map(described).collect::<anyhow::Result<Vec<_>>>()?;
+        context.print(&(serde_json::to_string_pretty(&images)? + "\n"))?;
+        return Ok(0);
+    }
+    let row = |image: &GoldenImage| {
+        let labels: Vec<String> = image.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
+        let size = image.disk.metadata().map_or("-".to_owned(), |about| Bytes(about.len()).to_string());
+        let firmware = match image.firmware {
+            Firmware::Bios => "bios",
+            Firmware::Uefi => "uefi",
+            Firmware::UefiSecure => "uefi-secure",
+        };
+        [
+            image.name.clone(),
+            labels.join(" "),
+            shown(&image.disk),
+            size,
+            image.memory.to_string(),
+            firmware.to_owned(),
+            state(image).to_owned(),
+        ]
+    };
+    let rows: Vec<[String; 7]> = catalog.images.iter().map(row).collect();
+    context.print(&table(["NAME", "LABELS", "DISK", "SIZE", "MEMORY", "FIRMWARE", "STATE"], &rows))?;
+    Ok(0)
+}
+
+/// A path relative to the current folder where that is shorter to read.
+fn shown(path: &Path) -> String {
+    let here = std::env::current_dir().ok();
+    let relative = here.and_then(|here| path.strip_prefix(here).ok().map(Path::to_owned));
+    relative.unwrap_or_else(|| path.to_owned()).display().to_string()
+}
+
+fn chosen<'a>(catalog: &'a Catalog, names: &[String]) -> Result<Vec<&'a GoldenImage>, Diagnostics> {
+    if names.is_empty() {
+        return Ok(catalog.images.iter().collect());
+    }
+    let (mut images, mut found) = (Vec::new(), Diagnostics::default());
+    for name in names {
+        match catalog.image(name) {
+            Some(image) => images.push(image),
+            None => {
+                let error = Diagnostic::error(format!("the catalogue has no image `{name}`"));
+                found.push(match nearest(name, catalog.images.iter().map(|image| image.name.as_str())) {
+                    Some(meant) => error.hint(format!("did you mean `{meant}`?")),
+                    None => error.hint("`bootgate images list` shows them"),
+                });
+            }
+        }
+    }
+    found.or(images)
+}
+
+fn verify_all(images: &[&GoldenImage], rehash: bool, context: &Context) -> anyhow::Result<u8> {
+    let cache = DigestCache::open(context.state.digests());
+    // Only drawn on a terminal; how much there is to read is not known before it is read.
+    let bar = indicatif::ProgressBar::new_spinner();
+    bar.set_style(indicatif::ProgressStyle::with_template("{spinner} {msg} {bytes} ({bytes_per_sec})")?);
+    let mut all_hold = true;
+    for image in images {
+        bar.reset();
+        bar.set_message(image.name.clone());
+        let held = verify(image, &cache, rehash, &mut |read| {
+            bar.inc(read);
+            ControlFlow::Continue(())
+        });
+        let line = match &held {
+            Ok(()) => format!("{}  {}\n", console::style("ok    ").green(), image.name),
+            Err(problem) => {
+                format!("{}  {}: {problem}\n", console::style(format!("{}", problem.reason())).red(), image.name)
+            }
+        };
+        all_hold &= held.is_ok();
+        bar.suspend(|| context.print(&line))?;
+    }
+    bar.finish_and_clear();
+    Ok(u8::from(!all_hold))
 }

@@ -9,12 +9,15 @@ mod plan;
 mod report;
 mod run;
 mod schema;
+mod select;
+mod table;
 
 use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 pub use context::Context;
+pub use select::Select;
 
 /// Exit code for usage and configuration errors.
 pub const EXIT_USAGE: u8 = 2;

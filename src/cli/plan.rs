@@ -1,8 +1,72 @@
-use super::Context;
+use std::fmt::Write as _;
+
+use super::{Context, Select, table::table};
+use crate::model::{Cell, GoldenImage, Plan};
 
 #[derive(Debug, clap::Args)]
-pub struct Args {}
+#[command(after_help = "\
+Examples:
+  bootgate plan matrices/demo.yaml
+  bootgate plan matrices/demo.yaml --only os=lab-os-10 --only patch=p1 --only patch=p2
+  bootgate plan matrices/demo.yaml --candidate build/content.bin --format json
 
-pub fn run(_args: Args, _context: &Context) -> anyhow::Result<u8> {
-    anyhow::bail!("not built yet")
+Nothing is started and no golden disk is read. Exit code 0: the plan is sound; 2: it is not.")]
+pub struct Args {
+    #[command(flatten)]
+    select: Select,
+    /// How to print the plan
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum Format {
+    /// For people
+    #[default]
+    Table,
+    /// For programs
+    Json,
+}
+
+pub fn run(args: Args, context: &Context) -> anyhow::Result<u8> {
+    let planned = args.select.plan()?;
+    let text = match args.format {
+        Format::Table => for_people(&planned.plan),
+        Format::Json => serde_json::to_string_pretty(&planned.plan)? + "\n",
+    };
+    context.print(&text)?;
+    context.print_diagnostics(&planned.warnings);
+    Ok(0)
+}
+
+fn for_people(plan: &Plan) -> String {
+    let mut text = String::new();
+    let (cells, images) = (count(plan.cells.len(), "cell"), count(plan.images.len(), "golden image"));
+    let _ = writeln!(text, "{}: {cells} on {images}", plan.name);
+    if let Some(candidate) = &plan.candidate {
+        let _ = writeln!(text, "candidate  {}, {}", candidate.path.display(), candidate.size);
+        let _ = writeln!(text, "           sha256 {}", candidate.sha256);
+    }
+    let _ = writeln!(text, "update     sha256 {}", plan.update_sha256);
+    text.push('\n');
+    let row = |cell: &Cell| {
+        let state = plan.images.get(&cell.image).map_or("missing", state);
+        let steps = format!("{} + {}", cell.setup.len(), cell.update.len());
+        let checks = cell.health.checks.len().to_string();
+        [cell.id.to_string(), cell.image.clone(), state.to_owned(), steps, checks, cell.health.soak.to_string()]
+    };
+    let rows: Vec<[String; 6]> = plan.cells.iter().map(row).collect();
+    text + &table(["CELL", "IMAGE", "DISK", "SETUP + UPDATE", "CHECKS", "SOAK"], &rows)
+}
+
+fn count(n: usize, what: &str) -> String {
+    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
+}
+
+/// Whether all files of an image are there; their content is not looked at.
+pub(super) fn state(image: &GoldenImage) -> &'static str {
+    let below = image.backing.iter().map(|file| &file.disk);
+    let boot = image.boot.iter().flat_map(|boot| [Some(&boot.kernel), boot.initrd.as_ref()]).flatten();
+    let all = std::iter::once(&image.disk).chain(below).chain(boot).all(|path| path.is_file());
+    if all { "present" } else { "missing" }
 }

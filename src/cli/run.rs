@@ -152,7 +152,7 @@ async fn with_lab(
     let dir = begun.folder.dir.clone();
     let live = Live::new(
         begun.folder.run.clone(),
-        LiveOptions { quiet: args.quiet, verbose: context.verbose > 0, jobs: capacity.jobs() },
+        LiveOptions { quiet: args.quiet, verbose: context.verbose },
     );
     let order = Order {
         folder: begun.folder,

@@ -1,8 +1,32 @@
 use super::Context;
+use crate::{catalog::CatalogFile, matrix::MatrixFile};
 
 #[derive(Debug, clap::Args)]
-pub struct Args {}
+#[command(after_help = "\
+Example: bootgate schema matrix > matrix.schema.json
 
-pub fn run(_args: Args, _context: &Context) -> anyhow::Result<u8> {
-    anyhow::bail!("not built yet")
+Editors with a YAML language server then complete and check a matrix that begins with the line
+  # yaml-language-server: $schema=matrix.schema.json")]
+pub struct Args {
+    /// The kind of file
+    #[arg(value_enum, default_value_t)]
+    of: Of,
+}
+
+#[derive(Clone, Copy, Debug, Default, clap::ValueEnum)]
+enum Of {
+    /// What to test: axes, update, health
+    #[default]
+    Matrix,
+    /// The golden images
+    Catalog,
+}
+
+pub fn run(args: Args, context: &Context) -> anyhow::Result<u8> {
+    let schema = match args.of {
+        Of::Matrix => schemars::schema_for!(MatrixFile),
+        Of::Catalog => schemars::schema_for!(CatalogFile),
+    };
+    context.print(&(serde_json::to_string_pretty(&schema)? + "\n"))?;
+    Ok(0)
 }

@@ -37,6 +37,11 @@ impl Secrets {
         self.values.keys().map(String::as_str)
     }
 
+    /// The names of values so short that masking them hides other text too.
+    pub fn short(&self) -> impl Iterator<Item = &str> {
+        self.values.iter().filter(|(_, value)| value.len() < 4).map(|(name, _)| name.as_str())
+    }
+
     /// A text of the plan as the guest must get it: `${env:NAME}` becomes the value, `$${env:` a plain
     /// `${env:`. Names that are not known stay as they are.
     pub fn reveal(&self, text: &str) -> String {
@@ -87,6 +92,12 @@ impl Secrets {
         })
     }
 
+    /// The names that [`Secrets::reveal`] would look for in a text.
+    pub fn names_in(text: &str) -> impl Iterator<Item = &str> {
+        let found = text.match_indices(OPEN).filter(|(at, _)| !text[..*at].ends_with('$'));
+        found.filter_map(|(at, _)| text[at + OPEN.len()..].split_once('}')).map(|(name, _)| name)
+    }
+
     /// A placeholder as it stands in a plan's text.
     pub fn placeholder(name: &str) -> String {
         format!("{OPEN}{name}}}")
@@ -125,6 +136,7 @@ mod tests {
             assert_eq!(secrets.reveal(text), expected, "{text}");
         }
         assert_eq!(secrets.reveal(&Secrets::escape("x ${env:TOKEN}")), "x ${env:TOKEN}");
+        assert_eq!(Secrets::names_in("${env:A} $${env:B} ${env:C} ${env:").collect::<Vec<_>>(), ["A", "C"]);
     }
 
     #[test]

@@ -13,8 +13,11 @@ use super::{
 };
 use crate::{
     catalog::{Catalog, NoImage},
-    matrix::{Action, Matrix, Part, StepSpec, Template},
-    model::{AxisValue, Candidate, Cell, CellId, GoldenImage, Health, HostFile, PLAN_VERSION, Plan, Secrets, Sha256},
+    matrix::{Action, Matrix, StepSpec, Template},
+    model::{
+        AxisValue, Bytes, Candidate, Cell, CellId, GoldenImage, Health, HostFile, PLAN_VERSION, Plan, Secrets, Sha256,
+        StepKind,
+    },
     source::{Diagnostic, Diagnostics},
 };
 
@@ -64,9 +67,8 @@ pub fn plan(
             cells.push(cell);
         }
     }
-    let secrets = builder.secrets(environment);
     builder.warn(&cells);
-    let (errors, warnings) = builder.found.split();
+    let mut found = builder.found;
     let plan = Plan {
         version: PLAN_VERSION,
         name: matrix.name.clone(),
@@ -79,7 +81,47 @@ pub fn plan(
         policy: matrix.policy.clone(),
         collect: matrix.collect.clone(),
     };
+    let secrets = secrets(&plan, environment).unwrap_or_else(|missing| {
+        found.extend(missing.0);
+        Secrets::default()
+    });
+    for name in secrets.short() {
+        let warning = Diagnostic::warning(format!("the secret `{name}` has less than 4 characters"));
+        found.push(warning.hint("masking it may hide much of what the guest says"));
+    }
+    let (errors, warnings) = found.split();
     errors.or(Planned { plan, secrets, warnings })
+}
+
+/// The values of a plan's `${env:NAME}`, which the plan itself never holds: a resumed run needs the same
+/// environment again.
+///
+/// # Errors
+/// The variables that are not set.
+pub fn secrets(plan: &Plan, environment: &dyn Fn(&str) -> Option<String>) -> Result<Secrets, Diagnostics> {
+    let steps = plan.cells.iter().flat_map(|cell| cell.setup.iter().chain(&cell.update)).map(|step| &step.kind);
+    let checks = plan.cells.iter().flat_map(|cell| &cell.health.checks).map(|check| &check.kind);
+    let names: BTreeSet<&str> = steps.chain(checks).flat_map(commands).flat_map(Secrets::names_in).collect();
+    let (mut values, mut missing) = (BTreeMap::new(), Diagnostics::default());
+    for name in names {
+        match environment(name) {
+            Some(value) => drop(values.insert(name.to_owned(), value)),
+            None => {
+                let error = Diagnostic::error(format!("the environment variable `{name}` is not set"));
+                missing.push(error.hint(format!("a step or check uses it as `${{env:{name}}}`")));
+            }
+        }
+    }
+    missing.or(Secrets::new(values))
+}
+
+/// The texts of a step that secrets may be in.
+fn commands(kind: &StepKind) -> Vec<&str> {
+    match kind {
+        StepKind::Run { argv } => argv.iter().map(String::as_str).collect(),
+        StepKind::Sh { script } => vec![script],
+        StepKind::Copy { .. } | StepKind::Files { .. } => Vec::new(),
+    }
 }
 
 fn absolute(path: &std::path::Path) -> PathBuf {
@@ -117,7 +159,7 @@ impl<'a> Builder<'a> {
             None => problem,
         });
         // The steps that use it must not complain as well that there is none.
-        Some(Candidate { path: absolute(path), size: crate::model::Bytes(0), sha256: Sha256::of(b"") })
+        Some(Candidate { path: absolute(path), size: Bytes(0), sha256: Sha256::of(b"") })
     }
 
     /// The variables of `vars` and `--set`.
@@ -209,28 +251,6 @@ impl<'a> Builder<'a> {
         steps.chain(self.matrix.health.checks.iter().map(|check| &check.action)).flat_map(templates)
     }
 
-    fn secrets(&mut self, environment: &dyn Fn(&str) -> Option<String>) -> Secrets {
-        let parts = self.templates().flat_map(|template| &template.0);
-        let names: BTreeSet<&str> = parts.filter_map(secret_name).collect();
-        let mut values = BTreeMap::new();
-        for name in names {
-            match environment(name) {
-                Some(value) => {
-                    if value.len() < 4 {
-                        let warning = Diagnostic::warning(format!("the secret `{name}` has less than 4 characters"));
-                        self.found.push(warning.hint("masking it may hide much of what the guest says"));
-                    }
-                    values.insert(name.to_owned(), value);
-                }
-                None => {
-                    let error = Diagnostic::error(format!("the environment variable `{name}` is not set"));
-                    self.found.push(error.hint(format!("a step uses it as `${{env:{name}}}`")));
-                }
-            }
-        }
-        Secrets::new(values)
-    }
-
     fn warn(&mut self, cells: &[Cell]) {
         if self.matrix.health.checks.is_empty() && !cells.is_empty() {
             let warning = Diagnostic::warning("the matrix has no health checks: a machine that boots passes");
@@ -241,13 +261,6 @@ impl<'a> Builder<'a> {
 
 fn is_candidate(name: &str) -> bool {
     name == "candidate"
-}
-
-fn secret_name(part: &Part) -> Option<&str> {
-    match part {
-        Part::Secret(name) => Some(name),
-        _ => None,
-    }
 }
 
 fn templates(action: &Action) -> impl Iterator<Item = &Template> {

@@ -11,4 +11,4 @@ mod steps;
 mod update_digest;
 mod variables;
 
-pub use build::{Choices, Planned, plan};
+pub use build::{Choices, Planned, plan, secrets};

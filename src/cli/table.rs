@@ -1,0 +1,17 @@
+/// Lines up columns for people: the widest text of a column decides, two spaces between.
+pub(super) fn table<const N: usize>(head: [&str; N], rows: &[[String; N]]) -> String {
+    let width = |column: usize| {
+        let texts = rows.iter().map(|row| row[column].as_str()).chain([head[column]]);
+        texts.map(console::measure_text_width).max().unwrap_or(0)
+    };
+    let widths: [usize; N] = std::array::from_fn(width);
+    let line = |cells: [&str; N]| {
+        let padded = cells
+            .iter()
+            .zip(widths)
+            .map(|(text, width)| console::pad_str(text, width, console::Alignment::Left, None).into_owned());
+        padded.collect::<Vec<_>>().join("  ").trim_end().to_owned() + "\n"
+    };
+    let title = console::Style::new().bold().apply_to(line(head).trim_end().to_owned()).to_string() + "\n";
+    rows.iter().fold(title, |text, row| text + &line(std::array::from_fn(|column| row[column].as_str())))
+}
