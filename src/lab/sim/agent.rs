@@ -8,8 +8,9 @@ use tokio::time::Instant;
 
 use super::{
     Outcome, Rule,
+    agenda::Ending,
     filesystem::Whence,
-    machine::{Channel, Ending, State},
+    state::{Channel, State},
 };
 
 /// What the agent makes of a request.
