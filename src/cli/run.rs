@@ -150,7 +150,10 @@ async fn with_lab(
     let capacity = Capacity::new(&context.state.slots(), lab.info(), args.jobs, Memory::Host)
         .with_context(|| format!("the state folder {} cannot be used", context.state.path().display()))?;
     let dir = begun.folder.dir.clone();
-    let live = Live::new(begun.folder.run.clone(), LiveOptions { quiet: args.quiet, verbose: context.verbose });
+    let live = Live::new(
+        begun.folder.run.clone(),
+        LiveOptions { quiet: args.quiet, verbose: context.verbose },
+    );
     let order = Order {
         folder: begun.folder,
         plan: begun.plan,

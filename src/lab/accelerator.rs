@@ -16,7 +16,9 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::{Account, LabError};
-use crate::model::{Accelerator, Millis, StateDir};
+use crate::{
+    model::{Accelerator, Millis, StateDir},
+};
 
 const KVM: &str = "/dev/kvm";
 const QEMU: &str = "qemu-system-x86_64";
@@ -108,9 +110,7 @@ fn try_kvm(qemu: &Path, deadline: Duration) -> Result<Detected, LabError> {
     let tried = Millis::from(begun.elapsed());
     let (accelerator, why) = match outcome {
         Outcome::Ran => (Accelerator::Kvm, "a test guest ran under KVM".to_owned()),
-        Outcome::Hung => {
-            (Accelerator::Tcg, format!("a test guest under KVM did nothing for {}", Millis::from(deadline)))
-        }
+        Outcome::Hung => (Accelerator::Tcg, format!("a test guest under KVM did nothing for {}", Millis::from(deadline))),
         Outcome::Failed(why) => (Accelerator::Tcg, format!("QEMU cannot use KVM: {why}")),
     };
     Ok(Detected { accelerator, why, tried })
@@ -179,10 +179,7 @@ mod tests {
         fs::write(&fake, "#!/bin/sh\nexec sleep 60\n").unwrap();
         fs::set_permissions(&fake, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
         let detected = try_kvm(&fake, Duration::from_millis(50)).unwrap();
-        assert_eq!(
-            (detected.accelerator, detected.why.as_str()),
-            (Accelerator::Tcg, "a test guest under KVM did nothing for 50 ms")
-        );
+        assert_eq!((detected.accelerator, detected.why.as_str()), (Accelerator::Tcg, "a test guest under KVM did nothing for 50 ms"));
         fs::write(&fake, "#!/bin/sh\necho Could not access KVM >&2\nexit 1\n").unwrap();
         let detected = try_kvm(&fake, Duration::from_secs(60)).unwrap();
         assert_eq!(detected.why, "QEMU cannot use KVM: Could not access KVM");

@@ -82,10 +82,9 @@ impl LabRoot {
             )));
         }
         let owner = sweep::process_token(rustix::process::getpid().as_raw_pid()).unwrap_or_default();
-        lock.rewind()
-            .and_then(|()| lock.set_len(0))
-            .and_then(|()| lock.write_all(owner.as_bytes()))
-            .map_err(LabError::io("write", &path.with_extension("lock")))?;
+        lock.rewind().and_then(|()| lock.set_len(0)).and_then(|()| lock.write_all(owner.as_bytes())).map_err(
+            LabError::io("write", &path.with_extension("lock")),
+        )?;
         let root = Self { path, owner, _lock: lock };
         for dir in [root.path().to_owned(), root.vms()] {
             make_dir(&dir, 0o711)?;
@@ -182,14 +181,9 @@ fn lock_path(roots: &Path, n: usize) -> PathBuf {
 }
 
 fn try_lock(path: &Path) -> Result<Option<File>, LabError> {
-    File::options()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(path)
-        .and_then(lock_file)
-        .map_err(LabError::io("lock", path))
+    File::options().read(true).write(true).create(true).truncate(false).open(path).and_then(lock_file).map_err(
+        LabError::io("lock", path),
+    )
 }
 
 fn try_lock_existing(path: &Path) -> std::io::Result<Option<File>> {

@@ -55,8 +55,8 @@ fn return_value(reply: &str) -> Result<String, AgentError> {
     if reply.len() > MAX_REPLY {
         return Err(AgentError::Refused(format!("a reply of {} bytes", reply.len())));
     }
-    let mut parsed: serde_json::Value = serde_json::from_str(reply)
-        .map_err(|error| AgentError::Refused(format!("a reply that is no JSON: {error}")))?;
+    let mut parsed: serde_json::Value =
+        serde_json::from_str(reply).map_err(|error| AgentError::Refused(format!("a reply that is no JSON: {error}")))?;
     match parsed.get_mut("return") {
         Some(value) => Ok(value.take().to_string()),
         None => Err(AgentError::Refused("a reply without a `return` value".to_owned())),

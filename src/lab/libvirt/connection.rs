@@ -239,11 +239,7 @@ fn run_event_loop() -> Result<(), LabError> {
 
 unsafe fn generic(callback: *const ()) -> sys::virConnectDomainEventGenericCallback {
     // SAFETY: a function pointer; libvirt calls it only after casting it back (see `register`).
-    Some(unsafe {
-        std::mem::transmute::<*const (), unsafe extern "C" fn(sys::virConnectPtr, sys::virDomainPtr, *mut c_void)>(
-            callback,
-        )
-    })
+    Some(unsafe { std::mem::transmute::<*const (), unsafe extern "C" fn(sys::virConnectPtr, sys::virDomainPtr, *mut c_void)>(callback) })
 }
 
 /// Runs the callback's body; a panic must not reach C.

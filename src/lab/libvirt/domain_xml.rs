@@ -62,10 +62,7 @@ impl Layer {
 /// # Errors
 /// An image that needs what is not supported; a path that is not UTF-8.
 pub fn domain_xml(d: &Definition) -> Result<String, LabError> {
-    let unsupported = |what: &str| LabError::ImageUnusable {
-        disk: d.image.disk.clone(),
-        why: format!("{what} is not supported yet"),
-    };
+    let unsupported = |what: &str| LabError::ImageUnusable { disk: d.image.disk.clone(), why: format!("{what} is not supported yet") };
     if d.image.firmware != Firmware::Bios {
         return Err(unsupported("UEFI firmware"));
     }
@@ -115,11 +112,7 @@ pub fn domain_xml(d: &Definition) -> Result<String, LabError> {
         line("    <tcg><tb-cache unit='MiB'>128</tb-cache></tcg>");
     }
     line("  </features>");
-    line(if kvm {
-        "  <cpu mode='host-passthrough'/>"
-    } else {
-        "  <cpu mode='custom' match='exact'><model>qemu64</model></cpu>"
-    });
+    line(if kvm { "  <cpu mode='host-passthrough'/>" } else { "  <cpu mode='custom' match='exact'><model>qemu64</model></cpu>" });
     line("  <clock offset='utc'/>");
     line("  <on_poweroff>destroy</on_poweroff>");
     line("  <on_reboot>restart</on_reboot>");
@@ -130,9 +123,7 @@ pub fn domain_xml(d: &Definition) -> Result<String, LabError> {
     line("    <disk type='file' device='disk'>");
     // A clone is thrown away: nothing needs to survive a crash of the host. A full host pauses the machine
     // instead of showing the guest a broken disk.
-    line(
-        "      <driver name='qemu' type='qcow2' cache='unsafe' discard='unmap' error_policy='stop' rerror_policy='stop'/>",
-    );
+    line("      <driver name='qemu' type='qcow2' cache='unsafe' discard='unmap' error_policy='stop' rerror_policy='stop'/>");
     line(&format!("      <source file='{}'/>", path(d.overlay)?));
     line(&layers(&d.layers));
     line("      <target dev='vda' bus='virtio'/>");

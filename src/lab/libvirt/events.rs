@@ -84,9 +84,7 @@ impl Sink {
                 let host_is_full = reason == "enospc" || is_full(&self.dir);
                 Some(VmEvent::DiskError { host_is_full })
             }
-            RawEvent::ConnectionLost { why } => {
-                Some(VmEvent::Lost { detail: format!("the connection to libvirt: {why}") })
-            }
+            RawEvent::ConnectionLost { why } => Some(VmEvent::Lost { detail: format!("the connection to libvirt: {why}") }),
         };
         (event, None)
     }

@@ -8,7 +8,11 @@ use std::{
 };
 
 use async_trait::async_trait;
-use tokio::{runtime::Handle, sync::mpsc, task::spawn_blocking};
+use tokio::{
+    runtime::Handle,
+    sync::mpsc,
+    task::spawn_blocking,
+};
 use tokio_util::task::TaskTracker;
 
 use super::{
@@ -21,7 +25,9 @@ use super::{
     vm::{self, LibvirtVm},
 };
 use crate::{
-    lab::{Account, Lab, LabError, LabInfo, LabRoot, Users, Vm, VmEvents, VmFiles, VmSpec, accelerator, root},
+    lab::{
+        Account, Lab, LabError, LabInfo, LabRoot, Users, Vm, VmEvents, VmFiles, VmSpec, accelerator, root,
+    },
     model::{Accelerator, Bytes, GoldenImage, StateDir},
 };
 
@@ -311,7 +317,6 @@ fn new_uuid() -> Result<String, LabError> {
 /// The host's memory, as /proc/meminfo has it (man page proc_meminfo(5)).
 fn host_memory() -> Bytes {
     let text = fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let kib =
-        text.lines().find_map(|line| line.strip_prefix("MemTotal:")?.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+    let kib = text.lines().find_map(|line| line.strip_prefix("MemTotal:")?.trim().strip_suffix(" kB")?.parse::<u64>().ok());
     Bytes(kib.unwrap_or(0) * Bytes::KIB)
 }

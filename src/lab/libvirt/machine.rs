@@ -85,10 +85,9 @@ impl Machine {
     /// Descriptors can only be associated with a domain that exists: so it is defined first, and made transient
     /// once it runs.
     fn start_with_descriptors(&self, connect: &Connect) -> Result<Domain, LabError> {
-        let files = self
-            .passed
-            .iter()
-            .map(|layer| File::open(&layer.file).map_err(LabError::io("open", Path::new(&layer.file))));
+        let files = self.passed.iter().map(|layer| {
+            File::open(&layer.file).map_err(LabError::io("open", Path::new(&layer.file)))
+        });
         let files: Vec<File> = files.collect::<Result<_, _>>()?;
         let domain = connect.define_domain_xml(&self.xml).map_err(|error| self.start_failed(&error))?;
         let start = || {

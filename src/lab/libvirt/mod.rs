@@ -21,6 +21,6 @@ mod screenshot;
 mod stats;
 mod vm;
 
-pub use connection::{Versions, quiet, versions};
+pub use connection::{quiet, versions, Versions};
 pub use lab::{LibvirtLab, OpenOptions};
 pub use leftovers::clean_domains;

@@ -58,10 +58,7 @@ pub fn create(overlay: &Path, golden: &Path) -> Result<(), LabError> {
     let golden = golden.to_str().ok_or_else(|| unusable("its path is not UTF-8"))?;
     let write = || {
         let file = imago::file::File::create_open(StorageCreateOptions::new().filename(overlay).overwrite(false))?;
-        Qcow2::<imago::file::File>::create_builder(file)
-            .backing(golden.to_owned(), "qcow2".to_owned())
-            .size(size)
-            .create()
+        Qcow2::<imago::file::File>::create_builder(file).backing(golden.to_owned(), "qcow2".to_owned()).size(size).create()
     };
     write().map_err(LabError::io("create", overlay))
 }
@@ -104,8 +101,9 @@ fn backing_name(path: &Path, header: &Header) -> io::Result<String> {
 
 fn checked_size(golden: &Path) -> Result<u64, LabError> {
     let unusable = |why: &str| LabError::ImageUnusable { disk: golden.to_owned(), why: why.to_owned() };
-    let header = Header::parse(&head(golden)?)
-        .ok_or_else(|| unusable("it is no qcow2 image; convert it: qemu-img convert -O qcow2 IMAGE NEW.qcow2"))?;
+    let header = Header::parse(&head(golden)?).ok_or_else(|| {
+        unusable("it is no qcow2 image; convert it: qemu-img convert -O qcow2 IMAGE NEW.qcow2")
+    })?;
     match header {
         Header { encrypted: true, .. } => Err(unusable("it is encrypted")),
         Header { incompatible, .. } if incompatible & CORRUPT != 0 => {
@@ -177,9 +175,7 @@ mod tests {
         let expected = [("top.qcow2", "qcow2"), ("middle.qcow2", "qcow2"), ("base.img", "raw")];
         assert_eq!(found, expected.map(|(file, format)| Layer { file: name(file), format }));
         fs::remove_file(name("base.img")).unwrap();
-        assert!(
-            matches!(chain(Path::new(&name("top.qcow2"))), Err(LabError::ImageMissing(path)) if path.ends_with("base.img"))
-        );
+        assert!(matches!(chain(Path::new(&name("top.qcow2"))), Err(LabError::ImageMissing(path)) if path.ends_with("base.img")));
     }
 
     #[test]

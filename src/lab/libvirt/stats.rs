@@ -22,11 +22,7 @@ pub fn read(domain: &Domain) -> Result<Stats, Error> {
         // SAFETY: libvirt returned `count` records, each with `nparams` parameters.
         let params = unsafe {
             let record = &**records.add(n);
-            if record.params.is_null() {
-                &[]
-            } else {
-                std::slice::from_raw_parts(record.params, record.nparams as usize)
-            }
+            if record.params.is_null() { &[] } else { std::slice::from_raw_parts(record.params, record.nparams as usize) }
         };
         for param in params {
             // SAFETY: libvirt ends every field name with NUL.

@@ -3,7 +3,10 @@
 use std::{path::Path, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use tokio::{task::spawn_blocking, time::timeout};
+use tokio::{
+    task::spawn_blocking,
+    time::timeout,
+};
 use virt::{domain::Domain, enumutil::Enum, error::Error, sys};
 
 use super::{
