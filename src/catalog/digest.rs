@@ -6,6 +6,7 @@ use std::{
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     sync::Mutex,
+    time::{Duration, SystemTime},
 };
 
 use serde::{Deserialize, Serialize};
@@ -55,10 +56,13 @@ impl DigestCache {
             return Ok(known.clone());
         }
         let digest = hash(&mut file, on_bytes)?;
-        if identity(&file.metadata()?) != before {
+        let after = file.metadata()?;
+        if identity(&after) != before {
             return Err(io::Error::other("it changed while it was read"));
         }
-        self.remember(before, &digest);
+        if !may_change_unseen(&after) {
+            self.remember(before, &digest);
+        }
         Ok(digest)
     }
 
@@ -111,6 +115,15 @@ fn identity(about: &Metadata) -> String {
     format!("{}:{}:{}:{changed}:{}", about.dev(), about.ino(), about.size(), time(about.ctime(), about.ctime_nsec()))
 }
 
+/// Kernels keep file times in ticks of up to 10 ms: a second change within the tick of the last one would
+/// leave the times as they are.
+fn may_change_unseen(about: &Metadata) -> bool {
+    let seconds =
+        Duration::new(about.ctime().max(0).cast_unsigned(), about.ctime_nsec().max(0).try_into().unwrap_or(0));
+    let age = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH + seconds);
+    age.is_ok_and(|age| age < Duration::from_millis(20))
+}
+
 fn load(path: &Path) -> BTreeMap<String, Sha256> {
     let parsed = fs::read(path).ok().and_then(|bytes| serde_json::from_slice::<CacheFile>(&bytes).ok());
     let mut digests = parsed.filter(|cache| cache.version == CACHE_VERSION).unwrap_or_default().digests;
@@ -133,6 +146,14 @@ fn save(path: &Path, known: &BTreeMap<String, Sha256>) -> io::Result<()> {
 mod tests {
     use super::*;
 
+    /// Writes a file and waits until its times would tell of another change.
+    fn write(path: &Path, content: impl AsRef<[u8]>) {
+        fs::write(path, content).unwrap();
+        while may_change_unseen(&fs::metadata(path).unwrap()) {
+            std::thread::yield_now();
+        }
+    }
+
     fn count(cache: &DigestCache, path: &Path, rehash: bool) -> (Sha256, u64) {
         let mut bytes = 0;
         let digest = cache.digest(path, rehash, &mut |read| {
@@ -146,13 +167,13 @@ mod tests {
     fn a_file_is_read_again_only_when_it_changed_or_on_demand() {
         let folder = tempfile::tempdir().unwrap();
         let (file, state) = (folder.path().join("disk"), folder.path().join("state/digests.json"));
-        fs::write(&file, "one").unwrap();
+        write(&file, "one");
         let cache = DigestCache::open(&state);
         assert_eq!(count(&cache, &file, false), (Sha256::of(b"one"), 3));
         let cache = DigestCache::open(&state);
         assert_eq!(count(&cache, &file, false), (Sha256::of(b"one"), 0));
         assert_eq!(count(&cache, &file, true), (Sha256::of(b"one"), 3));
-        fs::write(&file, "two").unwrap();
+        write(&file, "two");
         assert_eq!(count(&cache, &file, false), (Sha256::of(b"two"), 3));
     }
 
@@ -160,7 +181,7 @@ mod tests {
     fn a_damaged_cache_is_ignored_and_repaired() {
         let folder = tempfile::tempdir().unwrap();
         let (file, state) = (folder.path().join("disk"), folder.path().join("digests.json"));
-        fs::write(&file, "one").unwrap();
+        write(&file, "one");
         for damaged in ["", "{", "[]", "{\"version\": 9, \"digests\": {}}", "\u{0}\u{1}"] {
             fs::write(&state, damaged).unwrap();
             assert_eq!(count(&DigestCache::open(&state), &file, false).1, 3);

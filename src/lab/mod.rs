@@ -5,6 +5,7 @@
 mod accelerator;
 mod account;
 pub mod libvirt;
+mod medium;
 mod root;
 mod seam;
 pub mod sim;
@@ -12,9 +13,7 @@ mod sweep;
 
 pub use accelerator::{Detected, detect};
 pub use account::Account;
+pub use medium::{MAX_FILE, write_iso};
 pub use root::{LabRoot, MAX_ROOT, Users};
 pub use seam::{AgentError, Lab, LabError, LabInfo, Screenshot, Stats, Vm, VmEvent, VmEvents, VmFiles, VmSpec};
-pub fn write_iso(_p: &std::path::Path, _f: &[&std::path::Path]) -> std::io::Result<Vec<String>> {
-    todo!()
-}
 pub use sweep::{CleanReport, clean};

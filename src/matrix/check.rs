@@ -1,13 +1,13 @@
-use std::{collections::BTreeSet, path::PathBuf, sync::Arc};
+use std::{collections::BTreeSet, sync::Arc};
 
 use super::{
     Axis, HealthSpec, Matrix, MatrixFile, Pairs,
-    file::{HealthEntry, PolicyEntry},
+    file::{AxisValues, HealthEntry, PolicyEntry},
     is_name,
 };
 use crate::{
     model::{Collect, Millis, Network, Policy},
-    source::{Diagnostic, Diagnostics, Entries, OneOrMany, Place, Placed, SourceFile, Written, nearest},
+    source::{Diagnostic, Diagnostics, Entries, Place, Placed, SourceFile, Written, nearest},
 };
 
 /// How long a settled machine is watched when the matrix does not say.
@@ -48,7 +48,7 @@ pub(super) fn check(file: Arc<SourceFile>, raw: MatrixFile) -> Result<Matrix, Di
         network: checker.network(raw.network),
         setup,
         update,
-        candidate: raw.candidate.map(|path| path.with(PathBuf::from(folder.join(&path.value)))),
+        candidate: raw.candidate.map(joined),
         vars,
         health,
         policy: policy(raw.policy),
@@ -75,7 +75,7 @@ impl Checker {
         self.found.push(Diagnostic::error(message).at(&self.file, place).hint(hint));
     }
 
-    fn axes(&mut self, raw: Placed<Entries<Placed<OneOrMany<Placed<Written>>>>>) {
+    fn axes(&mut self, raw: Placed<AxisValues>) {
         if raw.value.0.is_empty() {
             self.error(raw.place, "`axes` is empty", "give at least one axis, e.g. `os: [debian-12]`");
         }
@@ -165,7 +165,7 @@ impl Checker {
     /// where to complain if there are none at all.
     pub(super) fn pairs(
         &mut self,
-        raw: &Entries<Placed<OneOrMany<Placed<Written>>>>,
+        raw: &AxisValues,
         include: &[Placed<Vec<String>>],
         nonempty: Option<Place>,
     ) -> Pairs {

@@ -8,6 +8,9 @@ use serde::Deserialize;
 use super::steps_file::{CheckEntry, StepEntry};
 use crate::source::{Entries, OneOrMany, Placed, Written};
 
+/// Axes and, for each, a value or a list of values.
+pub(super) type AxisValues = Entries<Placed<OneOrMany<Placed<Written>>>>;
+
 /// A bootgate matrix: which golden images to clone, what update to apply, and what healthy means.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename = "Matrix", deny_unknown_fields, expecting = "a mapping with the keys of a matrix")]
@@ -20,10 +23,10 @@ pub struct MatrixFile {
     pub catalog: Option<Placed<String>>,
     /// Axes and their values. An axis that is a label of the images picks the golden image; any other
     /// is a variable for the steps: `${axis}`. A run has a cell for every combination.
-    pub axes: Placed<Entries<Placed<OneOrMany<Placed<Written>>>>>,
+    pub axes: Placed<AxisValues>,
     /// Takes out every cell that matches all the pairs of an entry.
     #[serde(default)]
-    pub exclude: Vec<Placed<Entries<Placed<OneOrMany<Placed<Written>>>>>>,
+    pub exclude: Vec<Placed<AxisValues>>,
     /// Adds one whole cell per entry: a value for every axis, which need not be among the axis's values.
     #[serde(default)]
     pub include: Vec<Placed<Entries<Placed<Written>>>>,

@@ -6,7 +6,8 @@ use serde::{
     de::{self, MapAccess, Visitor, value::MapAccessDeserializer},
 };
 
-use crate::source::{Entries, OneOrMany, Placed, Written};
+use super::file::AxisValues;
+use crate::source::{Placed, Written};
 
 /// One step: exactly one of `copy`, `files`, `run` and `sh`, and how to judge it.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -19,7 +20,7 @@ pub struct StepEntry {
     /// The exit codes that mean success; `[0]` by default.
     pub success: Option<Placed<Vec<Placed<i32>>>>,
     /// Only in the cells whose axes have these values: `{axis: value}` or `{axis: [value, value]}`.
-    pub when: Option<Entries<Placed<OneOrMany<Placed<Written>>>>>,
+    pub when: Option<AxisValues>,
     /// Brings one file into the guest.
     pub copy: Option<Placed<CopyEntry>>,
     /// Brings a folder and all that is in it into the guest.

@@ -5,6 +5,8 @@
 
 mod build;
 mod expand;
+#[cfg(test)]
+mod fuzz;
 mod ids;
 mod pin;
 mod steps;

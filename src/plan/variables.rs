@@ -39,7 +39,10 @@ impl Variables<'_> {
                 Part::Text(plain) => text.push_str(&verbatim(plain, place)),
                 Part::Secret(name) if place == Where::Command => text.push_str(&Secrets::placeholder(name)),
                 Part::Secret(name) => return Err(self.misplaced_secret(name, template.place)),
-                Part::Variable(name) => text.push_str(&verbatim(&self.value(name, template.place, place)?, place)),
+                Part::Variable(name) => {
+                    let at = self.matrix.file.find_within(template.place, &format!("${{{name}}}"));
+                    text.push_str(&verbatim(&self.value(name, at, place)?, place));
+                }
             }
         }
         Ok(text)

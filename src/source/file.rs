@@ -1,5 +1,6 @@
 use std::{
-    fs, io,
+    fs::{self, File},
+    io::{self, Read as _},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -55,7 +56,9 @@ impl SourceFile {
         if about.len() > MAX_FILE {
             return Err(failed(format!("it is longer than {} MiB", MAX_FILE >> 20), Some("is this the right file?")));
         }
-        let bytes = fs::read(path).map_err(from_io)?;
+        let mut bytes = Vec::new();
+        // It may have grown since.
+        File::open(path).and_then(|file| file.take(MAX_FILE).read_to_end(&mut bytes)).map_err(from_io)?;
         let text = String::from_utf8(bytes).map_err(|error| {
             let valid = error.utf8_error().valid_up_to();
             let line = 1 + error.as_bytes()[..valid].iter().filter(|byte| **byte == b'\n').count();
@@ -73,6 +76,21 @@ impl SourceFile {
         let text: String = text.into();
         let text = text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text);
         Self { path: path.into(), text }
+    }
+
+    /// Where `needle` stands within the text at `place`; `place` itself if it is not there as written.
+    pub fn find_within(&self, place: Place, needle: &str) -> Place {
+        let end = place.start.saturating_add(place.len).min(self.text.len());
+        let Some(at) = self.text.get(place.start..end).and_then(|text| text.find(needle)) else { return place };
+        let start = place.start + at;
+        let before = &self.text[..start];
+        let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+        Place {
+            line: 1 + before.matches('\n').count(),
+            column: 1 + before[line_start..].chars().count(),
+            start,
+            len: needle.len(),
+        }
     }
 
     /// The folder that relative paths in this file start from.

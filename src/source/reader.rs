@@ -44,6 +44,7 @@ const MAX_ERRORS: usize = 50;
 fn syntax_error(file: &Arc<SourceFile>, error: &serde_saphyr::Error) -> Diagnostics {
     let message = match error.without_snippet() {
         serde_saphyr::Error::MultipleDocuments { .. } => "the file has more than one YAML document".to_owned(),
+        serde_saphyr::Error::Budget { .. } => "it is too large or nested too deeply".to_owned(),
         other => one_line(&serde_saphyr::UserMessageFormatter.format_message(other)),
     };
     let diagnostic = Diagnostic::error(format!("not valid YAML: {message}"));

@@ -8,8 +8,9 @@ use tokio::time::Instant;
 
 use super::{
     Outcome, Rule,
+    agenda::Ending,
     filesystem::Whence,
-    machine::{Channel, Ending, State},
+    state::{Channel, State},
 };
 
 /// What the agent makes of a request.
@@ -107,18 +108,8 @@ fn run(state: &mut State, command: &str, arguments: Value, now: Instant) -> Resu
 
 fn exec(state: &mut State, arguments: Value, now: Instant) -> Result<Value, String> {
     let exec: Exec = serde_json::from_value(arguments).map_err(|error| error.to_string())?;
-    // `sh -c SCRIPT bootgate PREFIX WORD...` is how output gets into PREFIX.out and PREFIX.err.
-    let (words, output) = match exec.arg.as_slice() {
-        [flag, _, name, prefix, words @ ..] if flag == "-c" && name == "bootgate" => (words, Some(prefix.clone())),
-        words => (words, None),
-    };
-    let mut line = if output.is_some() { String::new() } else { exec.path.clone() };
-    for word in words {
-        if !line.is_empty() {
-            line.push(' ');
-        }
-        line.push_str(word);
-    }
+    let output = captured_in(&exec.arg);
+    let line = command_line(&exec);
     if let Some(observer) = &state.script.observer {
         observer(&line);
     }
@@ -135,6 +126,34 @@ fn exec(state: &mut State, arguments: Value, now: Instant) -> Result<Value, Stri
     let pid = state.processes.begin(captured);
     state.command_begins(Ending { pid, rule, output }, now);
     Ok(json!({"pid": pid}))
+}
+
+/// `sh -c SCRIPT bootgate PREFIX WORD...` is how the engine gets output into PREFIX.out and PREFIX.err.
+fn captured_in(args: &[String]) -> Option<String> {
+    match args {
+        [flag, _, name, prefix, ..] if flag == "-c" && name == "bootgate" => Some(prefix.clone()),
+        _ => None,
+    }
+}
+
+/// The words of a command, without the engine's own scripts around it: `-c SCRIPT bootgate`.
+fn command_line(exec: &Exec) -> String {
+    let words: Vec<&str> = std::iter::once(&exec.path).chain(&exec.arg).map(String::as_str).collect();
+    let mut rest = words.as_slice();
+    if captured_in(&exec.arg).is_some() {
+        rest = &rest[5..];
+    }
+    let mut line = Vec::with_capacity(rest.len());
+    while let [word, after @ ..] = rest {
+        rest = match rest {
+            ["-c", _, "bootgate", after @ ..] => after,
+            _ => {
+                line.push(*word);
+                after
+            }
+        };
+    }
+    line.join(" ")
 }
 
 /// What commands do that no rule is about.

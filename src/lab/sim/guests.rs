@@ -67,13 +67,11 @@ impl GuestScript {
         self.boots_after(command, vec![boot])
     }
 
-    /// After `command`, the firmware finds nothing to start; it says so on the console and in its log.
+    /// After `command`, the firmware finds nothing to start, and says so in its log (in SeaBIOS' words).
     pub fn no_boot_device_after(self, command: &str) -> Self {
         let after = Duration::from_secs(2);
-        let boot = Boot::silent()
-            .at(after, Happening::Firmware("BdsDxe: No bootable option or device was found.\n".to_owned()))
-            .at(after, Happening::Serial("No bootable device.\r\n".to_owned()))
-            .at(after, Happening::ScreenIs(FAILED));
+        let log = "Booting from Hard Disk...\nBoot failed: not a bootable disk\n\nNo bootable device.\n";
+        let boot = Boot::silent().at(after, Happening::Firmware(log.to_owned())).at(after, Happening::ScreenIs(FAILED));
         self.boots_after(command, vec![boot])
     }
 

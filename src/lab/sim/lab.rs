@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use tempfile::TempDir;
 use tokio::sync::mpsc;
 
-use super::{Census, GuestScript, census::Registry, machine::State, vm::SimVm};
+use super::{Census, GuestScript, census::Registry, state::State, vm::SimVm};
 use crate::{
     lab::{Lab, LabError, LabInfo, Vm, VmEvents, VmFiles, VmSpec},
     model::{Accelerator, Bytes},

@@ -16,9 +16,11 @@
 //! assert_eq!(lab.census().live, 0);
 //! ```
 //!
-//! `script` and `rule` are what a test writes, `guests` the guests that tests want most; `machine` plays a
-//! script, `agent` with `processes` and `filesystem` is what runs inside, `vm` and `lab` are the seam.
+//! `script` and `rule` are what a test writes, `guests` the guests that tests want most. `state` plays a
+//! script by its `agenda`, `machine` shares it and keeps time; `agent` with `processes` and `filesystem` is
+//! what runs inside; `vm` and `lab` are the seam.
 
+mod agenda;
 mod agent;
 mod census;
 mod filesystem;
@@ -29,6 +31,7 @@ mod meter;
 mod processes;
 mod rule;
 mod script;
+mod state;
 #[cfg(test)]
 mod tests;
 mod vm;

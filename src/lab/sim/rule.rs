@@ -39,8 +39,9 @@ pub enum Effect {
 }
 
 impl Rule {
-    /// For commands whose words, joined with blanks, contain this text; the shell that `bootgate` wraps
-    /// around a command to catch its output does not count. It takes 10 ms, exits with 0, prints nothing.
+    /// For commands whose words, joined with blanks, contain this text. Scripts of the engine's own, such as
+    /// the one that catches output, do not count; the paths that it hands to them do, when it copies files.
+    /// The command takes 10 ms, exits with 0 and prints nothing.
     pub fn on(contains: &str) -> Self {
         Self {
             contains: contains.to_owned(),

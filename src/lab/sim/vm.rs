@@ -10,8 +10,9 @@ use tokio::{task::JoinHandle, time::Instant};
 use super::{
     agent::{self, Reply},
     census::Registry,
-    machine::{Machine, Power, State},
+    machine::Machine,
     meter,
+    state::{Power, State},
 };
 use crate::{
     lab::{AgentError, LabError, Screenshot, Stats, Vm, VmFiles},

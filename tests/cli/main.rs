@@ -1,0 +1,7 @@
+//! The real binary, as a user meets it: arguments and files in; text, files and exit codes out.
+
+mod harness;
+mod images;
+mod mistakes;
+mod plan;
+mod schema;

@@ -1,0 +1,40 @@
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use crate::harness::Bench;
+
+fn schema(of: &str) -> Value {
+    serde_json::from_str(&Bench::new().run(&format!("schema {of}")).expect(0).out).unwrap()
+}
+
+/// The names of all properties of a schema, its definitions included; each must say what it is.
+fn properties(schema: &Value) -> BTreeSet<String> {
+    let definitions = schema["$defs"].as_object().into_iter().flat_map(|defs| defs.values());
+    let mut names = BTreeSet::new();
+    for object in definitions.chain([schema]) {
+        for (name, property) in object["properties"].as_object().into_iter().flatten() {
+            assert!(property["description"].is_string(), "{name} has no description");
+            assert_eq!(object["additionalProperties"], false, "{name} stands among unknown keys");
+            names.insert(name.clone());
+        }
+    }
+    names
+}
+
+#[test]
+fn the_schemas_have_every_key_and_say_what_it_is() {
+    let matrix = "version name catalog axes exclude include coverage network setup update candidate vars health \
+        policy collect soak watch boot_timeout restart_timeout checks id retry_inconclusive timeout success when copy \
+        files run sh from to mode file";
+    assert_eq!(properties(&schema("matrix")), matrix.split_whitespace().map(str::to_owned).collect());
+    let catalog = "version images name labels disk sha256 backing firmware tpm memory vcpus family agent boot settled \
+        quirks kernel initrd cmdline extra_restarts";
+    assert_eq!(properties(&schema("catalog")), catalog.split_whitespace().map(str::to_owned).collect());
+}
+
+#[test]
+fn axis_values_may_be_numbers() {
+    let schema = schema("matrix").to_string();
+    assert!(schema.contains(r#"["string","number","boolean"]"#), "{schema}");
+}
