@@ -62,7 +62,8 @@ struct Planned {
 struct Done {
     update_steps: usize,
     boots: u32,
-    watched: bool,
+    /// Boots that were watched for a while after they had settled.
+    watches: u32,
     checks: Vec<String>,
 }
 
@@ -117,6 +118,11 @@ impl Judge {
         self.resets.unexplained > 0
     }
 
+    /// How long the running boot has taken so far, not counting time in which the host had no core for it.
+    pub fn boot_age(&self) -> Millis {
+        self.boot.age()
+    }
+
     pub fn see(&mut self, signal: &Signal) {
         if self.collecting {
             return;
@@ -128,7 +134,7 @@ impl Judge {
             }
             SignalKind::Limits { limits } => self.limits = *limits,
             SignalKind::PhaseStarted { at: phase } => self.enter(*phase),
-            SignalKind::PhaseEnded { at: Phase::Watch } => self.done.watched = true,
+            SignalKind::PhaseEnded { at: Phase::Watch } => self.done.watches += 1,
             SignalKind::PhaseEnded { .. } => {}
             SignalKind::Started => self.boot = Boot::starting_at(at),
             SignalKind::AgentConnected => self.boot.channel = true,
@@ -184,7 +190,7 @@ impl Judge {
         let Some(planned) = &self.planned else { return false };
         self.done.update_steps == planned.update_steps
             && self.done.boots == 1 + planned.soak
-            && self.done.watched
+            && self.done.watches == 1 + planned.soak
             && planned.checks.iter().all(|check| self.done.checks.contains(check))
     }
 
