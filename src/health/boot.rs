@@ -6,8 +6,8 @@ use crate::model::{ConsoleMark, Millis, Progress};
 /// cell of 9x16 in 720x400, 500 ppm for a block, 63 for an underline).
 const CURSOR_PPM: u32 = 150;
 
-/// A screen that differs from the settled one in fewer pixels than this shows the same thing.
-const SAME_SCREEN_PPM: u32 = 20_000;
+/// A screen that differs from the settled one by less than this share of what is drawn there shows the same.
+const SAME_SCREEN_PPM: u32 = 100_000;
 
 /// What is known of the boot that is running, since the last reset or the start.
 #[derive(Clone, Debug, Default)]
@@ -24,8 +24,13 @@ pub(super) struct Boot {
     pub marks: BTreeSet<ConsoleMark>,
     /// The telling console line, for the message.
     pub console_text: Option<String>,
-    /// Since when there is proof of life other than the agent: a login prompt, the settled screen.
-    pub alive: Option<Millis>,
+    /// The screen has shown something else than the settled one in this boot: a machine that has just been
+    /// reset still shows what it showed before.
+    screen_was_other: bool,
+    /// Since when the screen shows what it shows on a settled machine.
+    same_screen: Option<(Millis, Progress)>,
+    /// Since when the console asks for a login; the sample after that.
+    login: Option<(Millis, Progress)>,
     /// The first sample of this boot.
     first: Option<(Millis, Progress)>,
     /// The last sample in which something had changed.
@@ -55,20 +60,26 @@ impl Boot {
         if moved {
             self.changed = Some((at, now));
         }
-        if now.screen_unlike_settled_ppm.is_some_and(|ppm| ppm < SAME_SCREEN_PPM) {
-            self.alive_at(at);
+        if let Some(unlike) = now.screen_unlike_settled_ppm {
+            if unlike >= SAME_SCREEN_PPM {
+                self.screen_was_other = true;
+                self.same_screen = None;
+            } else if self.screen_was_other && self.same_screen.is_none() {
+                self.same_screen = Some((at, now));
+            }
+        }
+        if self.login.is_none() && self.marks.contains(&ConsoleMark::Login) {
+            self.login = Some((at, now));
         }
         self.last = Some((at, now));
     }
 
-    pub fn alive_at(&mut self, at: Millis) {
-        self.alive.get_or_insert(at);
-    }
-
-    /// How long the machine has been showing that it is up.
-    pub fn alive_for(&self) -> Millis {
-        let (Some(since), Some((now, _))) = (self.alive, &self.last) else { return Millis::ZERO };
-        now.since(since)
+    /// What shows that the machine is up although its agent is not, and for how long it has shown that.
+    pub fn life(&self) -> Option<(&'static str, Millis)> {
+        let login = self.login.as_ref().map(|_| ("it asks for a login", spent(&self.login, &self.last)));
+        let screen =
+            self.same_screen.as_ref().map(|_| ("it shows the settled screen", spent(&self.same_screen, &self.last)));
+        login.or(screen)
     }
 
     /// How long nothing has changed, not counting time in which the host had no core for the guest.

@@ -318,9 +318,7 @@ impl Judge {
 
     fn console(&mut self, at: Millis, mark: ConsoleMark, text: &str) {
         self.boot.marks.insert(mark);
-        if mark == ConsoleMark::Login {
-            self.boot.alive_at(at);
-        } else {
+        if mark != ConsoleMark::Login {
             self.boot.console_text = Some(text.to_owned());
         }
         // The firmware has the last word when there is nothing to boot. Other marks are text that any

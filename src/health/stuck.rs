@@ -6,7 +6,8 @@ pub(super) fn diagnose(boot: &Boot, limits: &Limits) -> Option<(ReasonId, String
     let quiet = boot.quiet();
     let hangs = quiet >= limits.quiet;
     let late = boot.age() >= limits.boot;
-    let deaf = !boot.agent_answers() && boot.alive_for() >= limits.quiet;
+    let life = boot.life();
+    let deaf = !boot.agent_answers() && life.is_some_and(|(_, shown)| shown >= limits.quiet);
     if !hangs && !late && !deaf {
         return None;
     }
@@ -17,8 +18,8 @@ pub(super) fn diagnose(boot: &Boot, limits: &Limits) -> Option<(ReasonId, String
         (ReasonId::NoBootDevice, format!("nothing to start: {console}"))
     } else if boot.agent_answers() {
         (ReasonId::BootTimeout, format!("the agent answers, but the boot has not finished after {}", boot.age()))
-    } else if boot.alive.is_some() {
-        (ReasonId::AgentLost, format!("the machine is up ({}), but the agent does not answer", proof_of_life(boot)))
+    } else if let Some((proof, _)) = life {
+        (ReasonId::AgentLost, format!("the machine is up ({proof}), but the agent does not answer"))
     } else if hangs {
         let cpu = boot.quiet_cpu_percent();
         let cpu = if cpu >= 50 { format!("spinning ({cpu} %)") } else { format!("idle ({cpu} %)") };
@@ -32,8 +33,4 @@ pub(super) fn diagnose(boot: &Boot, limits: &Limits) -> Option<(ReasonId, String
 
 fn nothing_to_start(boot: &Boot) -> bool {
     boot.marks.contains(&ConsoleMark::NoBootDevice) || boot.marks.contains(&ConsoleMark::BootLoaderStopped)
-}
-
-fn proof_of_life(boot: &Boot) -> &'static str {
-    if boot.marks.contains(&ConsoleMark::Login) { "it asks for a login" } else { "it shows the settled screen" }
 }
