@@ -9,6 +9,10 @@ const CURSOR_PPM: u32 = 150;
 /// A screen that differs from the settled one in fewer pixels than this shows the same thing.
 const SAME_SCREEN_PPM: u32 = 20_000;
 
+/// Waiting for one of the host's cores stretches a deadline at most so many times: beyond that the machine
+/// is given up, or a guest whose CPUs all spin on a busy host would never be.
+const MOST_STRETCH: u64 = 8;
+
 /// What is known of the boot that is running, since the last reset or the start.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Boot {
@@ -25,7 +29,9 @@ pub(super) struct Boot {
     /// The telling console line, for the message.
     pub console_text: Option<String>,
     /// Since when there is proof of life other than the agent: a login prompt, the settled screen.
-    pub alive: Option<Millis>,
+    alive: Option<(Millis, Progress)>,
+    /// The last sample in whose span the agent answered.
+    heard: Option<(Millis, Progress)>,
     /// The first sample of this boot.
     first: Option<(Millis, Progress)>,
     /// The last sample in which something had changed.
@@ -52,6 +58,9 @@ impl Boot {
         if self.first.is_none() {
             self.first = Some((at, now));
         }
+        if now.agent {
+            self.heard = Some((at, now));
+        }
         if moved {
             self.changed = Some((at, now));
         }
@@ -61,14 +70,23 @@ impl Boot {
         self.last = Some((at, now));
     }
 
-    pub fn alive_at(&mut self, at: Millis) {
-        self.alive.get_or_insert(at);
+    pub fn panic_on_console(&self) -> bool {
+        self.marks.contains(&ConsoleMark::KernelPanic)
     }
 
-    /// How long the machine has been showing that it is up.
-    pub fn alive_for(&self) -> Millis {
-        let (Some(since), Some((now, _))) = (self.alive, &self.last) else { return Millis::ZERO };
-        now.since(since)
+    pub fn alive_at(&mut self, at: Millis) {
+        let counters = self.last.map(|(_, progress)| progress).unwrap_or_default();
+        self.alive.get_or_insert((at, counters));
+    }
+
+    pub fn is_alive(&self) -> bool {
+        self.alive.is_some()
+    }
+
+    /// How long the machine has been showing that it is up while its agent said nothing.
+    pub fn deaf(&self) -> Millis {
+        let alive = spent(&self.alive, &self.last);
+        if self.heard.is_some() { alive.min(spent(&self.heard, &self.last)) } else { alive }
     }
 
     /// How long nothing has changed, not counting time in which the host had no core for the guest.
@@ -89,18 +107,16 @@ impl Boot {
         now.cpu.since(before.cpu).0.saturating_mul(100) / wall
     }
 
-    pub fn latest(&self) -> Option<&Progress> {
-        self.last.as_ref().map(|(_, progress)| progress)
-    }
-
-    /// Whether the agent answered in the latest sample's span.
-    pub fn agent_answers(&self) -> bool {
-        self.latest().is_some_and(|progress| progress.agent)
+    /// Whether the agent answered within this time. One answer takes as long as the question: not every
+    /// sample of a machine that answers has one.
+    pub fn agent_answers(&self, within: Millis) -> bool {
+        self.heard.is_some() && spent(&self.heard, &self.last) < within
     }
 }
 
 fn spent(from: &Option<(Millis, Progress)>, to: &Option<(Millis, Progress)>) -> Millis {
     let (Some((from, before)), Some((to, now))) = (from, to) else { return Millis::ZERO };
     let waited = now.cpu_wait.since(before.cpu_wait);
-    Millis(to.since(*from).0.saturating_sub(waited.0))
+    let wall = to.since(*from).0;
+    Millis(wall.saturating_sub(waited.0).max(wall / MOST_STRETCH))
 }

@@ -6,18 +6,18 @@ pub(super) fn diagnose(boot: &Boot, limits: &Limits) -> Option<(ReasonId, String
     let quiet = boot.quiet();
     let hangs = quiet >= limits.quiet;
     let late = boot.age() >= limits.boot;
-    let deaf = !boot.agent_answers() && boot.alive_for() >= limits.quiet;
+    let deaf = boot.deaf() >= limits.quiet;
     if !hangs && !late && !deaf {
         return None;
     }
     let console = boot.console_text.as_deref().unwrap_or("");
-    let verdict = if boot.marks.contains(&ConsoleMark::KernelPanic) {
+    let verdict = if boot.agent_answers(limits.quiet) {
+        (ReasonId::BootTimeout, format!("the agent answers, but the boot has not finished after {}", boot.age()))
+    } else if boot.panic_on_console() {
         (ReasonId::StopError, format!("the kernel panicked before it could tell the host: {console}"))
     } else if nothing_to_start(boot) {
         (ReasonId::NoBootDevice, format!("nothing to start: {console}"))
-    } else if boot.agent_answers() {
-        (ReasonId::BootTimeout, format!("the agent answers, but the boot has not finished after {}", boot.age()))
-    } else if boot.alive.is_some() {
+    } else if boot.is_alive() {
         (ReasonId::AgentLost, format!("the machine is up ({}), but the agent does not answer", proof_of_life(boot)))
     } else if hangs {
         let cpu = boot.quiet_cpu_percent();
