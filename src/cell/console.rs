@@ -46,9 +46,9 @@ static SERIAL: LazyLock<Patterns> = LazyLock::new(|| {
     ])
 });
 
-/// Lines in SeaBIOS' debug log (SeaBIOS `src/boot.c`).
+/// Lines in the firmware's debug log: SeaBIOS (`src/boot.c`), EDK II (`BdsDxe`).
 static FIRMWARE: LazyLock<Patterns> =
-    LazyLock::new(|| Patterns::new(&[(r"No bootable device", ConsoleMark::NoBootDevice)]));
+    LazyLock::new(|| Patterns::new(&[(r"No bootable (device|option or device)", ConsoleMark::NoBootDevice)]));
 
 impl Console {
     pub fn serial(path: PathBuf) -> Self {

@@ -123,14 +123,13 @@ async fn work(watcher: &mut Observer, mate: &Cellmate<'_>) -> bool {
         && take_settled_screen(watcher).await
         && step::steps(watcher, mate, Phase::Apply, &cell.update).await
         && restart::first(watcher, mate).await
-        && soak(watcher, mate, cell.health.soak).await
         && watch::watch(watcher, mate, cell.health.watch).await
+        && soak(watcher, mate, cell.health.soak).await
         && check::checks(watcher, mate, &cell.health.checks).await
 }
 
 async fn start(watcher: &mut Observer, mate: &Cellmate<'_>) -> bool {
     let vm = watcher.vm.clone();
-    let began = Instant::now();
     match watcher.until(vm.start()).await {
         None => return false,
         Some(Ok(())) => {}
@@ -144,7 +143,7 @@ async fn start(watcher: &mut Observer, mate: &Cellmate<'_>) -> bool {
     if !settle::settle(watcher, mate).await {
         return false;
     }
-    let took = Millis::from(began.elapsed());
+    let took = watcher.judge.boot_age();
     watcher.leave(Phase::Settle);
     let known = limits::after_first_boot(took, &mate.job.cell.health, mate.job.image.quirks);
     *mate.limits.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = (known, took);
@@ -166,7 +165,8 @@ async fn take_settled_screen(watcher: &mut Observer) -> bool {
 
 async fn soak(watcher: &mut Observer, mate: &Cellmate<'_>, times: u32) -> bool {
     for n in 1..=times {
-        if !restart::soak(watcher, mate, n).await {
+        let watch = mate.job.cell.health.watch;
+        if !restart::soak(watcher, mate, n).await || !watch::watch(watcher, mate, watch).await {
             return false;
         }
     }

@@ -1,7 +1,7 @@
 //! One cell's life, a file per step:
 //!
 //! ```text
-//! start -> settle -> setup, apply -> restart, boot, soak -> watch -> check -> collect -> destroy
+//! start -> settle -> setup, apply -> (restart, boot, watch) x (1 + soak) -> check -> collect -> destroy
 //! ```
 //!
 //! A cell only produces signals. [`observe::Observer`] turns what the lab and the guest do into them and

@@ -228,7 +228,7 @@ impl Observer {
             progress.screen_changed_ppm = Some(pictures::difference_ppm(before, &now));
         }
         if let Some(settled) = &self.settled_screen {
-            progress.screen_unlike_settled_ppm = Some(pictures::difference_ppm(settled, &now));
+            progress.screen_unlike_settled_ppm = pictures::unlike_ppm(settled, &now);
         }
         self.screen = Some(now);
     }

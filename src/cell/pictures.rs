@@ -1,4 +1,4 @@
-use std::{io, path::Path};
+use std::{collections::HashMap, io, path::Path};
 
 use crate::lab::Screenshot;
 
@@ -10,6 +10,23 @@ pub(super) fn difference_ppm(a: &Screenshot, b: &Screenshot) -> u32 {
     let pixels = (a.rgb.len() / 3).max(1);
     let differ = a.rgb.chunks_exact(3).zip(b.rgb.chunks_exact(3)).filter(|(a, b)| a != b).count();
     u32::try_from(differ as u64 * 1_000_000 / pixels as u64).unwrap_or(1_000_000)
+}
+
+/// How much a screen differs from a reference: pixels that differ, per million of those that the reference
+/// draws on its background (its most frequent colour). A text screen is nearly all background, so the share
+/// of all pixels would say nothing. None: the reference draws nothing.
+pub(super) fn unlike_ppm(reference: &Screenshot, screen: &Screenshot) -> Option<u32> {
+    let mut colours: HashMap<&[u8], u64> = HashMap::new();
+    for pixel in reference.rgb.chunks_exact(3) {
+        *colours.entry(pixel).or_default() += 1;
+    }
+    let pixels: u64 = colours.values().sum();
+    let drawn = pixels - colours.values().max().copied().unwrap_or(0);
+    if drawn == 0 {
+        return None;
+    }
+    let differ = u64::from(difference_ppm(reference, screen)) * pixels / 1_000_000;
+    Some(u32::try_from((differ * 1_000_000 / drawn).min(1_000_000)).unwrap_or(1_000_000))
 }
 
 /// Writes a screen as PNG.
@@ -37,5 +54,16 @@ mod tests {
         assert_eq!(difference_ppm(&black, &black), 0);
         assert_eq!(difference_ppm(&black, &screen(&[0, 0, 0, 9, 0, 0, 0, 0, 0, 0, 0, 0])), 250_000);
         assert_eq!(difference_ppm(&black, &screen(&[0; 3])), 1_000_000);
+    }
+
+    #[test]
+    fn a_nearly_empty_screen_is_unlike_another_by_what_is_drawn_on_it() {
+        let mut prompt = vec![0; 3 * 1000];
+        prompt[..30].fill(170);
+        let (prompt, empty) = (screen(&prompt), screen(&[0; 3 * 1000]));
+        assert!(difference_ppm(&prompt, &empty) <= 10_000);
+        assert_eq!(unlike_ppm(&prompt, &empty), Some(1_000_000));
+        assert_eq!(unlike_ppm(&prompt, &prompt), Some(0));
+        assert_eq!(unlike_ppm(&empty, &prompt), None);
     }
 }

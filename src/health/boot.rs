@@ -6,8 +6,8 @@ use crate::model::{ConsoleMark, Millis, Progress};
 /// cell of 9x16 in 720x400, 500 ppm for a block, 63 for an underline).
 const CURSOR_PPM: u32 = 150;
 
-/// A screen that differs from the settled one in fewer pixels than this shows the same thing.
-const SAME_SCREEN_PPM: u32 = 20_000;
+/// A screen that differs from the settled one by less than this share of what is drawn there shows the same.
+const SAME_SCREEN_PPM: u32 = 100_000;
 
 /// Waiting for one of the host's cores stretches a deadline at most so many times: beyond that the machine
 /// is given up, or a guest whose CPUs all spin on a busy host would never be.
@@ -24,12 +24,19 @@ pub(super) struct Boot {
     pub answered: bool,
     pub id: Option<String>,
     pub settled: bool,
+    /// It was watched for a while after it had settled.
+    pub watched: bool,
     pub panicked: bool,
     pub marks: BTreeSet<ConsoleMark>,
     /// The telling console line, for the message.
     pub console_text: Option<String>,
-    /// Since when there is proof of life other than the agent: a login prompt, the settled screen.
-    alive: Option<(Millis, Progress)>,
+    /// The screen has shown something else than the settled one in this boot: a machine that has just been
+    /// reset still shows what it showed before.
+    screen_was_other: bool,
+    /// Since when the screen shows what it shows on a settled machine.
+    same_screen: Option<(Millis, Progress)>,
+    /// Since when the console asks for a login; the sample after that.
+    login: Option<(Millis, Progress)>,
     /// The last sample in whose span the agent answered.
     heard: Option<(Millis, Progress)>,
     /// The first sample of this boot.
@@ -64,8 +71,16 @@ impl Boot {
         if moved {
             self.changed = Some((at, now));
         }
-        if now.screen_unlike_settled_ppm.is_some_and(|ppm| ppm < SAME_SCREEN_PPM) {
-            self.alive_at(at);
+        if let Some(unlike) = now.screen_unlike_settled_ppm {
+            if unlike >= SAME_SCREEN_PPM {
+                self.screen_was_other = true;
+                self.same_screen = None;
+            } else if self.screen_was_other && self.same_screen.is_none() {
+                self.same_screen = Some((at, now));
+            }
+        }
+        if self.login.is_none() && self.marks.contains(&ConsoleMark::Login) {
+            self.login = Some((at, now));
         }
         self.last = Some((at, now));
     }
@@ -74,19 +89,12 @@ impl Boot {
         self.marks.contains(&ConsoleMark::KernelPanic)
     }
 
-    pub fn alive_at(&mut self, at: Millis) {
-        let counters = self.last.map(|(_, progress)| progress).unwrap_or_default();
-        self.alive.get_or_insert((at, counters));
-    }
-
-    pub fn is_alive(&self) -> bool {
-        self.alive.is_some()
-    }
-
-    /// How long the machine has been showing that it is up while its agent said nothing.
-    pub fn deaf(&self) -> Millis {
-        let alive = spent(&self.alive, &self.last);
-        if self.heard.is_some() { alive.min(spent(&self.heard, &self.last)) } else { alive }
+    /// What shows that the machine is up although its agent is not, and for how long it has shown that.
+    pub fn life(&self) -> Option<(&'static str, Millis)> {
+        let login = self.login.as_ref().map(|_| ("it asks for a login", spent(&self.login, &self.last)));
+        let screen =
+            self.same_screen.as_ref().map(|_| ("it shows the settled screen", spent(&self.same_screen, &self.last)));
+        login.or(screen)
     }
 
     /// How long nothing has changed, not counting time in which the host had no core for the guest.

@@ -67,7 +67,8 @@ struct Done {
     /// Steps of the update, in their order.
     update_steps: usize,
     boots: u32,
-    watched: bool,
+    /// Boots that were watched for a while after they had settled.
+    watches: u32,
     checks: Vec<String>,
 }
 
@@ -123,6 +124,11 @@ impl Judge {
         self.resets.unexplained > 0
     }
 
+    /// How long the running boot has taken so far, not counting time in which the host had no core for it.
+    pub fn boot_age(&self) -> Millis {
+        self.boot.age()
+    }
+
     pub fn see(&mut self, signal: &Signal) {
         if self.collecting {
             return;
@@ -134,7 +140,10 @@ impl Judge {
             }
             SignalKind::Limits { limits } => self.limits = *limits,
             SignalKind::PhaseStarted { at: phase } => self.enter(at, *phase),
-            SignalKind::PhaseEnded { at: Phase::Watch } => self.done.watched = true,
+            SignalKind::PhaseEnded { at: Phase::Watch } => {
+                let first = !std::mem::replace(&mut self.boot.watched, true);
+                self.done.watches += u32::from(first && self.boot.settled);
+            }
             SignalKind::PhaseEnded { .. } => {}
             SignalKind::Started => self.begin(at),
             SignalKind::AgentConnected => self.boot.channel = true,
@@ -198,7 +207,7 @@ impl Judge {
             && self.done.settled
             && self.done.update_steps == planned.update_steps
             && self.done.boots == 1 + planned.soak
-            && self.done.watched
+            && self.done.watches == 1 + planned.soak
             && planned.checks.iter().all(|check| self.done.checks.contains(check))
     }
 
@@ -223,7 +232,6 @@ impl Judge {
         self.asked = Some(via);
         self.requested_boot = false;
         // What was proven of the boot that ends here says nothing about the next.
-        self.done.watched = false;
         self.done.checks.clear();
         if via == RestartVia::Forced {
             let message =
@@ -248,7 +256,8 @@ impl Judge {
 
     fn unexplained_reset(&mut self, at: Millis, before: &Boot) {
         self.resets.unexplained += 1;
-        if before.panic_on_console() {
+        // Once a machine has settled, any program may print such a line.
+        if before.panic_on_console() && !before.settled {
             self.resets.panic = Some(before.console_text.clone().unwrap_or_default());
         }
         if before.answered && self.resets.after_agent.is_none() {
@@ -259,7 +268,7 @@ impl Judge {
         }
         let count = self.resets.unexplained;
         if let Some(text) = &self.resets.panic {
-            let message = format!("the kernel panicked in {count} boots one after another: {text}");
+            let message = format!("{count} resets that nobody asked for, with a kernel panic on the console: {text}");
             self.blame(at, ReasonId::StopError, message);
         } else {
             self.blame(
@@ -353,9 +362,7 @@ impl Judge {
 
     fn console(&mut self, at: Millis, mark: ConsoleMark, text: &str) {
         self.boot.marks.insert(mark);
-        if mark == ConsoleMark::Login {
-            self.boot.alive_at(at);
-        } else {
+        if mark != ConsoleMark::Login {
             self.boot.console_text = Some(text.to_owned());
         }
         // The firmware has the last word when there is nothing to boot. Other marks are text that any

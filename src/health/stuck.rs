@@ -6,19 +6,21 @@ pub(super) fn diagnose(boot: &Boot, limits: &Limits) -> Option<(ReasonId, String
     let quiet = boot.quiet();
     let hangs = quiet >= limits.quiet;
     let late = boot.age() >= limits.boot;
-    let deaf = boot.deaf() >= limits.quiet;
+    let life = boot.life();
+    let answers = boot.agent_answers(limits.quiet);
+    let deaf = !answers && life.is_some_and(|(_, shown)| shown >= limits.quiet);
     if !hangs && !late && !deaf {
         return None;
     }
     let console = boot.console_text.as_deref().unwrap_or("");
-    let verdict = if boot.agent_answers(limits.quiet) {
+    let verdict = if answers {
         (ReasonId::BootTimeout, format!("the agent answers, but the boot has not finished after {}", boot.age()))
     } else if boot.panic_on_console() {
         (ReasonId::StopError, format!("the kernel panicked before it could tell the host: {console}"))
     } else if nothing_to_start(boot) {
         (ReasonId::NoBootDevice, format!("nothing to start: {console}"))
-    } else if boot.is_alive() {
-        (ReasonId::AgentLost, format!("the machine is up ({}), but the agent does not answer", proof_of_life(boot)))
+    } else if let Some((proof, _)) = life {
+        (ReasonId::AgentLost, format!("the machine is up ({proof}), but the agent does not answer"))
     } else if hangs {
         let cpu = boot.quiet_cpu_percent();
         let cpu = if cpu >= 50 { format!("spinning ({cpu} %)") } else { format!("idle ({cpu} %)") };
@@ -32,8 +34,4 @@ pub(super) fn diagnose(boot: &Boot, limits: &Limits) -> Option<(ReasonId, String
 
 fn nothing_to_start(boot: &Boot) -> bool {
     boot.marks.contains(&ConsoleMark::NoBootDevice) || boot.marks.contains(&ConsoleMark::BootLoaderStopped)
-}
-
-fn proof_of_life(boot: &Boot) -> &'static str {
-    if boot.marks.contains(&ConsoleMark::Login) { "it asks for a login" } else { "it shows the settled screen" }
 }

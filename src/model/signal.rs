@@ -151,7 +151,8 @@ pub struct Progress {
     pub serial_bytes: u64,
     /// Pixels that differ from the previous sample's screen, per million; none: no picture.
     pub screen_changed_ppm: Option<u32>,
-    /// Pixels that differ from the settled screen before the update, per million.
+    /// Pixels that differ from the settled screen before the update, per million of those that are not
+    /// background there; at most a million. None: no picture, or nothing to compare with.
     pub screen_unlike_settled_ppm: Option<u32>,
 }
 

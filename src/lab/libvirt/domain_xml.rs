@@ -4,7 +4,7 @@ use std::{fmt::Write as _, path::Path};
 
 use crate::{
     lab::LabError,
-    model::{Accelerator, Family, Firmware, GoldenImage, Network, Sha256},
+    model::{Accelerator, Bytes, Family, Firmware, GoldenImage, Network, Sha256},
 };
 
 /// The namespace of our metadata in the domain's XML.
@@ -113,8 +113,8 @@ pub fn domain_xml(d: &Definition) -> Result<String, LabError> {
         line("    <hyperv mode='custom'><relaxed state='on'/><vapic state='on'/></hyperv>");
     }
     if !kvm {
-        // QEMU sets aside a gigabyte of translated code by itself, per machine.
-        line("    <tcg><tb-cache unit='MiB'>128</tb-cache></tcg>");
+        let mib = translation_cache(d.image.memory).0 / Bytes::MIB;
+        line(&format!("    <tcg><tb-cache unit='MiB'>{mib}</tb-cache></tcg>"));
     }
     line("  </features>");
     line(if kvm {
@@ -241,4 +241,13 @@ fn text(raw: &str) -> String {
         }
     }
     escaped
+}
+
+/// How large a cache of translated code an emulated guest gets; QEMU's own default is a gigabyte.
+///
+/// Small on purpose: a restarted guest unpacks its kernel over pages whose old translations a large cache
+/// still holds, and throwing those away one by one costs more than translating again (measured with QEMU
+/// 7.2 and a 256 MiB guest: restart to agent 6 s with 32 MiB, 12 to 15 s with the default).
+fn translation_cache(memory: Bytes) -> Bytes {
+    Bytes((memory.0 / 8).clamp(32 * Bytes::MIB, 256 * Bytes::MIB))
 }
