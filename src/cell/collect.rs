@@ -30,7 +30,7 @@ pub(super) async fn collect(watcher: &mut Observer, mate: &Cellmate<'_>) -> Vec<
     let mut kept = Kept { dir: mate.job.dir.clone(), files: Vec::new(), problems: Vec::new() };
     let vm = watcher.vm.clone();
     let last = timeout(PATIENCE, vm.screenshot()).await.ok().and_then(Result::ok).flatten();
-    kept.screen("settled.png", watcher.settled_screen.as_ref());
+    kept.screen("settled.png", watcher.settled_screen.as_ref().map(|reference| &reference.screen));
     kept.screen("last.png", last.as_ref().or(watcher.screen.as_ref()));
     let files = vm.files();
     kept.log("serial.log", &files.serial_log, &mate.job.secrets);

@@ -89,8 +89,10 @@ impl Console {
     fn look(&self, line: &[u8], found: &mut Vec<(ConsoleMark, String)>) {
         let line = strip_escapes(line);
         for index in self.patterns.set.matches(&line) {
+            // Without the kernel's `[   10.636073] `.
             let text: String = String::from_utf8_lossy(&line).chars().filter(|c| !c.is_control()).collect();
-            found.push((self.patterns.marks[index], text.trim().to_owned()));
+            let text = text.trim_start_matches(|c: char| "[] .".contains(c) || c.is_ascii_digit());
+            found.push((self.patterns.marks[index], text.trim_end().to_owned()));
         }
     }
 

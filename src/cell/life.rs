@@ -10,7 +10,10 @@ use std::{
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::{Emitter, caught::caught, check, collect, limits, observe::Observer, restart, settle, step, watch};
+use super::{
+    Emitter, caught::caught, check, collect, limits, observe::Observer, pictures::Reference, restart, settle, step,
+    watch,
+};
 use crate::{
     event::{Level, RunEvent},
     guest::{Agent, Command, GuestFamily, Transcript, family},
@@ -175,7 +178,7 @@ async fn start(watcher: &mut Observer, mate: &Cellmate<'_>) -> bool {
 async fn take_settled_screen(watcher: &mut Observer) -> bool {
     let vm = watcher.vm.clone();
     if let Some(Ok(screen)) = watcher.until(vm.screenshot()).await {
-        watcher.settled_screen = screen;
+        watcher.settled_screen = screen.map(Reference::new);
     }
     !watcher.judge.is_over()
 }

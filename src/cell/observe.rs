@@ -3,7 +3,11 @@ use std::{future::Future, sync::Arc, time::Duration};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::{Emitter, Job, console::Console, pictures};
+use super::{
+    Emitter, Job,
+    console::Console,
+    pictures::{self, Reference},
+};
 use crate::{
     event::{Level, RunEvent},
     health::Judge,
@@ -45,7 +49,7 @@ pub(super) struct Observer {
     /// The screen of the sample before.
     pub screen: Option<Screenshot>,
     /// The screen of the settled machine before the update.
-    pub settled_screen: Option<Screenshot>,
+    pub settled_screen: Option<Reference>,
     /// The agent answered something since the last sample.
     answered: bool,
     /// The guest has the agent's channel open.
@@ -208,7 +212,7 @@ impl Observer {
                 SignalKind::Reset
             }
             VmEvent::Panicked { bugcheck } => {
-                // A kernel prints why it panics before it tells the host that it does.
+                // The panic's text is on the console before the guest tells the host.
                 self.read_serial();
                 SignalKind::Panicked { bugcheck }
             }
@@ -251,7 +255,7 @@ impl Observer {
             progress.screen_changed_ppm = Some(pictures::difference_ppm(before, &now));
         }
         if let Some(settled) = &self.settled_screen {
-            progress.screen_unlike_settled_ppm = pictures::unlike_ppm(settled, &now);
+            progress.screen_unlike_settled_ppm = settled.unlike_ppm(&now);
         }
         self.screen = Some(now);
     }

@@ -160,7 +160,8 @@ impl Judge {
             SignalKind::Reset => self.reset(at),
             SignalKind::Panicked { bugcheck } => {
                 self.boot.panicked = true;
-                self.blame(at, ReasonId::StopError, words::bugcheck(bugcheck.as_ref()));
+                let console = self.boot.console_text.as_deref();
+                self.blame(at, ReasonId::StopError, words::panic(bugcheck.as_ref(), console));
             }
             SignalKind::PoweredOff => self.blame(at, ReasonId::PoweredOff, self.power_off_words().to_owned()),
             SignalKind::VmLost { detail } => self.fault(at, ReasonId::HostLost, format!("the VM is gone: {detail}")),
@@ -363,7 +364,7 @@ impl Judge {
     fn console(&mut self, at: Millis, mark: ConsoleMark, text: &str) {
         self.boot.marks.insert(mark);
         if mark != ConsoleMark::Login {
-            self.boot.console_text = Some(text.to_owned());
+            self.boot.console_text.get_or_insert_with(|| text.to_owned());
         }
         // The firmware has the last word when there is nothing to boot. Other marks are text that any
         // program may print: they count only when the boot does not settle.
