@@ -4,7 +4,7 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Emitter,
+    Emitter, Job,
     console::Console,
     pictures::{self, Reference},
 };
@@ -12,7 +12,7 @@ use crate::{
     event::{Level, RunEvent},
     health::Judge,
     lab::{Screenshot, Vm, VmEvent, VmEvents},
-    model::{CellId, Phase, Progress, Signal, SignalKind},
+    model::{CellId, ConsoleMark, Phase, Progress, Secrets, Signal, SignalKind},
 };
 
 /// How often an unsettled machine is looked at. There is no event for "nothing happens".
@@ -20,6 +20,16 @@ const SAMPLE: Duration = Duration::from_secs(1);
 
 /// A lab that does not answer such simple questions in this time is not asked again until the next sample.
 const LAB_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Most telling lines of one kind that are passed on per boot: a guest that floods its console shall not flood
+/// the journal.
+const LINES: usize = 5;
+
+/// Longest telling line that is passed on, in characters.
+const LINE: usize = 160;
+
+/// How many pieces of a console's log are read at once before other things get their turn.
+const PIECES: usize = 64;
 
 /// Turns what the lab does into signals, shows them to the judge and passes them on.
 pub(super) struct Observer {
@@ -46,6 +56,9 @@ pub(super) struct Observer {
     pub channel_open: bool,
     /// Counts boots: what was asked before a reset is not answered after it.
     pub boot: u64,
+    secrets: Secrets,
+    /// Telling lines passed on in this boot.
+    told: Vec<ConsoleMark>,
 }
 
 /// What an [`Observer`] waits for.
@@ -56,18 +69,18 @@ enum Input {
 }
 
 impl Observer {
-    pub fn new(vm: Arc<dyn Vm>, events: VmEvents, cell: CellId, emitter: Emitter, cancel: CancellationToken) -> Self {
+    pub fn new(vm: Arc<dyn Vm>, events: VmEvents, job: &Job) -> Self {
         let files = vm.files();
         let mut clock = interval(SAMPLE);
         clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Self {
             vm,
             judge: Judge::new(),
-            emitter,
-            cell,
+            emitter: job.emitter.clone(),
+            cell: job.cell.id.clone(),
             events,
             deaf: false,
-            cancel,
+            cancel: job.cancel.clone(),
             cancelled: false,
             clock,
             samples: 0,
@@ -78,6 +91,8 @@ impl Observer {
             answered: false,
             channel_open: false,
             boot: 0,
+            secrets: job.secrets.clone(),
+            told: Vec::new(),
         }
     }
 
@@ -125,9 +140,12 @@ impl Observer {
         None
     }
 
-    /// Observes until `done` or the deadline, whichever comes first. Answers whether it was `done`.
+    /// Observes until `done`, the deadline or a cancel, whichever comes first. Answers whether it was `done`.
     pub async fn watch(&mut self, deadline: Instant, done: impl Fn(&Judge) -> bool) -> bool {
         while !done(&self.judge) {
+            if self.cancelled {
+                return false;
+            }
             tokio::select! {
                 biased;
                 input = self.input() => self.take(input).await,
@@ -189,6 +207,7 @@ impl Observer {
                 // What the serial console said until now belongs to the boot that ends here.
                 self.read_serial();
                 self.boot += 1;
+                self.told.clear();
                 self.answered = false;
                 SignalKind::Reset
             }
@@ -242,15 +261,28 @@ impl Observer {
     }
 
     fn read_serial(&mut self) {
-        for (mark, text) in self.serial.news() {
-            self.emit(SignalKind::Console { mark, text });
+        for _ in 0..PIECES {
+            let before = self.serial.bytes();
+            let news = self.serial.news();
+            self.tell(news);
+            if self.serial.bytes() == before {
+                break;
+            }
         }
     }
 
     fn read_firmware(&mut self) {
         let news = self.firmware.as_mut().map(Console::news).unwrap_or_default();
+        self.tell(news);
+    }
+
+    fn tell(&mut self, news: Vec<(ConsoleMark, String)>) {
         for (mark, text) in news {
-            self.emit(SignalKind::Console { mark, text });
+            if self.told.iter().filter(|told| **told == mark).count() < LINES {
+                self.told.push(mark);
+                let text = self.secrets.mask(&text).chars().take(LINE).collect();
+                self.emit(SignalKind::Console { mark, text });
+            }
         }
     }
 }
