@@ -8,6 +8,7 @@ use std::{
 };
 
 use bootgate::{
+    catalog::Catalog,
     lab::{
         AgentError, Lab as _, Vm, VmEvent, VmEvents, VmSpec,
         libvirt::{LibvirtLab, OpenOptions},
@@ -142,4 +143,14 @@ pub fn temp_dir() -> tempfile::TempDir {
     let dir = tempfile::Builder::new().prefix("bgi-").tempdir_in("/tmp").unwrap();
     fs::set_permissions(dir.path(), std::os::unix::fs::PermissionsExt::from_mode(0o711)).unwrap();
     dir
+}
+
+/// A lab image, from the catalogue that `images/build` writes.
+pub fn lab_image(name: &str) -> GoldenImage {
+    let images = env::var_os("BOOTGATE_IMAGES")
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("images"), PathBuf::from);
+    let catalog = images.join("catalog.yaml");
+    let catalog = Catalog::read(&catalog)
+        .unwrap_or_else(|error| panic!("{}: {error}\nbuild the lab images first: images/build", catalog.display()));
+    catalog.image(name).unwrap_or_else(|| panic!("no image {name}; build the lab images again: images/build")).clone()
 }

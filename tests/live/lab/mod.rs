@@ -1,4 +1,5 @@
 //! The libvirt lab with real guests.
 
+mod guest;
 mod harness;
 mod lifecycle;
