@@ -9,12 +9,15 @@ use tokio::time::timeout;
 use super::{life::Cellmate, observe::Observer, pictures};
 use crate::{
     event::Level,
-    lab::{Screenshot, Vm},
-    model::{Outcome, Phase},
+    lab::{AgentError, Screenshot, Vm},
+    model::{Outcome, Phase, Secrets},
 };
 
 /// How long any one piece of evidence may take.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long an agent may take to show that it is there at all: after a panic its channel is still open.
+const AGENT: Duration = Duration::from_secs(3);
 
 /// Most that is kept of a console's log or of a guest's file: its end, in bytes.
 const FILE_CAP: u64 = 4 << 20;
@@ -27,12 +30,12 @@ pub(super) async fn collect(watcher: &mut Observer, mate: &Cellmate<'_>) -> Vec<
     let mut kept = Kept { dir: mate.job.dir.clone(), files: Vec::new(), problems: Vec::new() };
     let vm = watcher.vm.clone();
     let last = timeout(PATIENCE, vm.screenshot()).await.ok().and_then(Result::ok).flatten();
-    kept.screen("settled.png", watcher.settled_screen.as_ref());
+    kept.screen("settled.png", watcher.settled_screen.as_ref().map(|reference| &reference.screen));
     kept.screen("last.png", last.as_ref().or(watcher.screen.as_ref()));
     let files = vm.files();
-    kept.log("serial.log", &files.serial_log);
+    kept.log("serial.log", &files.serial_log, &mate.job.secrets);
     if let Some(log) = &files.firmware_log {
-        kept.log("firmware.log", log);
+        kept.log("firmware.log", log, &mate.job.secrets);
     }
     if let Ok(Ok(xml)) = timeout(PATIENCE, vm.definition()).await {
         kept.bytes("domain.xml", xml.as_bytes());
@@ -49,6 +52,9 @@ pub(super) async fn collect(watcher: &mut Observer, mate: &Cellmate<'_>) -> Vec<
 }
 
 async fn guest_files(mate: &Cellmate<'_>, kept: &mut Kept) {
+    if mate.agent(AGENT).ping().await.is_err() {
+        return;
+    }
     let asked = mate.job.collect.files.iter().map(String::as_str);
     for path in asked.chain(mate.family.evidence().iter().copied()) {
         let cap = usize::try_from(FILE_CAP).unwrap_or(usize::MAX);
@@ -58,8 +64,9 @@ async fn guest_files(mate: &Cellmate<'_>, kept: &mut Kept) {
                 kept.bytes(&format!("guest/{}", flat(path)), &masked);
             }
             // A file that is not there is the usual case.
-            Ok(Err(_)) => {}
-            Err(_) => return,
+            Ok(Err(AgentError::Refused(_))) => {}
+            // An agent that is gone is not asked for every file.
+            Ok(Err(_)) | Err(_) => return,
         }
     }
 }
@@ -86,10 +93,10 @@ impl Kept {
         self.keep(name, |path| fs::write(path, bytes));
     }
 
-    fn log(&mut self, name: &str, from: &Path) {
+    fn log(&mut self, name: &str, from: &Path, secrets: &Secrets) {
         // A machine that never started has no logs.
         if from.exists() {
-            self.keep(name, |path| copy_end(from, path));
+            self.keep(name, |path| fs::write(path, secrets.mask_bytes(&end_of(from)?)));
         }
     }
 
@@ -103,12 +110,14 @@ impl Kept {
     }
 }
 
-fn copy_end(from: &Path, to: &Path) -> io::Result<()> {
+fn end_of(from: &Path) -> io::Result<Vec<u8>> {
     use io::{Read as _, Seek as _, SeekFrom};
     let mut file = fs::File::open(from)?;
     let length = file.metadata()?.len();
     file.seek(SeekFrom::Start(length.saturating_sub(FILE_CAP)))?;
-    io::copy(&mut file.take(FILE_CAP), &mut fs::File::create(to)?).map(drop)
+    let mut end = Vec::new();
+    file.take(FILE_CAP).read_to_end(&mut end)?;
+    Ok(end)
 }
 
 /// Ends the machine, trying again where the host was slow.

@@ -64,7 +64,7 @@ impl Console {
         self.read
     }
 
-    /// The telling lines since the last call, text made safe. A log that is not there yet has none.
+    /// The telling lines since the last call, without control characters. A log that is not there yet has none.
     pub fn news(&mut self) -> Vec<(ConsoleMark, String)> {
         let Ok(added) = self.read_added() else { return Vec::new() };
         if added.is_empty() {
@@ -89,8 +89,10 @@ impl Console {
     fn look(&self, line: &[u8], found: &mut Vec<(ConsoleMark, String)>) {
         let line = strip_escapes(line);
         for index in self.patterns.set.matches(&line) {
-            let text: String = String::from_utf8_lossy(&line).chars().filter(|c| !c.is_control()).take(160).collect();
-            found.push((self.patterns.marks[index], text.trim().to_owned()));
+            // Without the kernel's `[   10.636073] `.
+            let text: String = String::from_utf8_lossy(&line).chars().filter(|c| !c.is_control()).collect();
+            let text = text.trim_start_matches(|c: char| "[] .".contains(c) || c.is_ascii_digit());
+            found.push((self.patterns.marks[index], text.trim_end().to_owned()));
         }
     }
 

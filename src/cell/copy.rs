@@ -82,7 +82,9 @@ async fn by_agent(
         return match failure {
             Failure::Host(message) => host_fault(watcher, message),
             Failure::Deadline => Some((Exit::Timeout, Output::default())),
-            Failure::Agent(AgentError::Refused(message)) => Some(refused(format!("{}: {message}", file.to))),
+            Failure::Agent(AgentError::Refused(message)) => {
+                Some(refused(format!("{}: {}", file.to, mate.job.secrets.mask(&message))))
+            }
             Failure::Agent(_) => {
                 step::wait_for_agent(watcher, mate).await.map(|()| (Exit::AgentGone, Output::default()))
             }

@@ -10,17 +10,23 @@ use std::{
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::{Emitter, check, collect, limits, observe::Observer, restart, settle, step, watch};
+use super::{
+    Emitter, caught::caught, check, collect, limits, observe::Observer, pictures::Reference, restart, settle, step,
+    watch,
+};
 use crate::{
     event::{Level, RunEvent},
     guest::{Agent, Command, GuestFamily, Transcript, family},
     health::judge,
     lab::{AgentError, Lab, LabError, Vm, VmSpec},
     model::{
-        Cell, Collect, Exit, GoldenImage, Limits, Millis, Phase, ReasonId, RunId, Secrets, Signal, SignalKind,
+        Cell, CellId, Collect, Exit, GoldenImage, Limits, Millis, Phase, ReasonId, RunId, Secrets, Signal, SignalKind,
         StepKind, Verdict,
     },
 };
+
+/// A lab that needs longer than this to start a machine is broken.
+const START: Duration = Duration::from_secs(600);
 
 /// Everything one cell needs.
 pub struct Job {
@@ -68,7 +74,7 @@ pub async fn live(job: &Job) -> Lived {
     emit(planned.clone());
     let Some(family) = family(job.image.family) else {
         let message = format!("{:?} guests are not supported by this version", job.image.family);
-        return not_started(job, ReasonId::StartFailed, message);
+        return not_started(&job.emitter, &job.cell.id, ReasonId::StartFailed, message);
     };
     emit(SignalKind::PhaseStarted { at: Phase::Start });
     let spec = VmSpec {
@@ -79,9 +85,9 @@ pub async fn live(job: &Job) -> Lived {
     };
     let (vm, events) = match job.lab.create(spec).await {
         Ok(made) => made,
-        Err(error) => return not_started(job, lab_fault(&error), error.to_string()),
+        Err(error) => return not_started(&job.emitter, &job.cell.id, lab_fault(&error), error.to_string()),
     };
-    let mut watcher = Observer::new(vm.clone(), events, job.cell.id.clone(), job.emitter.clone(), job.cancel.clone());
+    let mut watcher = Observer::new(vm.clone(), events, job);
     let first = limits::before_first_boot(&job.cell.health, job.image.quirks);
     let mate = Cellmate {
         job,
@@ -94,16 +100,16 @@ pub async fn live(job: &Job) -> Lived {
     // The judge saw nothing of what was sent before it was there.
     watcher.replay(planned);
     watcher.emit(SignalKind::Limits { limits: first });
-    if work(&mut watcher, &mate).await {
-        // Every phase was passed; the judge alone says what that means.
-        watcher.drain();
+    if let Err(panic) = caught(work(&mut watcher, &mate)).await {
+        let message = format!("internal error: {panic}");
+        watcher.emit(SignalKind::LabFault { reason: ReasonId::HarnessDied, message });
     }
     let verdict = watcher.judge.verdict();
     let artifacts = if job.hurry.is_cancelled() {
         Vec::new()
     } else {
         tokio::select! {
-            files = collect::collect(&mut watcher, &mate) => files,
+            files = caught(collect::collect(&mut watcher, &mate)) => files.unwrap_or_default(),
             () = job.hurry.cancelled() => Vec::new(),
         }
     };
@@ -115,7 +121,7 @@ pub async fn live(job: &Job) -> Lived {
     Lived { verdict, artifacts }
 }
 
-/// The life itself. False: the judge was over before its end.
+/// The life itself. False: the judge was over before its end. What it all means, the judge alone says.
 async fn work(watcher: &mut Observer, mate: &Cellmate<'_>) -> bool {
     let cell = &mate.job.cell;
     start(watcher, mate).await
@@ -126,11 +132,25 @@ async fn work(watcher: &mut Observer, mate: &Cellmate<'_>) -> bool {
         && watch::watch(watcher, mate, cell.health.watch).await
         && soak(watcher, mate, cell.health.soak).await
         && check::checks(watcher, mate, &cell.health.checks).await
+        && last_events(watcher, mate).await
+}
+
+/// What happened in the cell's last moment counts too.
+async fn last_events(watcher: &mut Observer, mate: &Cellmate<'_>) -> bool {
+    watcher.drain();
+    if watcher.judge.is_recovering() {
+        settle::settle(watcher, mate).await;
+    }
+    !watcher.judge.is_over()
 }
 
 async fn start(watcher: &mut Observer, mate: &Cellmate<'_>) -> bool {
     let vm = watcher.vm.clone();
-    match watcher.until(vm.start()).await {
+    let starting = async {
+        let too_slow = |_| LabError::Other(format!("the machine did not start within {}", Millis::from(START)));
+        tokio::time::timeout(START, vm.start()).await.unwrap_or_else(|late| Err(too_slow(late)))
+    };
+    match watcher.until(starting).await {
         None => return false,
         Some(Ok(())) => {}
         Some(Err(error)) => {
@@ -158,7 +178,7 @@ async fn start(watcher: &mut Observer, mate: &Cellmate<'_>) -> bool {
 async fn take_settled_screen(watcher: &mut Observer) -> bool {
     let vm = watcher.vm.clone();
     if let Some(Ok(screen)) = watcher.until(vm.screenshot()).await {
-        watcher.settled_screen = screen;
+        watcher.settled_screen = screen.map(Reference::new);
     }
     !watcher.judge.is_over()
 }
@@ -174,9 +194,9 @@ async fn soak(watcher: &mut Observer, mate: &Cellmate<'_>, times: u32) -> bool {
 }
 
 /// The end of a cell whose machine could not even be made.
-pub fn not_started(job: &Job, reason: ReasonId, message: String) -> Lived {
+pub fn not_started(emitter: &Emitter, cell: &CellId, reason: ReasonId, message: String) -> Lived {
     let what = SignalKind::LabFault { reason, message };
-    let at = job.emitter.emit(Some(&job.cell.id), RunEvent::Signal { signal: what.clone() });
+    let at = emitter.emit(Some(cell), RunEvent::Signal { signal: what.clone() });
     Lived { verdict: judge(&[Signal { at, what }]), artifacts: Vec::new() }
 }
 

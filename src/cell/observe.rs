@@ -3,12 +3,16 @@ use std::{future::Future, sync::Arc, time::Duration};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::{Emitter, console::Console, pictures};
+use super::{
+    Emitter, Job,
+    console::Console,
+    pictures::{self, Reference},
+};
 use crate::{
     event::{Level, RunEvent},
     health::Judge,
     lab::{Screenshot, Vm, VmEvent, VmEvents},
-    model::{CellId, Phase, Progress, Signal, SignalKind},
+    model::{CellId, ConsoleMark, Phase, Progress, Secrets, Signal, SignalKind},
 };
 
 /// How often an unsettled machine is looked at. There is no event for "nothing happens".
@@ -16,6 +20,16 @@ const SAMPLE: Duration = Duration::from_secs(1);
 
 /// A lab that does not answer such simple questions in this time is not asked again until the next sample.
 const LAB_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Most telling lines of one kind that are passed on per boot: a guest that floods its console shall not flood
+/// the journal.
+const LINES: usize = 5;
+
+/// Longest telling line that is passed on, in characters.
+const LINE: usize = 160;
+
+/// How many pieces of a console's log are read at once before other things get their turn.
+const PIECES: usize = 64;
 
 /// Turns what the lab does into signals, shows them to the judge and passes them on.
 pub(super) struct Observer {
@@ -35,13 +49,16 @@ pub(super) struct Observer {
     /// The screen of the sample before.
     pub screen: Option<Screenshot>,
     /// The screen of the settled machine before the update.
-    pub settled_screen: Option<Screenshot>,
+    pub settled_screen: Option<Reference>,
     /// The agent answered something since the last sample.
     answered: bool,
     /// The guest has the agent's channel open.
     pub channel_open: bool,
     /// Counts boots: what was asked before a reset is not answered after it.
     pub boot: u64,
+    secrets: Secrets,
+    /// Telling lines passed on in this boot.
+    told: Vec<ConsoleMark>,
 }
 
 /// What an [`Observer`] waits for.
@@ -52,18 +69,18 @@ enum Input {
 }
 
 impl Observer {
-    pub fn new(vm: Arc<dyn Vm>, events: VmEvents, cell: CellId, emitter: Emitter, cancel: CancellationToken) -> Self {
+    pub fn new(vm: Arc<dyn Vm>, events: VmEvents, job: &Job) -> Self {
         let files = vm.files();
         let mut clock = interval(SAMPLE);
         clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Self {
             vm,
             judge: Judge::new(),
-            emitter,
-            cell,
+            emitter: job.emitter.clone(),
+            cell: job.cell.id.clone(),
             events,
             deaf: false,
-            cancel,
+            cancel: job.cancel.clone(),
             cancelled: false,
             clock,
             samples: 0,
@@ -74,6 +91,8 @@ impl Observer {
             answered: false,
             channel_open: false,
             boot: 0,
+            secrets: job.secrets.clone(),
+            told: Vec::new(),
         }
     }
 
@@ -121,9 +140,12 @@ impl Observer {
         None
     }
 
-    /// Observes until `done` or the deadline, whichever comes first. Answers whether it was `done`.
+    /// Observes until `done`, the deadline or a cancel, whichever comes first. Answers whether it was `done`.
     pub async fn watch(&mut self, deadline: Instant, done: impl Fn(&Judge) -> bool) -> bool {
         while !done(&self.judge) {
+            if self.cancelled {
+                return false;
+            }
             tokio::select! {
                 biased;
                 input = self.input() => self.take(input).await,
@@ -185,10 +207,15 @@ impl Observer {
                 // What the serial console said until now belongs to the boot that ends here.
                 self.read_serial();
                 self.boot += 1;
+                self.told.clear();
                 self.answered = false;
                 SignalKind::Reset
             }
-            VmEvent::Panicked { bugcheck } => SignalKind::Panicked { bugcheck },
+            VmEvent::Panicked { bugcheck } => {
+                // The panic's text is on the console before the guest tells the host.
+                self.read_serial();
+                SignalKind::Panicked { bugcheck }
+            }
             VmEvent::PoweredOff => SignalKind::PoweredOff,
             VmEvent::Lost { detail } => SignalKind::VmLost { detail },
             VmEvent::DiskError { host_is_full } => SignalKind::DiskError { host_is_full },
@@ -228,21 +255,34 @@ impl Observer {
             progress.screen_changed_ppm = Some(pictures::difference_ppm(before, &now));
         }
         if let Some(settled) = &self.settled_screen {
-            progress.screen_unlike_settled_ppm = pictures::unlike_ppm(settled, &now);
+            progress.screen_unlike_settled_ppm = settled.unlike_ppm(&now);
         }
         self.screen = Some(now);
     }
 
     fn read_serial(&mut self) {
-        for (mark, text) in self.serial.news() {
-            self.emit(SignalKind::Console { mark, text });
+        for _ in 0..PIECES {
+            let before = self.serial.bytes();
+            let news = self.serial.news();
+            self.tell(news);
+            if self.serial.bytes() == before {
+                break;
+            }
         }
     }
 
     fn read_firmware(&mut self) {
         let news = self.firmware.as_mut().map(Console::news).unwrap_or_default();
+        self.tell(news);
+    }
+
+    fn tell(&mut self, news: Vec<(ConsoleMark, String)>) {
         for (mark, text) in news {
-            self.emit(SignalKind::Console { mark, text });
+            if self.told.iter().filter(|told| **told == mark).count() < LINES {
+                self.told.push(mark);
+                let text = self.secrets.mask(&text).chars().take(LINE).collect();
+                self.emit(SignalKind::Console { mark, text });
+            }
         }
     }
 }

@@ -12,21 +12,35 @@ pub(super) fn difference_ppm(a: &Screenshot, b: &Screenshot) -> u32 {
     u32::try_from(differ as u64 * 1_000_000 / pixels as u64).unwrap_or(1_000_000)
 }
 
-/// How much a screen differs from a reference: pixels that differ, per million of those that the reference
-/// draws on its background (its most frequent colour). A text screen is nearly all background, so the share
-/// of all pixels would say nothing. None: the reference draws nothing.
-pub(super) fn unlike_ppm(reference: &Screenshot, screen: &Screenshot) -> Option<u32> {
-    let mut colours: HashMap<&[u8], u64> = HashMap::new();
-    for pixel in reference.rgb.chunks_exact(3) {
-        *colours.entry(pixel).or_default() += 1;
+/// A screen to compare others with.
+#[derive(Clone)]
+pub(super) struct Reference {
+    pub screen: Screenshot,
+    /// Pixels that are not background, which is the most frequent colour.
+    drawn: u64,
+}
+
+impl Reference {
+    pub fn new(screen: Screenshot) -> Self {
+        let mut colours: HashMap<&[u8], u64> = HashMap::new();
+        for pixel in screen.rgb.chunks_exact(3) {
+            *colours.entry(pixel).or_default() += 1;
+        }
+        let pixels: u64 = colours.values().sum();
+        let drawn = pixels - colours.values().max().copied().unwrap_or(0);
+        Self { screen, drawn }
     }
-    let pixels: u64 = colours.values().sum();
-    let drawn = pixels - colours.values().max().copied().unwrap_or(0);
-    if drawn == 0 {
-        return None;
+
+    /// How much another screen differs, per million of what is drawn on this one: a text screen is nearly
+    /// all background, so a share of all pixels would say nothing. None: nothing is drawn here.
+    pub fn unlike_ppm(&self, screen: &Screenshot) -> Option<u32> {
+        if self.drawn == 0 {
+            return None;
+        }
+        let pixels = self.screen.rgb.len() as u64 / 3;
+        let differ = u64::from(difference_ppm(&self.screen, screen)) * pixels / 1_000_000;
+        Some(u32::try_from((differ * 1_000_000 / self.drawn).min(1_000_000)).unwrap_or(1_000_000))
     }
-    let differ = u64::from(difference_ppm(reference, screen)) * pixels / 1_000_000;
-    Some(u32::try_from((differ * 1_000_000 / drawn).min(1_000_000)).unwrap_or(1_000_000))
 }
 
 /// Writes a screen as PNG.
@@ -62,8 +76,9 @@ mod tests {
         prompt[..30].fill(170);
         let (prompt, empty) = (screen(&prompt), screen(&[0; 3 * 1000]));
         assert!(difference_ppm(&prompt, &empty) <= 10_000);
-        assert_eq!(unlike_ppm(&prompt, &empty), Some(1_000_000));
-        assert_eq!(unlike_ppm(&prompt, &prompt), Some(0));
-        assert_eq!(unlike_ppm(&empty, &prompt), None);
+        let reference = Reference::new(prompt.clone());
+        assert_eq!(reference.unlike_ppm(&empty), Some(1_000_000));
+        assert_eq!(reference.unlike_ppm(&prompt), Some(0));
+        assert_eq!(Reference::new(empty).unlike_ppm(&prompt), None);
     }
 }

@@ -76,8 +76,13 @@ async fn request(watcher: &mut Observer, mate: &Cellmate<'_>, via: RestartVia) {
 async fn force(watcher: &mut Observer, mate: &Cellmate<'_>) {
     watcher.emit(SignalKind::RestartAsked { via: RestartVia::Forced });
     let vm = watcher.vm.clone();
-    if let Err(error) = vm.reset().await {
-        watcher.note(Level::Warning, format!("the machine could not be reset to gather evidence: {error}"));
+    let why = match tokio::time::timeout(FORCED, vm.reset()).await {
+        Ok(Ok(())) => None,
+        Ok(Err(error)) => Some(error.to_string()),
+        Err(_) => Some("the lab does not answer".to_owned()),
+    };
+    if let Some(why) = why {
+        watcher.note(Level::Warning, format!("the machine could not be reset to gather evidence: {why}"));
         return;
     }
     watcher.watch(Instant::now() + FORCED, |judge| !judge.awaits_reset()).await;

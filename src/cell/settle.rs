@@ -36,6 +36,14 @@ pub(super) async fn settle(watcher: &mut Observer, mate: &Cellmate<'_>) -> bool 
         }
         let asked_in = watcher.boot;
         let wants_id = known_boot != Some(asked_in);
+        let Some(there) = watcher.until(async { mate.agent(PATIENCE).ping().await }).await else { break };
+        watcher.drain();
+        if there.is_err() || watcher.boot != asked_in {
+            watcher.pause(POLL).await;
+            continue;
+        }
+        // Noted before the longer questions: an agent that is busy with them is there.
+        watcher.agent_answered();
         let Some(answer) = watcher.until(ask(mate, wants_id)).await else { break };
         watcher.drain();
         // An answer from before a reset says nothing about the boot after it.
@@ -43,7 +51,6 @@ pub(super) async fn settle(watcher: &mut Observer, mate: &Cellmate<'_>) -> bool 
             continue;
         }
         if let Ok(answer) = answer {
-            watcher.agent_answered();
             if let Some(id) = answer.boot_id {
                 known_boot = Some(asked_in);
                 watcher.emit(SignalKind::BootId { id });
@@ -73,7 +80,6 @@ async fn wait_for_channel(watcher: &mut Observer) -> bool {
 
 async fn ask(mate: &Cellmate<'_>, wants_id: bool) -> Result<Answer, AgentError> {
     let agent = mate.agent(PATIENCE);
-    agent.ping().await?;
     let mut boot_id = None;
     if wants_id {
         let command = mate.family.boot_id(&mate.tag());

@@ -14,6 +14,10 @@ pub const WRITE_CHUNK: usize = 48 * 1024;
 /// `guest-file-read` answers with at most this much per call (QEMU's own limit is 48 MB).
 const READ_CHUNK: usize = 48 * 1024;
 
+/// Longest complaint of a guest's agent that is passed on, in characters; and most facts, each as long.
+const WORDS: usize = 1000;
+const FACTS: usize = 40;
+
 /// A typed client of the QEMU guest agent (QEMU, "QEMU Guest Agent Protocol Reference").
 ///
 /// Replies are read tolerantly: unknown fields and unknown values are no errors.
@@ -45,8 +49,14 @@ impl<'a> Agent<'a> {
         let request = json!({"execute": command, "arguments": arguments}).to_string();
         let reply = self.vm.agent(&request, self.timeout).await;
         self.transcript.note(&request, &reply);
-        serde_json::from_str(&reply?)
-            .map_err(|error| AgentError::Refused(format!("{command}: the reply makes no sense: {error}")))
+        let read = reply.and_then(|reply| {
+            serde_json::from_str(&reply)
+                .map_err(|error| AgentError::Refused(format!("{command}: the reply makes no sense: {error}")))
+        });
+        read.map_err(|error| match error {
+            AgentError::Refused(words) => AgentError::Refused(words.chars().take(WORDS).collect()),
+            other => other,
+        })
     }
 
     pub async fn ping(&self) -> Result<(), AgentError> {
@@ -56,8 +66,9 @@ impl<'a> Agent<'a> {
     /// What `guest-get-osinfo` tells: text values only, keys as the protocol names them.
     pub async fn os_info(&self) -> Result<BTreeMap<String, String>, AgentError> {
         let info: BTreeMap<String, Value> = self.call("guest-get-osinfo", json!({})).await?;
-        let text = |(key, value): (String, Value)| Some((key, value.as_str()?.chars().take(200).collect()));
-        Ok(info.into_iter().filter_map(text).collect())
+        let short = |text: &str| text.chars().take(200).collect::<String>();
+        let fact = |(key, value): (String, Value)| Some((short(&key), short(value.as_str()?)));
+        Ok(info.into_iter().filter_map(fact).take(FACTS).collect())
     }
 
     /// Starts a program and answers with its process id.

@@ -9,6 +9,10 @@ const CURSOR_PPM: u32 = 150;
 /// A screen that differs from the settled one by less than this share of what is drawn there shows the same.
 const SAME_SCREEN_PPM: u32 = 100_000;
 
+/// Waiting for one of the host's cores stretches a deadline at most so many times: beyond that the machine
+/// is given up, or a guest whose CPUs all spin on a busy host would never be.
+const MOST_STRETCH: u64 = 8;
+
 /// What is known of the boot that is running, since the last reset or the start.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Boot {
@@ -20,6 +24,8 @@ pub(super) struct Boot {
     pub answered: bool,
     pub id: Option<String>,
     pub settled: bool,
+    /// It was watched for a while after it had settled.
+    pub watched: bool,
     pub panicked: bool,
     pub marks: BTreeSet<ConsoleMark>,
     /// The telling console line, for the message.
@@ -31,6 +37,8 @@ pub(super) struct Boot {
     same_screen: Option<(Millis, Progress)>,
     /// Since when the console asks for a login; the sample after that.
     login: Option<(Millis, Progress)>,
+    /// The last sample in whose span the agent answered.
+    heard: Option<(Millis, Progress)>,
     /// The first sample of this boot.
     first: Option<(Millis, Progress)>,
     /// The last sample in which something had changed.
@@ -57,6 +65,9 @@ impl Boot {
         if self.first.is_none() {
             self.first = Some((at, now));
         }
+        if now.agent {
+            self.heard = Some((at, now));
+        }
         if moved {
             self.changed = Some((at, now));
         }
@@ -72,6 +83,10 @@ impl Boot {
             self.login = Some((at, now));
         }
         self.last = Some((at, now));
+    }
+
+    pub fn panic_on_console(&self) -> bool {
+        self.marks.contains(&ConsoleMark::KernelPanic)
     }
 
     /// What shows that the machine is up although its agent is not, and for how long it has shown that.
@@ -100,18 +115,16 @@ impl Boot {
         now.cpu.since(before.cpu).0.saturating_mul(100) / wall
     }
 
-    pub fn latest(&self) -> Option<&Progress> {
-        self.last.as_ref().map(|(_, progress)| progress)
-    }
-
-    /// Whether the agent answered in the latest sample's span.
-    pub fn agent_answers(&self) -> bool {
-        self.latest().is_some_and(|progress| progress.agent)
+    /// Whether the agent answered within this time. One answer takes as long as the question: not every
+    /// sample of a machine that answers has one.
+    pub fn agent_answers(&self, within: Millis) -> bool {
+        self.heard.is_some() && spent(&self.heard, &self.last) < within
     }
 }
 
 fn spent(from: &Option<(Millis, Progress)>, to: &Option<(Millis, Progress)>) -> Millis {
     let (Some((from, before)), Some((to, now))) = (from, to) else { return Millis::ZERO };
     let waited = now.cpu_wait.since(before.cpu_wait);
-    Millis(to.since(*from).0.saturating_sub(waited.0))
+    let wall = to.since(*from).0;
+    Millis(wall.saturating_sub(waited.0).max(wall / MOST_STRETCH))
 }

@@ -18,6 +18,8 @@ pub fn judge(signals: &[Signal]) -> Verdict {
 pub struct Judge {
     limits: Limits,
     phase: Phase,
+    /// The machine runs: what was sampled before says nothing about a boot.
+    started: bool,
     boot: Boot,
     reasons: Vec<Reason>,
     /// Nothing that follows can change the verdict.
@@ -46,8 +48,8 @@ struct Resets {
     after_agent: Option<(Millis, Phase)>,
     /// How many more the OS may do by itself.
     allowed: u32,
-    /// Kernel panics on the console of boots that ended in such a reset.
-    panics: u32,
+    /// What the kernel said when it panicked in a boot that ended in such a reset.
+    panic: Option<String>,
 }
 
 #[derive(Clone, Debug)]
@@ -60,6 +62,9 @@ struct Planned {
 /// What was proven so far.
 #[derive(Clone, Debug, Default)]
 struct Done {
+    /// The machine settled before the update.
+    settled: bool,
+    /// Steps of the update, in their order.
     update_steps: usize,
     boots: u32,
     /// Boots that were watched for a while after they had settled.
@@ -79,6 +84,7 @@ impl Judge {
         Judge {
             limits: Limits { quiet: never, boot: never, restart: never, resets: 3, extra_restarts: 0 },
             phase: Phase::Start,
+            started: false,
             boot: Boot::default(),
             reasons: Vec::new(),
             over: false,
@@ -133,10 +139,13 @@ impl Judge {
                 self.planned = Some(Planned { update_steps: *update_steps, soak: *soak, checks: checks.clone() });
             }
             SignalKind::Limits { limits } => self.limits = *limits,
-            SignalKind::PhaseStarted { at: phase } => self.enter(*phase),
-            SignalKind::PhaseEnded { at: Phase::Watch } => self.done.watches += 1,
+            SignalKind::PhaseStarted { at: phase } => self.enter(at, *phase),
+            SignalKind::PhaseEnded { at: Phase::Watch } => {
+                let first = !std::mem::replace(&mut self.boot.watched, true);
+                self.done.watches += u32::from(first && self.boot.settled);
+            }
             SignalKind::PhaseEnded { .. } => {}
-            SignalKind::Started => self.boot = Boot::starting_at(at),
+            SignalKind::Started => self.begin(at),
             SignalKind::AgentConnected => self.boot.channel = true,
             SignalKind::AgentDisconnected => {
                 self.boot.channel = false;
@@ -151,7 +160,8 @@ impl Judge {
             SignalKind::Reset => self.reset(at),
             SignalKind::Panicked { bugcheck } => {
                 self.boot.panicked = true;
-                self.blame(at, ReasonId::StopError, words::bugcheck(bugcheck.as_ref()));
+                let console = self.boot.console_text.as_deref();
+                self.blame(at, ReasonId::StopError, words::panic(bugcheck.as_ref(), console));
             }
             SignalKind::PoweredOff => self.blame(at, ReasonId::PoweredOff, self.power_off_words().to_owned()),
             SignalKind::VmLost { detail } => self.fault(at, ReasonId::HostLost, format!("the VM is gone: {detail}")),
@@ -162,12 +172,17 @@ impl Judge {
                 let message = "the host could not read or write the VM's disk: the VM was paused".to_owned();
                 self.fault(at, ReasonId::HostLost, message);
             }
+            SignalKind::Progress { .. } if !self.started => {}
             SignalKind::Progress { progress } => {
                 self.boot.sample(at, *progress);
                 self.look(at);
             }
             SignalKind::Console { mark, text } => self.console(at, *mark, text),
-            SignalKind::LabFault { reason, message } => self.fault(at, *reason, message.clone()),
+            SignalKind::LabFault { reason, message } => {
+                // The lab never has a say in what the update did.
+                let lab = reason.outcome() == Outcome::Inconclusive;
+                self.fault(at, if lab { *reason } else { ReasonId::StartFailed }, message.clone());
+            }
             SignalKind::Cancelled => self.fault(at, ReasonId::Cancelled, "the run was stopped".to_owned()),
             SignalKind::Facts { .. } | SignalKind::StepStarted { .. } => {}
         }
@@ -188,13 +203,24 @@ impl Judge {
 
     fn is_proven(&self) -> bool {
         let Some(planned) = &self.planned else { return false };
-        self.done.update_steps == planned.update_steps
+        let stands = self.boot.settled && self.asked.is_none() && !self.is_recovering();
+        stands
+            && self.done.settled
+            && self.done.update_steps == planned.update_steps
             && self.done.boots == 1 + planned.soak
             && self.done.watches == 1 + planned.soak
             && planned.checks.iter().all(|check| self.done.checks.contains(check))
     }
 
-    fn enter(&mut self, phase: Phase) {
+    fn begin(&mut self, at: Millis) {
+        self.started = true;
+        self.boot = Boot::starting_at(at);
+    }
+
+    fn enter(&mut self, at: Millis, phase: Phase) {
+        if phase == Phase::Settle && !self.started {
+            self.begin(at);
+        }
         self.phase = phase;
         self.update_began |= phase.is_after_update_began();
         self.collecting |= matches!(phase, Phase::Collect | Phase::Destroy);
@@ -206,6 +232,8 @@ impl Judge {
     fn restart_asked(&mut self, at: Millis, via: RestartVia) {
         self.asked = Some(via);
         self.requested_boot = false;
+        // What was proven of the boot that ends here says nothing about the next.
+        self.done.checks.clear();
         if via == RestartVia::Forced {
             let message =
                 format!("neither the agent's nor the ACPI request led to a reset within {} each", self.limits.restart);
@@ -220,7 +248,7 @@ impl Judge {
         }
         if let Some(via) = self.asked.take() {
             self.requested_boot = via != RestartVia::Forced;
-        } else if self.update_began && self.resets.allowed > 0 && !before.settled {
+        } else if self.update_began && self.resets.allowed > 0 && !before.settled && !before.panic_on_console() {
             self.resets.allowed -= 1;
         } else if !before.panicked {
             self.unexplained_reset(at, &before);
@@ -229,7 +257,10 @@ impl Judge {
 
     fn unexplained_reset(&mut self, at: Millis, before: &Boot) {
         self.resets.unexplained += 1;
-        self.resets.panics += u32::from(before.marks.contains(&ConsoleMark::KernelPanic));
+        // Once a machine has settled, any program may print such a line.
+        if before.panic_on_console() && !before.settled {
+            self.resets.panic = Some(before.console_text.clone().unwrap_or_default());
+        }
         if before.answered && self.resets.after_agent.is_none() {
             self.resets.after_agent = Some((at, self.phase));
         }
@@ -237,9 +268,9 @@ impl Judge {
             return;
         }
         let count = self.resets.unexplained;
-        if self.resets.panics > 0 {
-            let text = before.console_text.as_deref().unwrap_or("see the serial log");
-            self.blame(at, ReasonId::StopError, format!("the kernel panics at every boot: {text}"));
+        if let Some(text) = &self.resets.panic {
+            let message = format!("{count} resets that nobody asked for, with a kernel panic on the console: {text}");
+            self.blame(at, ReasonId::StopError, message);
         } else {
             self.blame(
                 at,
@@ -250,19 +281,26 @@ impl Judge {
     }
 
     fn settled(&mut self, at: Millis) {
-        self.boot.settled = true;
-        let crashed = self.resets.after_agent.take();
-        self.resets.unexplained = 0;
-        self.resets.panics = 0;
-        if let Some((when, phase)) = crashed {
+        if std::mem::replace(&mut self.boot.settled, true) {
+            return;
+        }
+        let Resets { after_agent, panic, allowed, .. } = std::mem::take(&mut self.resets);
+        self.resets.allowed = allowed;
+        if let Some(text) = panic {
+            let message = format!("the kernel panicked while it booted, and the machine came back by itself: {text}");
+            self.blame(at, ReasonId::StopError, message);
+            return;
+        }
+        if let Some((when, phase)) = after_agent {
             let message = format!("the machine reset itself in phase {phase} while the agent was up, and came back");
             self.blame_in(when, phase, ReasonId::LateCrash, message);
             return;
         }
+        self.done.settled |= !self.update_began;
         if !matches!(self.phase, Phase::Boot | Phase::Soak(_)) {
             return;
         }
-        let new_boot = self.boot.id.is_some() && self.boot.id != self.previous_boot;
+        let new_boot = self.previous_boot.is_some() && self.boot.id.is_some() && self.boot.id != self.previous_boot;
         if self.requested_boot && new_boot {
             self.done.boots += 1;
         } else {
@@ -284,7 +322,9 @@ impl Judge {
                 self.fault(at, ReasonId::StartFailed, message);
             }
             Subject::Setup { .. } => {}
-            Subject::Update { .. } if result.ok => self.done.update_steps += 1,
+            Subject::Update { step } if result.ok => {
+                self.done.update_steps += usize::from(*step == self.done.update_steps);
+            }
             Subject::Update { .. } => self.update_step_failed(at, name, result),
             Subject::Check { id } if result.ok => self.done.checks.push(id.clone()),
             Subject::Check { id } => self.check_failed(at, id, result),
@@ -303,15 +343,20 @@ impl Judge {
     }
 
     fn check_failed(&mut self, at: Millis, id: &str, result: &StepResult) {
+        // A reset explains it, as above.
         if self.over || (result.exit == Exit::AgentGone && self.is_recovering()) {
             return;
         }
+        let message = format!("check `{id}` {}", words::ended(result));
         if result.exit == Exit::AgentGone {
-            let message = format!("check `{id}` {}", words::ended(result));
             self.blame(at, ReasonId::AgentLost, message);
             return;
         }
-        let mut reason = self.reason(at, ReasonId::CheckFailed, format!("check `{id}` {}", words::ended(result)));
+        if !self.update_began {
+            self.blame(at, ReasonId::CheckFailed, message);
+            return;
+        }
+        let mut reason = self.reason(at, ReasonId::CheckFailed, message);
         reason.check = Some(id.to_owned());
         self.reasons.push(reason);
     }
@@ -319,7 +364,7 @@ impl Judge {
     fn console(&mut self, at: Millis, mark: ConsoleMark, text: &str) {
         self.boot.marks.insert(mark);
         if mark != ConsoleMark::Login {
-            self.boot.console_text = Some(text.to_owned());
+            self.boot.console_text.get_or_insert_with(|| text.to_owned());
         }
         // The firmware has the last word when there is nothing to boot. Other marks are text that any
         // program may print: they count only when the boot does not settle.

@@ -7,17 +7,18 @@ pub(super) fn diagnose(boot: &Boot, limits: &Limits) -> Option<(ReasonId, String
     let hangs = quiet >= limits.quiet;
     let late = boot.age() >= limits.boot;
     let life = boot.life();
-    let deaf = !boot.agent_answers() && life.is_some_and(|(_, shown)| shown >= limits.quiet);
+    let answers = boot.agent_answers(limits.quiet);
+    let deaf = !answers && life.is_some_and(|(_, shown)| shown >= limits.quiet);
     if !hangs && !late && !deaf {
         return None;
     }
     let console = boot.console_text.as_deref().unwrap_or("");
-    let verdict = if boot.marks.contains(&ConsoleMark::KernelPanic) {
+    let verdict = if answers {
+        (ReasonId::BootTimeout, format!("the agent answers, but the boot has not finished after {}", boot.age()))
+    } else if boot.panic_on_console() {
         (ReasonId::StopError, format!("the kernel panicked before it could tell the host: {console}"))
     } else if nothing_to_start(boot) {
         (ReasonId::NoBootDevice, format!("nothing to start: {console}"))
-    } else if boot.agent_answers() {
-        (ReasonId::BootTimeout, format!("the agent answers, but the boot has not finished after {}", boot.age()))
     } else if let Some((proof, _)) = life {
         (ReasonId::AgentLost, format!("the machine is up ({proof}), but the agent does not answer"))
     } else if hangs {

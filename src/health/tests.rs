@@ -1,1 +1,242 @@
+//! Properties of the judge, over any signals at all. Stories with a plot are in `tests/traces`.
 
+use proptest::{collection::vec, prelude::*, sample::Index};
+
+use super::{Judge, judge};
+use crate::model::*;
+
+const SOAKED: &str = include_str!("../../tests/traces/boots-with-the-update-through-two-soak-restarts.jsonl");
+const STORIES: [&str; 4] = [
+    SOAKED,
+    include_str!("../../tests/traces/panics-in-the-first-boot-with-the-update.jsonl"),
+    include_str!("../../tests/traces/refuses-to-restart-and-panics-when-forced.jsonl"),
+    include_str!("../../tests/traces/crashes-once-while-it-is-watched-and-comes-back.jsonl"),
+];
+
+fn signals(story: &str) -> Vec<Signal> {
+    story.lines().skip(1).map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+fn phase() -> impl Strategy<Value = Phase> {
+    use Phase::*;
+    prop::sample::select(vec![
+        Start,
+        Settle,
+        Setup,
+        Apply,
+        Restart,
+        Boot,
+        Soak(1),
+        Soak(2),
+        Watch,
+        Check,
+        Collect,
+        Destroy,
+    ])
+}
+
+fn exit() -> impl Strategy<Value = Exit> {
+    prop_oneof![
+        any::<i32>().prop_map(|code| Exit::Code { code }),
+        Just(Exit::Timeout),
+        Just(Exit::AgentGone),
+        Just(Exit::Refused { message: "no".into() }),
+    ]
+}
+
+fn subject() -> impl Strategy<Value = Subject> {
+    prop_oneof![
+        (0..3usize).prop_map(|step| Subject::Setup { step }),
+        (0..3usize).prop_map(|step| Subject::Update { step }),
+        Just(Subject::Check { id: "sensor".into() }),
+    ]
+}
+
+fn progress() -> impl Strategy<Value = Progress> {
+    let counters = (0..5000u64, 0..5000u64, 0..3u64, 0..3u64);
+    (counters, any::<bool>(), any::<Option<u32>>(), any::<Option<u32>>()).prop_map(
+        |((cpu, wait, disk, serial), agent, screen_changed_ppm, screen_unlike_settled_ppm)| Progress {
+            cpu: Millis(cpu),
+            cpu_wait: Millis(wait),
+            agent,
+            disk_reads: disk,
+            disk_writes: disk,
+            serial_bytes: serial,
+            screen_changed_ppm,
+            screen_unlike_settled_ppm,
+        },
+    )
+}
+
+fn what() -> impl Strategy<Value = SignalKind> {
+    use SignalKind::{
+        AgentAnswered, AgentConnected, AgentDisconnected, AgentSilent, BootId, Cancelled, Console, DiskError, LabFault,
+        Limits, Panicked, PhaseEnded, PhaseStarted, Planned, PoweredOff, Progress, Reset, RestartAsked, Settled,
+        Started, StepEnded, VmLost,
+    };
+    let limits = (any::<u16>(), any::<u16>(), 0..4u32, 0..3u32).prop_map(|(quiet, boot, resets, extra_restarts)| {
+        let [quiet, boot] = [quiet, boot].map(|ms| Millis(ms.into()));
+        Limits { limits: crate::model::Limits { quiet, boot, restart: quiet, resets, extra_restarts } }
+    });
+    let marks =
+        [ConsoleMark::NoBootDevice, ConsoleMark::BootLoaderStopped, ConsoleMark::KernelPanic, ConsoleMark::Login];
+    let step = (subject(), exit(), any::<bool>()).prop_map(|(subject, exit, ok)| {
+        let result = StepResult { exit, ok, took: Millis(1), output: Output::default() };
+        StepEnded { subject, name: "step".into(), result }
+    });
+    let plain = prop::sample::select(vec![
+        Started,
+        AgentConnected,
+        AgentDisconnected,
+        AgentAnswered,
+        Settled,
+        Reset,
+        PoweredOff,
+        Cancelled,
+        Panicked { bugcheck: None },
+        AgentSilent { waited: Millis(9) },
+        VmLost { detail: String::new() },
+        DiskError { host_is_full: true },
+        DiskError { host_is_full: false },
+    ]);
+    prop_oneof![
+        6 => plain,
+        4 => phase().prop_map(|at| PhaseStarted { at }),
+        2 => phase().prop_map(|at| PhaseEnded { at }),
+        2 => progress().prop_map(|progress| Progress { progress }),
+        2 => step,
+        1 => limits,
+        1 => (0..3usize, 0..3u32).prop_map(|(update_steps, soak)| Planned { update_steps, soak, checks: vec![] }),
+        1 => "[ab]".prop_map(|id| BootId { id }),
+        1 => prop::sample::select(vec![RestartVia::Agent, RestartVia::Acpi, RestartVia::Forced])
+            .prop_map(|via| RestartAsked { via }),
+        1 => prop::sample::select(marks.to_vec()).prop_map(|mark| Console { mark, text: "line".into() }),
+        1 => prop::sample::select(ReasonId::ALL).prop_map(|reason| LabFault { reason, message: String::new() }),
+    ]
+}
+
+/// Any signals, their moments not even in order.
+fn anything() -> impl Strategy<Value = Vec<Signal>> {
+    vec((any::<u32>(), what()), 0..60)
+        .prop_map(|all| all.into_iter().map(|(at, what)| Signal { at: Millis(at.into()), what }).collect())
+}
+
+/// What proves that a machine is well.
+fn is_proof(what: &SignalKind) -> bool {
+    match what {
+        SignalKind::StepEnded { .. } | SignalKind::BootId { .. } | SignalKind::Settled | SignalKind::Reset => true,
+        SignalKind::PhaseEnded { at } => *at == Phase::Watch,
+        SignalKind::Planned { .. } | SignalKind::RestartAsked { .. } => true,
+        _ => false,
+    }
+}
+
+#[test]
+fn without_any_one_of_its_proofs_a_healthy_machine_is_not_healthy() {
+    let whole = signals(SOAKED);
+    assert_eq!(judge(&whole).outcome, Outcome::Healthy);
+    let proofs: Vec<usize> = (0..whole.len()).filter(|n| is_proof(&whole[*n].what)).collect();
+    assert!(proofs.len() > 15, "the story has its proofs");
+    for proof in proofs {
+        let mut cut = whole.clone();
+        let lacks = cut.remove(proof);
+        assert_ne!(judge(&cut).outcome, Outcome::Healthy, "without {lacks:?}");
+    }
+}
+
+#[test]
+fn a_proof_that_comes_twice_counts_once() {
+    let mut whole = signals(SOAKED);
+    let soak_2 = whole.iter().position(|s| s.what == SignalKind::PhaseStarted { at: Phase::Soak(2) }).unwrap();
+    let check = whole.iter().position(|s| s.what == SignalKind::PhaseStarted { at: Phase::Check }).unwrap();
+    whole.drain(soak_2..check);
+    let twice: Vec<Signal> = whole.iter().flat_map(|signal| [signal.clone(), signal.clone()]).collect();
+    assert_ne!(judge(&twice).outcome, Outcome::Healthy);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_signals_get_a_verdict_that_fits_its_reasons(signals in anything()) {
+        let Verdict { outcome, reasons } = judge(&signals);
+        match reasons.first() {
+            None => prop_assert_eq!(outcome, Outcome::Healthy),
+            Some(lead) => prop_assert_eq!(outcome, lead.id.outcome()),
+        }
+    }
+
+    #[test]
+    fn signals_at_random_prove_nothing_without_all_that_was_planned(signals in anything()) {
+        if judge(&signals).outcome == Outcome::Healthy {
+            for proof in [SignalKind::Settled, SignalKind::Reset, SignalKind::PhaseEnded { at: Phase::Watch }] {
+                prop_assert!(signals.iter().any(|signal| signal.what == proof), "without {:?}", proof);
+            }
+        }
+    }
+
+    #[test]
+    fn once_it_is_over_the_lead_never_changes(signals in anything()) {
+        let mut judge = Judge::new();
+        let mut lead: Option<Reason> = None;
+        for signal in &signals {
+            judge.see(signal);
+            let verdict = judge.verdict();
+            if let Some(lead) = &lead {
+                prop_assert!(judge.is_over());
+                prop_assert_eq!(Some(lead), verdict.lead());
+            } else if judge.is_over() {
+                lead = verdict.lead().cloned();
+            }
+        }
+        prop_assert_eq!(super::judge(&signals), judge.verdict());
+    }
+
+    #[test]
+    fn before_the_update_nothing_is_its_fault(mut signals in anything()) {
+        signals.retain(|signal| match &signal.what {
+            SignalKind::PhaseStarted { at } => !at.is_after_update_began(),
+            _ => true,
+        });
+        prop_assert_eq!(judge(&signals).outcome, Outcome::Inconclusive);
+    }
+
+    #[test]
+    fn a_fault_of_the_lab_changes_no_verdict_that_stands(
+        story in prop::sample::select(&STORIES[1..]),
+        reason in prop::sample::select(ReasonId::ALL),
+        place in any::<Index>(),
+    ) {
+        let mut signals = signals(story);
+        let before = judge(&signals);
+        let mut judge_live = Judge::new();
+        let certain = signals.iter().position(|signal| { judge_live.see(signal); judge_live.is_over() }).unwrap() + 1;
+        let place = certain + place.index(signals.len() - certain);
+        let what = SignalKind::LabFault { reason, message: "late".into() };
+        signals.insert(place, Signal { at: signals[place].at, what });
+        prop_assert_eq!(judge(&signals), before);
+    }
+
+    #[test]
+    fn a_healthy_story_with_anything_strange_in_it_is_never_better_than_it_was(
+        strange in vec((any::<Index>(), what()), 1..4),
+    ) {
+        let mut signals = signals(SOAKED);
+        let collect = signals.iter().position(|s| s.what == SignalKind::PhaseStarted { at: Phase::Collect }).unwrap();
+        let mut bad = false;
+        for (place, what) in strange {
+            let place = 1 + place.index(collect - 1);
+            bad |= matches!(
+                what,
+                SignalKind::Panicked { .. } | SignalKind::PoweredOff | SignalKind::VmLost { .. }
+                    | SignalKind::Cancelled | SignalKind::LabFault { .. } | SignalKind::DiskError { .. }
+            ) && !signals[..place].iter().any(|s| matches!(
+                s.what, SignalKind::PhaseStarted { at: Phase::Collect | Phase::Destroy }
+            ));
+            signals.insert(place, Signal { at: signals[place].at, what });
+        }
+        if bad {
+            prop_assert_ne!(judge(&signals).outcome, Outcome::Healthy);
+        }
+    }
+}

@@ -2,12 +2,14 @@
 
 use crate::model::{Bugcheck, Exit, StepResult};
 
-pub(super) fn bugcheck(bugcheck: Option<&Bugcheck>) -> String {
-    match bugcheck {
-        None => "the guest's kernel panicked".to_owned(),
-        Some(Bugcheck { code, parameters: [a, b, c, d] }) => {
+/// What a kernel said when it stopped; `console`: its last words on the console.
+pub(super) fn panic(bugcheck: Option<&Bugcheck>, console: Option<&str>) -> String {
+    match (bugcheck, console) {
+        (Some(Bugcheck { code, parameters: [a, b, c, d] }), _) => {
             format!("bugcheck 0x{code:08x} (0x{a:x}, 0x{b:x}, 0x{c:x}, 0x{d:x})")
         }
+        (None, Some(text)) => format!("the kernel panicked: {text}"),
+        (None, None) => "the kernel panicked".to_owned(),
     }
 }
 

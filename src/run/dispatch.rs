@@ -17,7 +17,7 @@ use crate::{
     event::{CellEnd, Event, JournalError, JournalWriter, Level, PlannedCell, RunEvent, RunStart, RunState, StopCause},
     gate::{self, Ruling},
     lab::Lab,
-    model::{Cell, GoldenImage, Millis, Outcome, Phase, Plan, Reason, ReasonId, Secrets, Sha256, Verdict},
+    model::{Cell, GoldenImage, Millis, Outcome, Plan, ReasonId, Secrets, Sha256},
 };
 
 /// How often room for the next machine is looked for. Memory, disk and other processes' slots send no
@@ -89,6 +89,7 @@ struct Dispatcher<'a> {
     running: JoinSet<Outcome>,
     tasks: Vec<Task>,
     stopping: bool,
+    interrupted: bool,
     broken: Option<RunError>,
     /// What the last wait for room was about, so that it is told once.
     told: Option<String>,
@@ -136,6 +137,7 @@ impl<'a> Dispatcher<'a> {
             running: JoinSet::new(),
             tasks: Vec::new(),
             stopping: false,
+            interrupted: false,
             broken: None,
             told: None,
         }
@@ -145,19 +147,33 @@ impl<'a> Dispatcher<'a> {
         self.open();
         let mut room = tokio::time::interval(LOOK_FOR_ROOM);
         room.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        // Looking costs a lock attempt per place: not at every event.
+        let mut look = true;
         loop {
             self.take_waiting_events();
-            self.start_what_fits();
+            if look {
+                self.start_what_fits();
+            }
             if self.running.is_empty() && self.waiting.is_empty() {
                 break;
             }
-            tokio::select! {
+            look = tokio::select! {
                 biased;
-                () = self.interrupt.cancelled(), if !self.stopping => self.stop(StopCause::Interrupted),
-                Some(event) = self.events.recv() => self.take(&event),
-                Some(ended) = self.running.join_next_with_id(), if !self.running.is_empty() => self.ended(ended),
-                _ = room.tick(), if !self.waiting.is_empty() => {}
-            }
+                () = self.interrupt.cancelled(), if !self.interrupted => {
+                    self.interrupted = true;
+                    self.stop(StopCause::Interrupted);
+                    false
+                }
+                Some(event) = self.events.recv() => {
+                    self.take(&event);
+                    false
+                }
+                Some(ended) = self.running.join_next_with_id(), if !self.running.is_empty() => {
+                    self.ended(ended);
+                    true
+                }
+                _ = room.tick(), if !self.waiting.is_empty() => true,
+            };
         }
         self.take_waiting_events();
         let ruling = gate::decide(&self.state);
@@ -285,7 +301,7 @@ impl<'a> Dispatcher<'a> {
         let task = async move {
             let lived = match shared.images.verify(&job.image, &job.cancel).await {
                 Ok(()) => live(&job).await,
-                Err(problem) => not_started(&job, problem.reason(), problem.to_string()),
+                Err(problem) => not_started(&job.emitter, &job.cell.id, problem.reason(), problem.to_string()),
             };
             // The place is free when the machine is gone, and not before.
             drop(slot);
@@ -298,10 +314,10 @@ impl<'a> Dispatcher<'a> {
     /// A cell that cannot run on this host at all.
     fn refuse(&mut self, index: usize, attempt: u32, reason: ReasonId, message: String) {
         let cell = self.plan.cells[index].clone();
-        let began = self.shared.emitter.emit(Some(&cell.id), RunEvent::CellStarted { attempt });
-        let reason = Reason { id: reason, phase: Phase::Start, at: began, message, check: None };
-        let verdict = Verdict { outcome: reason.id.outcome(), reasons: vec![reason] };
-        self.shared.end(&cell, attempt, began, Lived { verdict, artifacts: Vec::new() });
+        let shared = &self.shared;
+        let began = shared.emitter.emit(Some(&cell.id), RunEvent::CellStarted { attempt });
+        let lived = not_started(&shared.emitter, &cell.id, reason, message);
+        shared.end(&cell, attempt, began, lived);
     }
 
     fn job(&self, cell: Cell, image: GoldenImage) -> Job {
@@ -335,10 +351,8 @@ impl<'a> Dispatcher<'a> {
             Ok((_, outcome)) => outcome,
             Err(error) => {
                 let message = format!("internal error: the cell's task ended early ({error})");
-                let at = self.shared.emitter.now();
-                let reason = Reason { id: ReasonId::HarnessDied, phase: Phase::Start, at, message, check: None };
-                let verdict = Verdict { outcome: Outcome::Inconclusive, reasons: vec![reason] };
-                self.shared.end(&cell, task.attempt, task.began, Lived { verdict, artifacts: Vec::new() })
+                let lived = not_started(&self.shared.emitter, &cell.id, ReasonId::HarnessDied, message);
+                self.shared.end(&cell, task.attempt, task.began, lived)
             }
         };
         if self.stopping {

@@ -12,11 +12,14 @@ use crate::{
     model::GoldenImage,
 };
 
+/// What is found of an image, once.
+type Answer = Arc<OnceCell<Result<(), ImageProblem>>>;
+
 /// Verifies each golden image once in a run, when its first cell needs it.
 pub struct Images {
     cache: Arc<DigestCache>,
     rehash: bool,
-    known: Mutex<HashMap<String, Arc<OnceCell<Result<(), ImageProblem>>>>>,
+    known: Mutex<HashMap<String, Answer>>,
 }
 
 impl Images {

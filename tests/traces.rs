@@ -1,0 +1,100 @@
+//! The judge on traces: what was seen of a machine, and what there is to say of it.
+//!
+//! A trace's name is its story. Its first line is the expected outcome with the ids of all reasons, the others
+//! are the signals as the journal holds them. Those named `real-vm-` were recorded on real machines.
+
+use std::{collections::BTreeSet, fs, path::PathBuf};
+
+use bootgate::{
+    health::{Judge, judge},
+    model::{Outcome, ReasonId, Signal, Verdict},
+};
+use serde::Deserialize;
+
+#[derive(Deserialize)]
+struct Expected {
+    outcome: Outcome,
+    reasons: Vec<ReasonId>,
+}
+
+struct Trace {
+    name: String,
+    expected: Expected,
+    signals: Vec<Signal>,
+}
+
+fn traces() -> Vec<Trace> {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/traces");
+    let mut paths: Vec<PathBuf> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    paths.retain(|path| path.extension().is_some_and(|extension| extension == "jsonl"));
+    paths.sort();
+    paths.into_iter().map(read).collect()
+}
+
+fn read(path: PathBuf) -> Trace {
+    let name = path.file_stem().unwrap().to_string_lossy().into_owned();
+    let text = fs::read_to_string(&path).unwrap();
+    let mut lines = text.lines();
+    let expected = serde_json::from_str(lines.next().expect("a first line")).expect(&name);
+    let signals = lines.map(|line| serde_json::from_str(line).expect(&name)).collect();
+    Trace { name, expected, signals }
+}
+
+fn ids(verdict: &Verdict) -> Vec<ReasonId> {
+    verdict.reasons.iter().map(|reason| reason.id).collect()
+}
+
+#[test]
+fn every_trace_is_judged_as_its_story_says() {
+    let mut wrong = Vec::new();
+    for Trace { name, expected, signals } in traces() {
+        let verdict = judge(&signals);
+        if verdict.outcome != expected.outcome || ids(&verdict) != expected.reasons {
+            wrong.push(format!("{name}: {verdict:?}, expected {} {:?}", expected.outcome, expected.reasons));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn every_reason_leads_in_some_trace() {
+    let told: BTreeSet<ReasonId> =
+        traces().iter().filter_map(|trace| trace.expected.reasons.first().copied()).collect();
+    let untold: Vec<_> = ReasonId::ALL.iter().filter(|id| !told.contains(id)).collect();
+    assert!(untold.is_empty(), "no trace leads with {untold:?}");
+}
+
+#[test]
+fn no_record_that_breaks_off_is_healthy() {
+    for Trace { name, signals, .. } in traces() {
+        let complete = signals.iter().rposition(is_answer).map_or(signals.len(), |last| last + 1);
+        for length in 0..complete {
+            let verdict = judge(&signals[..length]);
+            assert_ne!(verdict.outcome, Outcome::Healthy, "{name}, after {length} of {} signals", signals.len());
+        }
+    }
+}
+
+/// The last things a cell asks for.
+fn is_answer(signal: &Signal) -> bool {
+    use bootgate::model::{Phase, SignalKind};
+    matches!(signal.what, SignalKind::StepEnded { .. } | SignalKind::PhaseEnded { at: Phase::Watch })
+}
+
+#[test]
+fn what_was_said_at_the_end_was_said_as_soon_as_it_was_certain() {
+    for Trace { name, signals, .. } in traces() {
+        let mut judge = Judge::new();
+        let mut certain: Option<Verdict> = None;
+        for signal in &signals {
+            judge.see(signal);
+            let verdict = judge.verdict();
+            if let Some(certain) = &certain {
+                assert_eq!(certain.lead(), verdict.lead(), "{name}: the lead changed at {}", signal.at);
+                assert!(judge.is_over(), "{name}: no longer over at {}", signal.at);
+            } else if judge.is_over() {
+                certain = Some(verdict);
+            }
+        }
+    }
+}
