@@ -7,7 +7,7 @@ use std::{
     env, fs,
     io::Read as _,
     os::unix::fs::MetadataExt as _,
-    path::{Path, PathBuf},
+    path::Path,
     process::{Command, Stdio},
     thread,
     time::{Duration, Instant},

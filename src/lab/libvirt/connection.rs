@@ -210,7 +210,7 @@ fn could_not_connect(uri: &str, error: &Error) -> LabError {
     let hint = if message.contains("Failed to parse user") || message.contains("Failed to parse group") {
         // The driver looks for the account it was built with before it reads qemu.conf.
         "; create the account: useradd --system --user-group libvirt-qemu"
-    } else if message.contains("no connection driver available") || message.contains("embed") {
+    } else if message.contains("no connection driver available") {
         "; install libvirt's QEMU driver (Debian: apt install libvirt-daemon-driver-qemu)"
     } else {
         ""

@@ -2,4 +2,5 @@
 
 mod guest;
 mod harness;
+mod leftovers;
 mod lifecycle;
