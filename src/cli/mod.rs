@@ -56,6 +56,7 @@ enum Verb {
 
 /// Parses the command line, runs the verb, and answers with its exit code.
 pub fn main() -> ExitCode {
+    crate::lab::libvirt::quiet();
     let cli = match Cli::command().try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches)) {
         Ok(cli) => cli,
         Err(error) => {

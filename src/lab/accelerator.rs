@@ -7,7 +7,7 @@ use std::{
     env, fs,
     io::Read as _,
     os::unix::fs::MetadataExt as _,
-    path::{Path, PathBuf},
+    path::Path,
     process::{Command, Stdio},
     thread,
     time::{Duration, Instant},
@@ -15,7 +15,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{Account, LabError};
+use super::{Account, LabError, host::find_program};
 use crate::model::{Accelerator, Millis, StateDir};
 
 pub(super) const KVM: &str = "/dev/kvm";
@@ -67,11 +67,6 @@ pub fn detect(state: &StateDir, account: Option<&Account>, recheck: bool) -> Res
     // Only a shortcut for next time.
     let _ = fs::create_dir_all(state.path()).and_then(|()| fs::write(state.accelerator(), text));
     Ok(detected)
-}
-
-/// The first program of this name in `PATH`.
-pub fn find_program(name: &str) -> Option<PathBuf> {
-    env::split_paths(&env::var_os("PATH")?).map(|dir| dir.join(name)).find(|path| path.is_file())
 }
 
 fn kvm_unusable(account: Option<&Account>) -> Option<String> {

@@ -4,6 +4,7 @@
 
 mod accelerator;
 mod account;
+mod host;
 pub mod libvirt;
 mod medium;
 mod root;
@@ -13,7 +14,8 @@ mod sweep;
 
 pub use accelerator::{Detected, detect};
 pub use account::Account;
+pub use host::{find_program, host_memory, program_version};
 pub use medium::{MAX_FILE, write_iso};
-pub use root::{LabRoot, MAX_ROOT, Users};
+pub use root::{LabRoot, MAX_ROOT, Users, for_each_free};
 pub use seam::{AgentError, Lab, LabError, LabInfo, Screenshot, Stats, Vm, VmEvent, VmEvents, VmFiles, VmSpec};
 pub use sweep::{CleanReport, clean};

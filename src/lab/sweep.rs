@@ -36,7 +36,8 @@ impl CleanReport {
         *self == Self::default()
     }
 
-    fn merge(&mut self, other: Self) {
+    /// Adds what was removed elsewhere.
+    pub fn merge(&mut self, other: Self) {
         self.killed.extend(other.killed);
         self.domains.extend(other.domains);
         self.folders.extend(other.folders);

@@ -1,3 +1,4 @@
 //! Real machines. These tests need QEMU, libvirt and the lab images (`images/build`).
 
 mod lab;
+mod runs;

@@ -4,6 +4,7 @@ use std::{
     collections::HashMap,
     env,
     ffi::{CStr, c_char, c_int, c_void},
+    fs,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
@@ -21,25 +22,20 @@ use crate::lab::LabError;
 /// Keeps libvirt from writing to our standard error: errors come as values. Set `LIBVIRT_LOG_OUTPUTS` to see
 /// libvirt's own log all the same (libvirt's "Logging in the library and the daemons").
 ///
-/// To be called first of all in `main`: it sets an environment variable, so no other thread may run yet.
+/// To be called first of all in `main`: it sets an environment variable, which is left alone once there are other
+/// threads.
 pub fn quiet() {
     virt::error::clear_error_callback();
     const OUTPUTS: &str = "LIBVIRT_LOG_OUTPUTS";
-    if env::var_os(OUTPUTS).is_none() {
-        // SAFETY: the caller runs no other thread, which could read the environment meanwhile.
+    let alone = fs::read_dir("/proc/self/task").is_ok_and(|threads| threads.count() == 1);
+    if alone && env::var_os(OUTPUTS).is_none() {
+        // SAFETY: this is the only thread, so nobody reads the environment meanwhile.
         unsafe { env::set_var(OUTPUTS, "4:file:/dev/null") };
     }
 }
 
-/// Versions as people write them, such as `9.0.0`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Versions {
-    pub libvirt: String,
-    pub qemu: String,
-}
-
 /// The version of the libvirt library; works without any connection.
-pub fn versions() -> Option<String> {
+pub fn library_version() -> Option<String> {
     Connect::version().ok().map(dotted)
 }
 
@@ -108,9 +104,13 @@ impl Connection {
         self.router.closed.load(Ordering::SeqCst)
     }
 
-    pub fn versions(&self) -> Versions {
-        let shown = |version: Result<u32, Error>| version.map_or_else(|_| "unknown".to_owned(), dotted);
-        Versions { libvirt: shown(self.connect.lib_version()), qemu: shown(self.connect.hyp_version()) }
+    /// The version of the libvirt behind the connection.
+    pub fn libvirt_version(&self) -> String {
+        self.connect.lib_version().map_or_else(|_| "unknown".to_owned(), dotted)
+    }
+
+    pub fn qemu_version(&self) -> Option<String> {
+        self.connect.hyp_version().ok().map(dotted)
     }
 
     /// From here on the machine's events go to `sink`.
@@ -210,7 +210,7 @@ fn could_not_connect(uri: &str, error: &Error) -> LabError {
     let hint = if message.contains("Failed to parse user") || message.contains("Failed to parse group") {
         // The driver looks for the account it was built with before it reads qemu.conf.
         "; create the account: useradd --system --user-group libvirt-qemu"
-    } else if message.contains("no connection driver available") || message.contains("embed") {
+    } else if message.contains("no connection driver available") {
         "; install libvirt's QEMU driver (Debian: apt install libvirt-daemon-driver-qemu)"
     } else {
         ""

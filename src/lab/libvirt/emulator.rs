@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::lab::{Account, LabError, accelerator, root::make_dir};
+use crate::lab::{Account, LabError, accelerator, host::find_program, root::make_dir};
 
 /// A stand-in for QEMU, kept in the root's cache; none where QEMU itself will do.
 ///
@@ -19,7 +19,7 @@ pub fn stand_in(root: &Path, account: Option<&Account>) -> Result<Option<PathBuf
     if !kvm.exists() || account.is_none_or(|account| account.may_use(kvm)) {
         return Ok(None);
     }
-    let Some(qemu) = accelerator::find_program(accelerator::QEMU) else { return Ok(None) };
+    let Some(qemu) = find_program(accelerator::QEMU) else { return Ok(None) };
     let script = format!(
         "#!/bin/sh\n\
          for arg do\n\

@@ -21,8 +21,8 @@ use super::{
     vm::{self, LibvirtVm},
 };
 use crate::{
-    lab::{Account, Lab, LabError, LabInfo, LabRoot, Users, Vm, VmEvents, VmSpec, accelerator},
-    model::{Accelerator, Bytes, StateDir},
+    lab::{self, Account, Lab, LabError, LabInfo, LabRoot, Users, Vm, VmEvents, VmSpec, accelerator},
+    model::{Accelerator, StateDir},
 };
 
 /// How to open a lab.
@@ -83,13 +83,16 @@ impl LibvirtLab {
         if !embedded {
             leftovers::clean_stale(connection.connect(), &options.state).log();
         }
-        let versions = connection.versions();
+        // libvirt would ask QEMU for all its capabilities to say its version: seconds, where `--version` will do.
+        let qemu = if embedded { lab::program_version(accelerator::QEMU) } else { connection.qemu_version() };
+        let qemu = qemu.unwrap_or_else(|| "unknown".to_owned());
+        let libvirt = connection.libvirt_version();
         let shown_uri = uri.split('?').next().unwrap_or(&uri);
         let info = LabInfo {
-            name: format!("libvirt {}, qemu {} ({shown_uri})", versions.libvirt, versions.qemu),
+            name: format!("libvirt {libvirt}, qemu {qemu} ({shown_uri})"),
             accelerator,
             cpus: std::thread::available_parallelism().map_or(1, |n| u32::try_from(n.get()).unwrap_or(u32::MAX)),
-            memory: host_memory(),
+            memory: lab::host_memory(),
             clones: root.vms(),
         };
         let maker = Arc::new(Maker { accelerator, account, keeps_owners: uri.contains("/system"), emulator });
@@ -200,12 +203,4 @@ fn write_config(root: &Path, account: Option<&Account>) -> Result<(), LabError> 
     }
     let path = root.join("etc/qemu.conf");
     fs::create_dir_all(root.join("etc")).and_then(|()| fs::write(&path, config)).map_err(LabError::io("write", &path))
-}
-
-/// The host's memory, as /proc/meminfo has it (man page proc_meminfo(5)).
-fn host_memory() -> Bytes {
-    let text = fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let kib =
-        text.lines().find_map(|line| line.strip_prefix("MemTotal:")?.trim().strip_suffix(" kB")?.parse::<u64>().ok());
-    Bytes(kib.unwrap_or(0) * Bytes::KIB)
 }

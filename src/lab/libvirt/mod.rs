@@ -23,6 +23,6 @@ mod screenshot;
 mod stats;
 mod vm;
 
-pub use connection::{Versions, quiet, versions};
+pub use connection::{library_version, quiet};
 pub use lab::{LibvirtLab, OpenOptions};
 pub use leftovers::clean_domains;

@@ -1,15 +1,18 @@
-//! What the tests of the lab share: one runtime, and one lab per process.
+//! What the tests of the lab share: a process and a lab for each, images, waiting.
 
 use std::{
+    any::type_name,
     env, fs,
     path::{Path, PathBuf},
-    sync::{Arc, LazyLock, Mutex, PoisonError, Weak},
+    process::Command,
+    sync::Arc,
     time::Duration,
 };
 
 use bootgate::{
+    catalog::Catalog,
     lab::{
-        AgentError, Lab as _, Vm, VmEvent, VmEvents, VmSpec,
+        Lab as _, Vm, VmEvent, VmEvents, VmSpec,
         libvirt::{LibvirtLab, OpenOptions},
     },
     model::{Bytes, CellId, Family, Firmware, GoldenImage, Network, Quirks, RunId, Sha256, StateDir},
@@ -19,55 +22,66 @@ use tokio::{runtime::Runtime, time::timeout};
 /// Generous: two cores, pure emulation, other tests at the same time.
 pub const PATIENCE: Duration = Duration::from_secs(180);
 
-static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().unwrap());
-
-/// A lab that all tests of this process share, because libvirt's driver can be embedded only once. The last test
-/// that lets go of it closes it.
-pub struct SharedLab {
+/// A lab in a state folder of its own.
+pub struct TestLab {
     pub lab: Arc<LibvirtLab>,
-    state: Option<tempfile::TempDir>,
+    state: tempfile::TempDir,
 }
 
-pub fn with_lab<F: Future<Output = ()>>(test: impl FnOnce(Arc<SharedLab>) -> F) {
-    static SHARED: Mutex<Weak<SharedLab>> = Mutex::new(Weak::new());
-    let shared = {
-        let mut weak = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
-        let shared = weak.upgrade().unwrap_or_else(|| RUNTIME.block_on(SharedLab::open()));
-        *weak = Arc::downgrade(&shared);
-        shared
-    };
-    RUNTIME.block_on(test(Arc::clone(&shared)));
-    // Under the lock, so that nobody opens the next lab while this one is being closed.
-    let _lock = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
-    drop(shared);
+/// Set in the process that runs one test.
+const CHILD: &str = "BOOTGATE_LIVE_TEST_CHILD";
+
+/// Runs a test with a lab, in a process of its own: libvirt's embedded driver can be opened on one root only in the
+/// life of a process. For that the test binary starts itself.
+pub fn with_lab<T: AsyncFnOnce(&TestLab)>(test: T) {
+    if env::var_os(CHILD).is_none() {
+        return run_again::<T>();
+    }
+    Runtime::new().unwrap().block_on(async {
+        let lab = TestLab::open().await;
+        test(&lab).await;
+        lab.lab.close().await.expect("the lab closes and leaves nothing");
+        drop(lab.state);
+    });
 }
 
-impl SharedLab {
-    async fn open() -> Arc<Self> {
-        // Short, for UNIX sockets, and open to QEMU's account.
-        let state = tempfile::Builder::new().prefix("bg-").tempdir_in("/tmp").unwrap();
-        fs::set_permissions(state.path(), std::os::unix::fs::PermissionsExt::from_mode(0o711)).unwrap();
-        let options = OpenOptions { state: StateDir::new(state.path()), uri: None, accelerator: None };
-        let lab = LibvirtLab::open(options).await.expect("the lab opens (see `bootgate doctor`)");
-        Arc::new(Self { lab, state: Some(state) })
+/// The test that this closure belongs to, in a new process.
+fn run_again<T>() {
+    // Such as `live::lab::guest::name_of_the_test::{{closure}}`.
+    let closure = type_name::<T>();
+    let name = closure.split_once("::").unwrap().1.split("::{{").next().unwrap();
+    let status = Command::new(env::current_exe().unwrap())
+        .args(["--exact", name, "--nocapture", "--test-threads=1"])
+        .env(CHILD, "1")
+        .env("LIBVIRT_LOG_OUTPUTS", "4:file:/dev/null")
+        .status()
+        .unwrap();
+    assert!(status.success(), "{name} failed in its own process ({status}): see above");
+}
+
+impl TestLab {
+    async fn open() -> Self {
+        let state = temp_dir();
+        Self { lab: open(StateDir::new(state.path())).await, state }
+    }
+
+    pub fn state(&self) -> StateDir {
+        StateDir::new(self.state.path())
     }
 
     pub async fn create(&self, image: &GoldenImage) -> (Arc<dyn Vm>, VmEvents) {
-        let spec = VmSpec {
-            run: RunId::from("test"),
-            cell: CellId::from("cell"),
-            image: image.clone(),
-            network: Network::None,
-        };
-        self.lab.create(spec).await.unwrap()
+        create(&self.lab, image).await
     }
 }
 
-impl Drop for SharedLab {
-    fn drop(&mut self) {
-        RUNTIME.block_on(self.lab.close()).expect("the lab closes and leaves nothing");
-        drop(self.state.take());
-    }
+pub async fn open(state: StateDir) -> Arc<LibvirtLab> {
+    let options = OpenOptions { state, uri: None, accelerator: None };
+    LibvirtLab::open(options).await.expect("the lab opens (see `bootgate doctor`)")
+}
+
+pub async fn create(lab: &LibvirtLab, image: &GoldenImage) -> (Arc<dyn Vm>, VmEvents) {
+    let (run, cell, network) = (RunId::from("test"), CellId::from("cell"), Network::None);
+    lab.create(VmSpec { run, cell, image: image.clone(), network }).await.unwrap()
 }
 
 /// An image with nothing on it: the firmware finds nothing to boot.
@@ -138,8 +152,19 @@ pub async fn wait_for(events: &mut VmEvents, wanted: &VmEvent) {
     timeout(PATIENCE, found).await.unwrap_or_else(|_| panic!("no {wanted:?} in time"));
 }
 
+/// A folder whose path is short, for UNIX sockets, and that QEMU's account can enter.
 pub fn temp_dir() -> tempfile::TempDir {
-    let dir = tempfile::Builder::new().prefix("bgi-").tempdir_in("/tmp").unwrap();
+    let dir = tempfile::Builder::new().prefix("bg-").tempdir_in("/tmp").unwrap();
     fs::set_permissions(dir.path(), std::os::unix::fs::PermissionsExt::from_mode(0o711)).unwrap();
     dir
+}
+
+/// A lab image, from the catalogue that `images/build` writes.
+pub fn lab_image(name: &str) -> GoldenImage {
+    let images = env::var_os("BOOTGATE_IMAGES")
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("images"), PathBuf::from);
+    let catalog = images.join("catalog.yaml");
+    let catalog = Catalog::read(&catalog)
+        .unwrap_or_else(|error| panic!("{}: {error}\nbuild the lab images first: images/build", catalog.display()));
+    catalog.image(name).unwrap_or_else(|| panic!("no image {name}; build the lab images again: images/build")).clone()
 }

@@ -1,4 +1,6 @@
 //! The libvirt lab with real guests.
 
+mod guest;
 mod harness;
+mod leftovers;
 mod lifecycle;

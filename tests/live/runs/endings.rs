@@ -1,0 +1,75 @@
+//! However a run ends, it says so and leaves nothing.
+
+use std::{process::Child, thread::sleep, time::Duration};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::harness::{Bench, golden, matrix, wait_until};
+
+fn send(child: &Child, signal: Signal) {
+    kill_process(Pid::from_child(child), signal).unwrap();
+}
+
+/// Three healthy cells.
+fn three(bench: &Bench) -> String {
+    let text = matrix(&["a", "b", "c"], "update:\n  - sh: echo ${cell}\nhealth: {watch: 1s}\n");
+    bench.file("three.yaml", text).display().to_string()
+}
+
+#[test]
+fn a_killed_run_is_cleaned_up_by_the_next_and_can_be_finished() {
+    let bench = Bench::new();
+    let before = golden();
+    let mut killed = bench.start(&[&three(&bench), "--jobs", "2"]);
+    bench.wait_for_machines(2);
+    sleep(Duration::from_secs(2));
+    send(&killed, Signal::KILL);
+    killed.wait().unwrap();
+    assert!(!bench.machines().is_empty(), "the test is void: the machines went with bootgate");
+
+    let run = bench.newest_run();
+    let clean = bench.command(&["clean"]).output().unwrap();
+    assert!(clean.status.success(), "{}", String::from_utf8_lossy(&clean.stderr));
+    bench.assert_nothing_left();
+
+    let resumed = bench.run(&["--resume", run.to_str().unwrap()]).expect(0);
+    assert_eq!(resumed.dir, run, "a resumed run goes on in its own directory");
+    assert_eq!(resumed.result()["counts"]["healthy"], 3);
+    assert_eq!(golden(), before, "a golden image was touched");
+    bench.assert_nothing_left();
+}
+
+#[test]
+fn an_interrupt_reports_what_is_known_and_a_second_one_ends_at_once() {
+    let bench = Bench::new();
+    let matrix = three(&bench);
+    for presses in [1, 2] {
+        let child = bench.start(&[&matrix]);
+        bench.wait_for_machines(1);
+        for press in 0..presses {
+            sleep(Duration::from_millis(300 * press));
+            send(&child, Signal::INT);
+        }
+        let ran = bench.finish(child).expect(130);
+        assert_eq!(ran.result()["counts"]["inconclusive"], 3, "{}", ran.out);
+        assert!(ran.dir.join("junit.xml").exists());
+        bench.assert_nothing_left();
+    }
+}
+
+#[test]
+fn two_processes_share_one_state_folder_and_neither_disturbs_the_other() {
+    let bench = Bench::new();
+    let matrix = three(&bench);
+    let mut both = [0, 1].map(|_| bench.start(&[&matrix, "--jobs", "2"]));
+    let mut most = 0;
+    wait_until("both have ended", || {
+        most = most.max(bench.machines().len());
+        both.iter_mut().all(|child| child.try_wait().unwrap().is_some())
+    });
+    assert!((1..=2).contains(&most), "{most} machines at once, though there are two places");
+    for ran in both.map(|child| bench.finish(child).expect(0)) {
+        assert!(ran.out.contains("APPROVED"), "{}", ran.out);
+    }
+    bench.assert_nothing_left();
+}

@@ -1,0 +1,6 @@
+//! Whole runs of the real binary on real machines, one at a time: each already uses every core.
+
+mod endings;
+mod harness;
+mod inputs;
+mod verdicts;
