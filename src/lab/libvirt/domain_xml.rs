@@ -251,3 +251,82 @@ fn text(raw: &str) -> String {
 fn translation_cache(memory: Bytes) -> Bytes {
     Bytes((memory.0 / 8).clamp(32 * Bytes::MIB, 256 * Bytes::MIB))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Bytes, DirectBoot, Quirks};
+
+    fn image() -> GoldenImage {
+        GoldenImage {
+            name: "lab-os".into(),
+            labels: Default::default(),
+            disk: "/golden/lab-os.qcow2".into(),
+            sha256: Sha256::of(b""),
+            backing: Vec::new(),
+            firmware: Firmware::Bios,
+            tpm: false,
+            memory: Bytes::mib(256),
+            vcpus: 1,
+            family: Family::Linux,
+            boot: None,
+            settled: None,
+            quirks: Quirks::default(),
+        }
+    }
+
+    fn definition<'a>(image: &'a GoldenImage, network: &'a Network) -> Definition<'a> {
+        Definition {
+            name: "bootgate-0a1b2c",
+            uuid: "0a1b2c3d-0000-4000-8000-000000000000",
+            run: "20260102T030405Z-demo",
+            cell: "os-10.p1",
+            root: "/s/lab/0",
+            owner: "12-345",
+            image,
+            accelerator: Accelerator::Tcg,
+            emulator: None,
+            network,
+            overlay: Path::new("/s/lab/0/vms/0a1b2c/disk.qcow2"),
+            layers: Layers::Found,
+            serial_log: Path::new("/s/lab/0/vms/0a1b2c/serial.log"),
+            firmware_log: Path::new("/s/lab/0/vms/0a1b2c/firmware.log"),
+            agent_socket: Path::new("/s/lab/0/vms/0a1b2c/agent.sock"),
+            kernel: None,
+            initrd: None,
+        }
+    }
+
+    #[test]
+    fn a_linux_machine_under_emulation() {
+        insta::assert_snapshot!(domain_xml(&definition(&image(), &Network::None)).unwrap());
+    }
+
+    #[test]
+    fn a_windows_machine_under_kvm_with_everything() {
+        let boot = DirectBoot { kernel: "/k".into(), initrd: Some("/i".into()), cmdline: "quiet <&>'\"\u{1}".into() };
+        let image = GoldenImage { family: Family::Windows, boot: Some(boot), ..image() };
+        let layers = ["/golden/lab-os.qcow2", "/golden/base.img"]
+            .map(|file| Layer { file: file.to_owned(), format: if file.ends_with("img") { "raw" } else { "qcow2" } });
+        let network = Network::Named("isolated".into());
+        let all = Definition {
+            accelerator: Accelerator::Kvm,
+            emulator: Some(Path::new("/s/lab/0/cache/emulator/qemu")),
+            layers: Layers::Passed(&layers),
+            kernel: Some(Path::new("/k")),
+            initrd: Some(Path::new("/i")),
+            ..definition(&image, &network)
+        };
+        insta::assert_snapshot!(domain_xml(&all).unwrap());
+        let kept = Definition { layers: Layers::Kept(&layers), ..definition(&image, &network) };
+        assert_eq!(domain_xml(&kept).unwrap().matches("<seclabel model='dac' relabel='no'/>").count(), 2);
+    }
+
+    #[test]
+    fn what_is_not_supported_yet_is_refused() {
+        for image in [GoldenImage { firmware: Firmware::Uefi, ..image() }, GoldenImage { tpm: true, ..image() }] {
+            let refused = domain_xml(&definition(&image, &Network::None)).unwrap_err();
+            assert!(matches!(refused, LabError::ImageUnusable { .. }), "{refused}");
+        }
+    }
+}
