@@ -25,7 +25,6 @@ use crate::lab::LabError;
 /// To be called first of all in `main`: it sets an environment variable, which is left alone once there are other
 /// threads.
 pub fn quiet() {
-    virt::error::clear_error_callback();
     const OUTPUTS: &str = "LIBVIRT_LOG_OUTPUTS";
     let alone = fs::read_dir("/proc/self/task").is_ok_and(|threads| threads.count() == 1);
     if alone && env::var_os(OUTPUTS).is_none() {
@@ -88,6 +87,8 @@ pub struct Connection {
 impl Connection {
     /// Connects, for which a libvirtd may be behind the URI or not.
     pub fn open(uri: &str, on_reaction: OnReaction) -> Result<Self, LabError> {
+        // Errors come as values; libvirt also prints them unless told not to.
+        virt::error::clear_error_callback();
         run_event_loop()?;
         let connect = Connect::open(Some(uri)).map_err(|error| could_not_connect(uri, &error))?;
         let router = Arc::new(Router { sinks: Mutex::default(), on_reaction, closed: AtomicBool::new(false) });

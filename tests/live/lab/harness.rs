@@ -75,7 +75,12 @@ impl TestLab {
 }
 
 pub async fn open(state: StateDir) -> Arc<LibvirtLab> {
-    let options = OpenOptions { state, uri: None, accelerator: None };
+    open_at(state, None).await
+}
+
+/// With this libvirtd; none: the embedded driver.
+pub async fn open_at(state: StateDir, uri: Option<String>) -> Arc<LibvirtLab> {
+    let options = OpenOptions { state, uri, accelerator: None };
     LibvirtLab::open(options).await.expect("the lab opens (see `bootgate doctor`)")
 }
 

@@ -1,5 +1,6 @@
 //! The libvirt lab with real guests.
 
+mod daemon;
 mod guest;
 mod harness;
 mod leftovers;
