@@ -56,6 +56,11 @@ enum Verb {
 
 /// Parses the command line, runs the verb, and answers with its exit code.
 pub fn main() -> ExitCode {
+    // A panic is bootgate's own fault, already told on standard error: it says nothing about the update.
+    std::panic::catch_unwind(verb).unwrap_or(ExitCode::from(EXIT_INCONCLUSIVE))
+}
+
+fn verb() -> ExitCode {
     crate::lab::libvirt::quiet();
     let cli = match Cli::command().try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches)) {
         Ok(cli) => cli,

@@ -15,7 +15,7 @@ use crate::{
         Lab,
         libvirt::{LibvirtLab, OpenOptions},
     },
-    model::{Accelerator, Plan, Secrets, Sha256},
+    model::{Accelerator, Bytes, Plan, Secrets, Sha256},
     plan,
     report::{
         ReportFile,
@@ -48,6 +48,9 @@ pub struct Args {
     /// How many VMs at once, shared with other bootgate processes [default: by the host's cores]
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4096))]
     jobs: Option<u32>,
+    /// How much memory all VMs of this run may use together, such as 8GiB [default: what the host has free]
+    #[arg(long, value_name = "SIZE")]
+    memory: Option<Bytes>,
     /// Stop at the first unhealthy cell; the others are reported as cancelled
     #[arg(long)]
     fail_fast: bool,
@@ -147,7 +150,7 @@ async fn with_lab(
         (None, Some(dir)) => resume(dir)?,
         (None, None) => bail!("nothing to run"),
     };
-    let capacity = Capacity::new(&context.state.slots(), lab.info(), args.jobs, Memory::Host)
+    let capacity = Capacity::new(&context.state.slots(), lab.info(), args.jobs, args.memory.map_or(Memory::Host, Memory::Fixed))
         .with_context(|| format!("the state folder {} cannot be used", context.state.path().display()))?;
     let dir = begun.folder.dir.clone();
     let live = Live::new(begun.folder.run.clone(), LiveOptions { quiet: args.quiet, verbose: context.verbose });

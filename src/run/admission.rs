@@ -32,7 +32,7 @@ const GROWING: Duration = Duration::from_secs(30);
 pub enum Memory {
     /// From the host: `MemAvailable` of `/proc/meminfo` (proc(5)).
     Host,
-    /// A fixed amount, for simulated labs.
+    /// A fixed amount for all machines of this run together.
     Fixed(Bytes),
 }
 
@@ -43,6 +43,8 @@ pub struct Capacity {
     memory: Memory,
     clones: PathBuf,
     emulated: bool,
+    /// Clones are files of this host.
+    on_disk: bool,
     /// Machines that have not grown to their size yet.
     growing: VecDeque<(Instant, Bytes)>,
     running: Bytes,
@@ -74,7 +76,8 @@ impl Capacity {
         let by_cores = if emulated { lab.cpus + lab.cpus.div_ceil(2) } else { lab.cpus * 2 };
         let slots = Slots::open(slots, jobs.unwrap_or(by_cores))?;
         let clones = lab.clones.clone();
-        Ok(Self { slots, memory, clones, emulated, growing: VecDeque::new(), running: Bytes(0) })
+        let on_disk = lab.accelerator != Accelerator::Sim;
+        Ok(Self { slots, memory, clones, emulated, on_disk, growing: VecDeque::new(), running: Bytes(0) })
     }
 
     pub fn jobs(&self) -> u32 {
@@ -127,7 +130,7 @@ impl Capacity {
             return None;
         }
         if need > total {
-            let text = format!("a VM needs {need}, and the host has {total}");
+            let text = format!("a VM needs {need} of memory, and there is {total} in all");
             return Some(Admission::Never(Refusal::Memory(text)));
         }
         let who = if alone { "other programs of the host" } else { "running VMs" };
@@ -135,7 +138,7 @@ impl Capacity {
     }
 
     fn short_of_disk(&self, alone: bool) -> Option<Admission> {
-        if matches!(self.memory, Memory::Fixed(_)) {
+        if !self.on_disk {
             return None;
         }
         let stat = rustix::fs::statvfs(&self.clones).ok()?;
