@@ -93,7 +93,7 @@ pub(super) async fn execute(
             return wait_for_agent(watcher, mate).await.map(|_| (Exit::AgentGone, Output::default()));
         }
     };
-    let exit = await_exit(watcher, mate, pid, deadline).await?;
+    let exit = await_exit(watcher, mate, pid, command, deadline).await?;
     if exit == Exit::AgentGone {
         return Some((exit, Output::default()));
     }
@@ -102,15 +102,28 @@ pub(super) async fn execute(
 }
 
 /// Asks for a program's end in growing intervals: the agent has no event for it.
-async fn await_exit(watcher: &mut Observer, mate: &Cellmate<'_>, pid: i64, deadline: Instant) -> Option<Exit> {
+async fn await_exit(
+    watcher: &mut Observer,
+    mate: &Cellmate<'_>,
+    pid: i64,
+    command: &Command,
+    deadline: Instant,
+) -> Option<Exit> {
     let agent = mate.agent(REQUEST);
     let boot = watcher.boot;
     let mut pause = Duration::from_millis(20);
+    // A new agent does not know the old one's programs; what they leave behind on their end it can read.
+    let mut agent_is_new = false;
     loop {
-        match watcher.until(agent.exec_status(pid)).await? {
-            Ok(status) if status.exited => return Some(mate.family.exit(&status)),
-            Ok(_) => watcher.agent_answered(),
-            Err(AgentError::Refused(_)) => return Some(Exit::AgentGone),
+        let answer = if agent_is_new {
+            watcher.until(left_code(mate, command)).await?
+        } else {
+            watcher.until(agent.exec_status(pid)).await?.map(|status| status.exited.then(|| mate.family.exit(&status)))
+        };
+        match answer {
+            Ok(Some(exit)) => return Some(exit),
+            Ok(None) => watcher.agent_answered(),
+            Err(AgentError::Refused(_)) => agent_is_new = true,
             Err(_) => {
                 wait_for_agent(watcher, mate).await?;
             }
@@ -119,11 +132,23 @@ async fn await_exit(watcher: &mut Observer, mate: &Cellmate<'_>, pid: i64, deadl
             return Some(Exit::AgentGone);
         }
         if Instant::now() >= deadline {
-            return Some(Exit::Timeout);
+            return Some(if agent_is_new { Exit::AgentGone } else { Exit::Timeout });
         }
         let rest = deadline.saturating_duration_since(Instant::now());
         watcher.pause(pause.min(rest)).await?;
         pause = (pause * 3 / 2).min(Duration::from_millis(500));
+    }
+}
+
+/// The exit code that an ended program left in its file; none: it has not ended.
+async fn left_code(mate: &Cellmate<'_>, command: &Command) -> Result<Option<Exit>, AgentError> {
+    match mate.agent(REQUEST).read_file(&command.code, 16).await {
+        Ok((text, _)) => {
+            let code = std::str::from_utf8(&text).ok().and_then(|text| text.trim().parse().ok());
+            Ok(code.map(|code| Exit::Code { code }))
+        }
+        Err(AgentError::Refused(_)) => Ok(None),
+        Err(error) => Err(error),
     }
 }
 

@@ -150,8 +150,9 @@ async fn with_lab(
         (None, Some(dir)) => resume(dir)?,
         (None, None) => bail!("nothing to run"),
     };
-    let capacity = Capacity::new(&context.state.slots(), lab.info(), args.jobs, args.memory.map_or(Memory::Host, Memory::Fixed))
-        .with_context(|| format!("the state folder {} cannot be used", context.state.path().display()))?;
+    let capacity =
+        Capacity::new(&context.state.slots(), lab.info(), args.jobs, args.memory.map_or(Memory::Host, Memory::Fixed))
+            .with_context(|| format!("the state folder {} cannot be used", context.state.path().display()))?;
     let dir = begun.folder.dir.clone();
     let live = Live::new(begun.folder.run.clone(), LiveOptions { quiet: args.quiet, verbose: context.verbose });
     let order = Order {

@@ -11,6 +11,8 @@ pub struct Command {
     /// Files in the guest that hold standard output and standard error.
     pub stdout: String,
     pub stderr: String,
+    /// The file that holds its exit code, in decimal, once it has ended.
+    pub code: String,
 }
 
 /// A file to move to its place.

@@ -8,11 +8,14 @@ pub(super) struct Linux;
 /// does not look like a failed step.
 const OUTPUT_FOLDER: &str = "/run";
 
-/// `sh -c SCRIPT bootgate PREFIX ARG...`: runs ARG... with its output in `PREFIX.out` and `PREFIX.err`.
+/// `sh -c SCRIPT bootgate PREFIX ARG...`: runs ARG... with its output in `PREFIX.out` and `PREFIX.err`, and
+/// leaves its exit code in `PREFIX.code`.
 ///
 /// Files and not pipes: a background process that a step leaves behind inherits its output, and the
-/// agent calls a program with an open output pipe "still running".
-const CAPTURE: &str = r#"o="$1"; shift; exec >"$o.out" 2>"$o.err" </dev/null; exec "$@""#;
+/// agent calls a program with an open output pipe "still running". The code in a file outlives the agent:
+/// an update may restart it, and the new one does not know the old one's programs.
+const CAPTURE: &str =
+    r#"o="$1"; shift; exec >"$o.out" 2>"$o.err" </dev/null; "$@"; c=$?; echo "$c" >"$o.code"; exit "$c""#;
 
 /// Asks systemd where there is one; elsewhere an answering agent is all there is to ask for.
 const SETTLED: &str = "command -v systemctl >/dev/null || exit 0; \
@@ -38,7 +41,13 @@ fn shell(tag: &str, command: &[&str]) -> Command {
     let prefix = format!("{OUTPUT_FOLDER}/bootgate-{tag}");
     let mut args = vec!["-c".to_owned(), CAPTURE.to_owned(), "bootgate".to_owned(), prefix.clone()];
     args.extend(command.iter().map(|&word| word.to_owned()));
-    Command { path: "/bin/sh".to_owned(), args, stdout: format!("{prefix}.out"), stderr: format!("{prefix}.err") }
+    Command {
+        path: "/bin/sh".to_owned(),
+        args,
+        stdout: format!("{prefix}.out"),
+        stderr: format!("{prefix}.err"),
+        code: format!("{prefix}.code"),
+    }
 }
 
 fn parent(path: &str) -> &str {
@@ -96,9 +105,10 @@ impl GuestFamily for Linux {
     fn remove_output(&self, command: &Command) -> Command {
         Command {
             path: "/bin/rm".to_owned(),
-            args: vec!["-f".to_owned(), command.stdout.clone(), command.stderr.clone()],
+            args: vec!["-f".to_owned(), command.stdout.clone(), command.stderr.clone(), command.code.clone()],
             stdout: String::new(),
             stderr: String::new(),
+            code: String::new(),
         }
     }
 

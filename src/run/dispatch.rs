@@ -296,7 +296,7 @@ impl<'a> Dispatcher<'a> {
     fn start(&mut self, index: usize, attempt: u32, image: GoldenImage, slot: Slot) {
         let cell = self.plan.cells[index].clone();
         let began = self.shared.emitter.emit(Some(&cell.id), RunEvent::CellStarted { attempt });
-        let job = self.job(cell, image);
+        let job = self.job(cell, image, attempt);
         let shared = self.shared.clone();
         let task = async move {
             let lived = match shared.images.verify(&job.image, &job.cancel).await {
@@ -320,11 +320,11 @@ impl<'a> Dispatcher<'a> {
         shared.end(&cell, attempt, began, lived);
     }
 
-    fn job(&self, cell: Cell, image: GoldenImage) -> Job {
+    fn job(&self, cell: Cell, image: GoldenImage, attempt: u32) -> Job {
         let shared = &self.shared;
         Job {
             run: shared.folder.run.clone(),
-            dir: shared.folder.cell(&cell.id),
+            dir: shared.folder.cell(&cell.id, attempt),
             cell,
             image,
             collect: self.plan.collect.clone(),

@@ -83,7 +83,9 @@ impl RunFolder {
         self.dir.join("events.jsonl")
     }
 
-    pub fn cell(&self, id: &CellId) -> PathBuf {
-        self.dir.join("cells").join(&id.0)
+    /// Where a cell's evidence goes. A further attempt leaves the first one's in place.
+    pub fn cell(&self, id: &CellId, attempt: u32) -> PathBuf {
+        let dir = self.dir.join("cells").join(&id.0);
+        if attempt > 1 { dir.join(format!("attempt-{attempt}")) } else { dir }
     }
 }
