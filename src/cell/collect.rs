@@ -20,7 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const AGENT: Duration = Duration::from_secs(3);
 
 /// Most that is kept of a console's log or of a guest's file: its end, in bytes.
-const FILE_CAP: u64 = 4 << 20;
+const FILE_CAP: usize = 4 << 20;
 
 /// Fetches the evidence. Whatever cannot be fetched is noted and left out; nothing here changes a verdict.
 pub(super) async fn collect(watcher: &mut Observer, mate: &Cellmate<'_>) -> Vec<PathBuf> {
@@ -57,10 +57,11 @@ async fn guest_files(mate: &Cellmate<'_>, kept: &mut Kept) {
     }
     let asked = mate.job.collect.files.iter().map(String::as_str);
     for path in asked.chain(mate.family.evidence().iter().copied()) {
-        let cap = usize::try_from(FILE_CAP).unwrap_or(usize::MAX);
-        match timeout(PATIENCE, mate.agent(PATIENCE).read_file(path, cap)).await {
+        let secrets = &mate.job.secrets;
+        match timeout(PATIENCE, mate.agent(PATIENCE).read_file(path, FILE_CAP + secrets.longest())).await {
             Ok(Ok((content, _))) => {
-                let masked = mate.job.secrets.mask_bytes(&content);
+                let mut masked = secrets.mask_bytes(&content);
+                masked.truncate(FILE_CAP);
                 kept.bytes(&format!("guest/{}", flat(path)), &masked);
             }
             // A file that is not there is the usual case.
@@ -96,7 +97,10 @@ impl Kept {
     fn log(&mut self, name: &str, from: &Path, secrets: &Secrets) {
         // A machine that never started has no logs.
         if from.exists() {
-            self.keep(name, |path| fs::write(path, secrets.mask_bytes(&end_of(from)?)));
+            self.keep(name, |path| {
+                let masked = secrets.mask_bytes(&end_of(from, FILE_CAP + secrets.longest())?);
+                fs::write(path, &masked[masked.len().saturating_sub(FILE_CAP)..])
+            });
         }
     }
 
@@ -110,13 +114,13 @@ impl Kept {
     }
 }
 
-fn end_of(from: &Path) -> io::Result<Vec<u8>> {
+fn end_of(from: &Path, most: usize) -> io::Result<Vec<u8>> {
     use io::{Read as _, Seek as _, SeekFrom};
     let mut file = fs::File::open(from)?;
     let length = file.metadata()?.len();
-    file.seek(SeekFrom::Start(length.saturating_sub(FILE_CAP)))?;
+    file.seek(SeekFrom::Start(length.saturating_sub(most as u64)))?;
     let mut end = Vec::new();
-    file.take(FILE_CAP).read_to_end(&mut end)?;
+    file.take(most as u64).read_to_end(&mut end)?;
     Ok(end)
 }
 

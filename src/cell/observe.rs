@@ -146,13 +146,21 @@ impl Observer {
             if self.cancelled {
                 return false;
             }
-            tokio::select! {
-                biased;
-                input = self.input() => self.take(input).await,
-                () = tokio::time::sleep_until(deadline) => return done(&self.judge),
+            if Instant::now() >= deadline {
+                return false;
             }
+            self.next(deadline).await;
         }
         true
+    }
+
+    /// Observes one thing, or none by the deadline.
+    pub async fn next(&mut self, deadline: Instant) {
+        tokio::select! {
+            biased;
+            input = self.input() => self.take(input).await,
+            () = tokio::time::sleep_until(deadline) => {}
+        }
     }
 
     /// Takes whatever has already happened, without waiting.

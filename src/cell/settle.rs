@@ -73,7 +73,7 @@ async fn wait_for_channel(watcher: &mut Observer) -> bool {
         if tokio::time::Instant::now() >= deadline {
             return true;
         }
-        watcher.pause(Duration::from_millis(50)).await;
+        watcher.next(deadline).await;
     }
     watcher.channel_open
 }

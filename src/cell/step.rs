@@ -152,9 +152,17 @@ pub(super) async fn wait_for_agent(watcher: &mut Observer, mate: &Cellmate<'_>) 
 /// Output that cannot be fetched is no output: the exit code is what counts.
 async fn fetch_output(mate: &Cellmate<'_>, command: &Command) -> Output {
     let agent = mate.agent(REQUEST);
-    let stdout = agent.read_file(&command.stdout, OUTPUT_CAP).await.unwrap_or_default();
-    let stderr = agent.read_file(&command.stderr, OUTPUT_CAP).await.unwrap_or_default();
+    let secrets = &mate.job.secrets;
+    let cap = OUTPUT_CAP + secrets.longest();
+    let stdout = agent.read_file(&command.stdout, cap).await.unwrap_or_default();
+    let stderr = agent.read_file(&command.stderr, cap).await.unwrap_or_default();
     mate.tidy(command).await;
-    let text = |bytes: &[u8]| mate.job.secrets.mask(&String::from_utf8_lossy(bytes));
-    Output { stdout: text(&stdout.0), stderr: text(&stderr.0), truncated: stdout.1 || stderr.1 }
+    let [(stdout, less), (stderr, lesser)] = [stdout, stderr].map(|(bytes, more)| {
+        let mut text = secrets.mask(&String::from_utf8_lossy(&bytes));
+        let cut = more || text.len() > OUTPUT_CAP;
+        let end = (0..=OUTPUT_CAP.min(text.len())).rev().find(|end| text.is_char_boundary(*end));
+        text.truncate(end.unwrap_or(0));
+        (text, cut)
+    });
+    Output { stdout, stderr, truncated: less || lesser }
 }

@@ -166,3 +166,6 @@ impl<'a> Agent<'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -108,11 +108,10 @@ impl Boot {
         first_at.since(self.since) + spent(&self.first, &self.last)
     }
 
-    /// The share of one core that the guest used while nothing changed, in percent.
+    /// The share of one core that the guest used while nothing changed, in percent of the time it could.
     pub fn quiet_cpu_percent(&self) -> u64 {
-        let (Some((from, before)), Some((to, now))) = (&self.changed, &self.last) else { return 0 };
-        let wall = to.since(*from).0.max(1);
-        now.cpu.since(before.cpu).0.saturating_mul(100) / wall
+        let (Some((_, before)), Some((_, now))) = (&self.changed, &self.last) else { return 0 };
+        now.cpu.since(before.cpu).0.saturating_mul(100) / self.quiet().0.max(1)
     }
 
     /// Whether the agent answered within this time. One answer takes as long as the question: not every

@@ -4,6 +4,10 @@ use crate::model::{
     Subject, Verdict,
 };
 
+/// Resets in shorter succession are one: a host tells of a reset more than once, on a busy one up to a quarter
+/// of a second later, and no machine gets through its firmware in this time.
+const ONE_RESET: Millis = Millis::from_secs(1);
+
 /// The verdict on a cell, from all of its signals.
 pub fn judge(signals: &[Signal]) -> Verdict {
     let mut judge = Judge::new();
@@ -28,6 +32,7 @@ pub struct Judge {
     update_began: bool,
     /// A restart was asked for and the host has not seen its reset yet.
     asked: Option<RestartVia>,
+    last_reset: Option<Millis>,
     /// The boot before this one, as the guest named it.
     previous_boot: Option<String>,
     /// The running boot came of a restart that we asked for gently.
@@ -90,6 +95,7 @@ impl Judge {
             over: false,
             update_began: false,
             asked: None,
+            last_reset: None,
             previous_boot: None,
             requested_boot: false,
             resets: Resets::default(),
@@ -242,6 +248,11 @@ impl Judge {
     }
 
     fn reset(&mut self, at: Millis) {
+        let again = self.last_reset.is_some_and(|last| at.since(last) < ONE_RESET);
+        if again && self.asked.is_none() && !self.boot.answered {
+            return;
+        }
+        self.last_reset = Some(at);
         let before = std::mem::replace(&mut self.boot, Boot::starting_at(at));
         if before.id.is_some() {
             self.previous_boot = before.id.clone();

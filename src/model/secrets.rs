@@ -72,6 +72,12 @@ impl Secrets {
         revealed
     }
 
+    /// The length of the longest value, in bytes: whoever cuts a text must mask so much beyond the cut, or part
+    /// of a value stays.
+    pub fn longest(&self) -> usize {
+        self.by_length.first().map_or(0, String::len)
+    }
+
     /// Replaces every value in `text` by `***`.
     pub fn mask(&self, text: &str) -> String {
         self.by_length.iter().fold(text.to_owned(), |text, value| text.replace(value, MASK))

@@ -11,6 +11,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use super::{
     grid::pad,
     look::{Look, Mark, is_dumb},
+    summary::count,
 };
 use crate::{
     event::{CellState, Event, Level, RunEvent, RunState, StopCause},
@@ -154,7 +155,8 @@ impl Inner {
         let named = |cell: &CellId| pad(cell.as_ref(), self.id_width());
         match (what, cell) {
             (RunEvent::RunStarted { start }, _) if is_log => {
-                let text = format!("{stamp}{} cells of {} on {}", start.cells.len(), start.name, one_line(&start.lab));
+                let cells = count(start.cells.len(), "cell");
+                let text = format!("{stamp}{cells} of {} on {}", start.name, one_line(&start.lab));
                 self.say(&text);
             }
             (RunEvent::RunResumed { .. }, _) => self.say(&format!("{stamp}the run goes on")),

@@ -1,0 +1,10 @@
+//! The engine on scripted guests in virtual time: a cell's life and whole runs.
+
+mod breaks;
+mod guests;
+mod harness;
+mod hostile;
+mod runs;
+mod stops;
+mod waits;
+mod yard;

@@ -1,0 +1,163 @@
+//! A whole run: its host, its plan, and what holds after it.
+
+use std::{collections::BTreeMap, fs, path::Path, sync::Arc, time::Duration};
+
+use bootgate::{
+    catalog::{DigestCache, sha256_file},
+    event::{Decision, Event, JournalWriter, RunState, read},
+    health::judge,
+    lab::{
+        Lab, VmSpec,
+        sim::{Census, GuestScript, SimHost, SimLab},
+    },
+    model::*,
+    run::{self, Capacity, Finished, Images, Memory, Order, RunFolder, Sink},
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::harness;
+
+/// A host, a lab and a plan.
+pub struct Yard {
+    pub folder: tempfile::TempDir,
+    pub lab: Arc<SimLab>,
+    pub plan: Plan,
+    pub jobs: u32,
+    pub memory: Bytes,
+    pub fail_fast: bool,
+    pub interrupt: CancellationToken,
+}
+
+impl Yard {
+    /// `cells` cells named `c0`, `c1`... on as many places as they need.
+    pub fn new(cells: usize, script: impl Fn(&VmSpec) -> GuestScript + Send + Sync + 'static) -> Self {
+        // A journal waits for the disk at the end of every cell: memory answers sooner than a busy disk.
+        let memory = Path::new("/dev/shm");
+        let folder = tempfile::tempdir_in(memory).or_else(|_| tempfile::tempdir()).unwrap();
+        let image = golden_image(folder.path());
+        let cell = |n| Cell { id: CellId(format!("c{n}")), ..harness::cell(folder.path(), 0, 3000) };
+        let plan = Plan {
+            version: PLAN_VERSION,
+            name: "yard".into(),
+            matrix: "/matrix.yaml".into(),
+            catalog: "/catalog.yaml".into(),
+            candidate: None,
+            update_sha256: Sha256::of(b"update"),
+            images: BTreeMap::from([("widget".to_owned(), image)]),
+            cells: (0..cells).map(cell).collect(),
+            policy: Policy { retry_inconclusive: 0 },
+            collect: Collect::default(),
+        };
+        let lab = Arc::new(SimLab::new(SimHost::default(), script));
+        let jobs = u32::try_from(cells).unwrap();
+        let memory = Bytes::mib(1 << 20);
+        Self { folder, lab, plan, jobs, memory, fail_fast: false, interrupt: CancellationToken::new() }
+    }
+
+    pub fn begin(&self) -> (RunFolder, Sha256, JournalWriter) {
+        let (folder, digest) = RunFolder::create(&self.folder.path().join("runs"), &self.plan).unwrap();
+        let journal = JournalWriter::create(&folder.journal(), folder.run.clone()).unwrap();
+        (folder, digest, journal)
+    }
+
+    pub fn order(&self, (folder, plan_sha256, journal): (RunFolder, Sha256, JournalWriter)) -> Order {
+        let slots = self.folder.path().join("slots");
+        Order {
+            folder,
+            plan: self.plan.clone(),
+            plan_sha256,
+            secrets: Secrets::default(),
+            lab: self.lab.clone(),
+            capacity: Capacity::new(&slots, self.lab.info(), Some(self.jobs), Memory::Fixed(self.memory)).unwrap(),
+            images: Images::new(DigestCache::open(self.folder.path().join("digests.json")), false),
+            fail_fast: self.fail_fast,
+            interrupt: self.interrupt.clone(),
+            hurry: CancellationToken::new(),
+            journal,
+            resumed: None,
+        }
+    }
+
+    pub async fn run(&self) -> Ran {
+        let begun = self.begin();
+        let dir = begun.0.clone();
+        let finished = run::run(self.order(begun), &mut Silent).await.expect("a run");
+        self.check(&dir, finished)
+    }
+
+    /// Goes on with a run.
+    pub async fn resume(&self, folder: &RunFolder) -> Ran {
+        let (journal, recorded) = JournalWriter::resume(&folder.journal()).unwrap();
+        let state = RunState::of(recorded.run.clone(), &recorded.events);
+        let digest = state.start.as_ref().unwrap().plan_sha256.clone();
+        let mut order = self.order((folder.clone(), digest, journal));
+        order.resumed = Some(state);
+        let finished = run::run(order, &mut Silent).await.expect("a run");
+        self.check(folder, finished)
+    }
+
+    /// What holds after any run: nothing left, and the journal alone tells the same.
+    pub fn check(&self, folder: &RunFolder, finished: Finished) -> Ran {
+        let census = self.census();
+        let journal = read(&folder.journal()).unwrap();
+        let state = RunState::of(journal.run.clone(), &journal.events);
+        assert_eq!(state, finished.state);
+        assert_eq!(state.contradictions, Vec::<String>::new());
+        assert_eq!(state.decision, Some(finished.ruling.decision));
+        for attempt in state.cells.iter().flat_map(|cell| &cell.attempts) {
+            if let Some(end) = &attempt.end {
+                assert_eq!(judge(&attempt.signals), end.verdict, "the record says something else");
+            }
+        }
+        Ran { state, decision: finished.ruling.decision, census }
+    }
+
+    pub fn census(&self) -> Census {
+        let census = self.lab.census();
+        assert_eq!(census.live, 0, "a machine is left");
+        assert_eq!(fs::read_dir(&self.lab.info().clones).unwrap().count(), 0, "files of a machine are left");
+        census
+    }
+
+    pub fn interrupt_at(&self, moment: Duration) {
+        let interrupt = self.interrupt.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(moment).await;
+            interrupt.cancel();
+        });
+    }
+}
+
+pub struct Ran {
+    pub state: RunState,
+    pub decision: Decision,
+    pub census: Census,
+}
+
+impl Ran {
+    pub fn leads(&self) -> Vec<Option<ReasonId>> {
+        let verdicts = self.state.cells.iter().map(|cell| self.state.verdict(cell));
+        verdicts.map(|verdict| verdict.lead().map(|lead| lead.id)).collect()
+    }
+
+    pub fn attempts(&self) -> Vec<usize> {
+        self.state.cells.iter().map(|cell| cell.attempts.len()).collect()
+    }
+}
+
+pub struct Silent;
+
+impl Sink for Silent {
+    fn event(&mut self, _: &Event, _: &RunState) {}
+}
+
+/// An empty qcow2 file of version 3 with clusters of 64 KiB.
+fn golden_image(folder: &Path) -> GoldenImage {
+    let mut head = vec![0; 512];
+    head[..8].copy_from_slice(b"QFI\xfb\0\0\0\x03");
+    head[23] = 16;
+    head[103] = 104;
+    let disk = folder.join("widget.qcow2");
+    fs::write(&disk, head).unwrap();
+    GoldenImage { sha256: sha256_file(&disk).unwrap(), disk, ..harness::image() }
+}
