@@ -1,6 +1,6 @@
 //! The seam's handle on one machine.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc, thread, time::Duration};
 
 use async_trait::async_trait;
 use tokio::{task::spawn_blocking, time::timeout};
@@ -119,11 +119,18 @@ impl Vm for LibvirtVm {
         let action = "change the medium";
         self.call(action, move |domain| {
             let live = sys::VIR_DOMAIN_DEVICE_MODIFY_LIVE;
-            // A guest that has the old medium mounted keeps the drive shut: then it is taken out by force.
-            domain
-                .update_device_flags(&xml, live)
-                .or_else(|_| domain.update_device_flags(&xml, live | sys::VIR_DOMAIN_DEVICE_MODIFY_FORCE))
-                .map_err(|error| failed(action, &error))
+            // A guest that has the old medium mounted keeps the drive shut: then it is taken out by force. And a
+            // reset, by the guest or its firmware, shuts the drive in the middle of the change: then once more.
+            let force = live | sys::VIR_DOMAIN_DEVICE_MODIFY_FORCE;
+            let mut result = domain.update_device_flags(&xml, live);
+            for _ in 0..3 {
+                if result.is_ok() {
+                    break;
+                }
+                thread::sleep(Duration::from_millis(200));
+                result = domain.update_device_flags(&xml, force);
+            }
+            result.map_err(|error| failed(action, &error))
         })
         .await
     }
