@@ -12,7 +12,7 @@ use std::{
 use bootgate::{
     catalog::Catalog,
     lab::{
-        Lab as _, Vm, VmEvent, VmEvents, VmSpec,
+        Lab as _, Vm, VmEvent, VmEvents, VmSpec, clean,
         libvirt::{LibvirtLab, OpenOptions},
     },
     model::{Bytes, CellId, Family, Firmware, GoldenImage, Network, Quirks, RunId, Sha256, StateDir},
@@ -22,26 +22,23 @@ use tokio::{runtime::Runtime, time::timeout};
 /// Generous: two cores, pure emulation, other tests at the same time.
 pub const PATIENCE: Duration = Duration::from_secs(180);
 
-/// A lab in a state folder of its own.
+/// A lab, and the state folder it is in.
 pub struct TestLab {
     pub lab: Arc<LibvirtLab>,
-    state: tempfile::TempDir,
+    state: StateDir,
 }
 
-/// Set in the process that runs one test.
-const CHILD: &str = "BOOTGATE_LIVE_TEST_CHILD";
+/// Set in the process that runs one test: its state folder.
+const CHILD: &str = "BOOTGATE_LIVE_TEST_STATE";
 
 /// Runs a test with a lab, in a process of its own: libvirt's embedded driver can be opened on one root only in the
 /// life of a process. For that the test binary starts itself.
 pub fn with_lab<T: AsyncFnOnce(&TestLab)>(test: T) {
-    if env::var_os(CHILD).is_none() {
-        return run_again::<T>();
-    }
+    let Some(state) = env::var_os(CHILD).map(StateDir::new) else { return run_again::<T>() };
     Runtime::new().unwrap().block_on(async {
-        let lab = TestLab::open().await;
+        let lab = TestLab { lab: open(state.clone()).await, state };
         test(&lab).await;
         lab.lab.close().await.expect("the lab closes and leaves nothing");
-        drop(lab.state);
     });
 }
 
@@ -50,23 +47,22 @@ fn run_again<T>() {
     // Such as `live::lab::guest::name_of_the_test::{{closure}}`.
     let closure = type_name::<T>();
     let name = closure.split_once("::").unwrap().1.split("::{{").next().unwrap();
+    let state = temp_dir();
     let status = Command::new(env::current_exe().unwrap())
         .args(["--exact", name, "--nocapture", "--test-threads=1"])
-        .env(CHILD, "1")
+        .env(CHILD, state.path())
         .env("LIBVIRT_LOG_OUTPUTS", "4:file:/dev/null")
         .status()
         .unwrap();
+    // A test that failed may have left machines.
+    let left = clean(&StateDir::new(state.path())).unwrap();
     assert!(status.success(), "{name} failed in its own process ({status}): see above");
+    assert!(left.killed.is_empty() && left.folders.is_empty(), "{name} left {left:?}");
 }
 
 impl TestLab {
-    async fn open() -> Self {
-        let state = temp_dir();
-        Self { lab: open(StateDir::new(state.path())).await, state }
-    }
-
-    pub fn state(&self) -> StateDir {
-        StateDir::new(self.state.path())
+    pub fn state(&self) -> &StateDir {
+        &self.state
     }
 
     pub async fn create(&self, image: &GoldenImage) -> (Arc<dyn Vm>, VmEvents) {

@@ -40,13 +40,13 @@ fn after_sigkill_one_cleaning_leaves_nothing_and_spares_a_living_lab() {
         victim.wait().unwrap();
         assert_eq!(machines_in(&root), 1, "QEMU outlives its libvirt");
 
-        let report = clean(&living.state()).unwrap();
+        let report = clean(living.state()).unwrap();
         assert_eq!((report.killed.len(), report.folders.len()), (1, 1), "{report:?}");
         assert!(report.failed.is_empty(), "{report:?}");
         assert_eq!(machines_in(&root), 0);
         let left: Vec<_> = fs::read_dir(&root).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         assert_eq!(left, ["cache"]);
-        assert!(clean(&living.state()).unwrap().is_empty());
+        assert!(clean(living.state()).unwrap().is_empty());
         neighbour.stats().await.expect("the living lab's machine still runs");
         neighbour.destroy().await.unwrap();
     });
