@@ -4,6 +4,7 @@
 
 mod accelerator;
 mod account;
+mod boot_sector;
 mod host;
 pub mod libvirt;
 mod medium;
