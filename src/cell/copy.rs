@@ -76,19 +76,24 @@ async fn by_agent(
     files: &[GuestFile],
     deadline: Instant,
 ) -> Option<(Exit, Output)> {
+    let boot = watcher.boot;
     for file in files {
         let to = mate.family.beside(&file.to);
-        let Err(failure) = watcher.until(send(mate, &file.from, &to, deadline)).await? else { continue };
-        return match failure {
-            Failure::Host(message) => host_fault(watcher, message),
-            Failure::Deadline => Some((Exit::Timeout, Output::default())),
-            Failure::Agent(AgentError::Refused(message)) => {
-                Some(refused(format!("{}: {}", file.to, mate.job.secrets.mask(&message))))
+        loop {
+            let Err(failure) = watcher.until(send(mate, &file.from, &to, deadline)).await? else { break };
+            match failure {
+                Failure::Host(message) => return host_fault(watcher, message),
+                Failure::Deadline => return Some((Exit::Timeout, Output::default())),
+                Failure::Agent(AgentError::Refused(message)) => {
+                    return Some(refused(mate.job.secrets.mask(&format!("{}: {message}", file.to))));
+                }
+                // The file beside its place is written anew, from its begin.
+                Failure::Agent(_) => step::wait_for_agent(watcher, mate, mate.step_patience()).await?,
             }
-            Failure::Agent(_) => {
-                step::wait_for_agent(watcher, mate).await.map(|()| (Exit::AgentGone, Output::default()))
+            if watcher.boot != boot || Instant::now() >= deadline {
+                return Some((Exit::AgentGone, Output::default()));
             }
-        };
+        }
     }
     Some(done())
 }

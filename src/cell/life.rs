@@ -227,6 +227,11 @@ impl Cellmate<'_> {
         self.limits().quiet
     }
 
+    /// How long an agent may be away while a step runs: an update may replace it.
+    pub fn step_patience(&self) -> Duration {
+        self.quiet().as_duration().max(Duration::from_secs(90))
+    }
+
     /// How long the boot before the update took.
     pub fn first_boot(&self) -> Millis {
         self.limits.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).1

@@ -4,7 +4,7 @@
 //! start -> settle -> setup, apply -> (restart, boot, watch) x (1 + soak) -> check -> collect -> destroy
 //! ```
 //!
-//! A cell only produces signals. [`observe::Observer`] turns what the lab and the guest do into them and
+//! A cell only produces signals. `observe::Observer` turns what the lab and the guest do into them and
 //! shows each to the judge; every wait ends when the judge is over, so each wait ends on the event it
 //! waits for, its deadline, the machine's death, or a cancel.
 
@@ -17,6 +17,7 @@ mod emit;
 mod life;
 mod limits;
 mod observe;
+mod patience;
 mod pictures;
 mod restart;
 mod settle;

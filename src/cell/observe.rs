@@ -12,7 +12,7 @@ use crate::{
     event::{Level, RunEvent},
     health::Judge,
     lab::{Screenshot, Vm, VmEvent, VmEvents},
-    model::{CellId, ConsoleMark, Phase, Progress, Secrets, Signal, SignalKind},
+    model::{CellId, ConsoleMark, Millis, Phase, Progress, Secrets, Signal, SignalKind},
 };
 
 /// How often an unsettled machine is looked at. There is no event for "nothing happens".
@@ -117,6 +117,14 @@ impl Observer {
 
     pub fn leave(&mut self, phase: Phase) {
         self.emit(SignalKind::PhaseEnded { at: phase });
+    }
+
+    /// How long the guest's CPUs have waited for a core of the host so far; zero if the lab does not tell.
+    pub async fn cpu_wait(&self) -> Millis {
+        match timeout(LAB_PATIENCE, self.vm.stats()).await {
+            Ok(Ok(stats)) => stats.cpu_wait,
+            _ => Millis::ZERO,
+        }
     }
 
     /// The agent has just answered something.

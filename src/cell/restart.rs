@@ -2,9 +2,10 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{life::Cellmate, observe::Observer, settle};
+use super::{life::Cellmate, observe::Observer, patience::Patience, settle};
 use crate::{
     event::Level,
+    health::Judge,
     model::{Phase, RestartVia, SignalKind},
 };
 
@@ -43,9 +44,15 @@ pub(super) async fn soak(watcher: &mut Observer, mate: &Cellmate<'_>, n: u32) ->
 async fn ask(watcher: &mut Observer, mate: &Cellmate<'_>) -> bool {
     for via in [RestartVia::Agent, RestartVia::Acpi] {
         watcher.emit(SignalKind::RestartAsked { via });
-        let deadline = Instant::now() + mate.limits().restart.as_duration();
+        let patience = Patience::new(watcher, mate.limits().restart.as_duration()).await;
         request(watcher, mate, via).await;
-        watcher.watch(deadline, |judge| judge.is_over() || !judge.awaits_reset()).await;
+        let seen = |judge: &Judge| judge.is_over() || !judge.awaits_reset();
+        while let Some(left) = patience.left(watcher).await {
+            let deadline = Instant::now() + left;
+            if watcher.watch(deadline, seen).await || Instant::now() < deadline {
+                break;
+            }
+        }
         if watcher.judge.is_over() {
             return false;
         }

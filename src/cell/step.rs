@@ -2,11 +2,11 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{copy, life::Cellmate, observe::Observer};
+use super::{copy, life::Cellmate, observe::Observer, patience::Patience};
 use crate::{
     guest::Command,
     lab::AgentError,
-    model::{Exit, Millis, Output, Phase, SignalKind, Step, StepKind, StepResult, Subject},
+    model::{Exit, Millis, Output, Phase, ReasonId, SignalKind, Step, StepKind, StepResult, Subject},
 };
 
 /// How long one small request to a settled machine's agent may take.
@@ -86,11 +86,16 @@ pub(super) async fn execute(
 ) -> Option<(Exit, Output)> {
     let agent = mate.agent(REQUEST);
     let pid = match watcher.until(agent.exec(&command.path, &command.args)).await? {
-        Ok(pid) => pid,
+        Ok(pid) => Some(pid),
         Err(AgentError::Refused(message)) => return Some(refused(mate.job.secrets.mask(&message))),
+        Err(AgentError::Lab(message)) => {
+            watcher.emit(SignalKind::LabFault { reason: ReasonId::HostLost, message });
+            return None;
+        }
         Err(_) => {
-            // Nobody knows whether it was started: never started again.
-            return wait_for_agent(watcher, mate).await.map(|_| (Exit::AgentGone, Output::default()));
+            // Nobody knows whether it was started: it is never started again, but it may yet end.
+            wait_for_agent(watcher, mate, mate.step_patience()).await?;
+            None
         }
     };
     let exit = await_exit(watcher, mate, pid, command, deadline).await?;
@@ -105,7 +110,7 @@ pub(super) async fn execute(
 async fn await_exit(
     watcher: &mut Observer,
     mate: &Cellmate<'_>,
-    pid: i64,
+    pid: Option<i64>,
     command: &Command,
     deadline: Instant,
 ) -> Option<Exit> {
@@ -113,26 +118,26 @@ async fn await_exit(
     let boot = watcher.boot;
     let mut pause = Duration::from_millis(20);
     // A new agent does not know the old one's programs; what they leave behind on their end it can read.
-    let mut agent_is_new = false;
+    let mut known = pid;
     loop {
-        let answer = if agent_is_new {
-            watcher.until(left_code(mate, command)).await?
-        } else {
-            watcher.until(agent.exec_status(pid)).await?.map(|status| status.exited.then(|| mate.family.exit(&status)))
+        let answer = match known {
+            None => watcher.until(left_code(mate, command)).await?,
+            Some(pid) => {
+                let status = watcher.until(agent.exec_status(pid)).await?;
+                status.map(|status| status.exited.then(|| mate.family.exit(&status)))
+            }
         };
         match answer {
             Ok(Some(exit)) => return Some(exit),
             Ok(None) => watcher.agent_answered(),
-            Err(AgentError::Refused(_)) => agent_is_new = true,
-            Err(_) => {
-                wait_for_agent(watcher, mate).await?;
-            }
+            Err(AgentError::Refused(_)) => known = None,
+            Err(_) => wait_for_agent(watcher, mate, mate.step_patience()).await?,
         }
         if watcher.boot != boot {
             return Some(Exit::AgentGone);
         }
         if Instant::now() >= deadline {
-            return Some(if agent_is_new { Exit::AgentGone } else { Exit::Timeout });
+            return Some(if known.is_none() { Exit::AgentGone } else { Exit::Timeout });
         }
         let rest = deadline.saturating_duration_since(Instant::now());
         watcher.pause(pause.min(rest)).await?;
@@ -154,10 +159,9 @@ async fn left_code(mate: &Cellmate<'_>, command: &Command) -> Result<Option<Exit
 
 /// Waits for an agent that has stopped answering: until it answers, the machine resets, or it has been
 /// silent for so long that the judge calls it lost. None: the judge is over.
-pub(super) async fn wait_for_agent(watcher: &mut Observer, mate: &Cellmate<'_>) -> Option<()> {
-    let since = Instant::now();
+pub(super) async fn wait_for_agent(watcher: &mut Observer, mate: &Cellmate<'_>, limit: Duration) -> Option<()> {
+    let patience = Patience::new(watcher, limit).await;
     let boot = watcher.boot;
-    let patience = mate.quiet().as_duration();
     loop {
         watcher.pause(Duration::from_millis(500)).await?;
         if watcher.boot != boot {
@@ -168,8 +172,8 @@ pub(super) async fn wait_for_agent(watcher: &mut Observer, mate: &Cellmate<'_>) 
             watcher.agent_answered();
             return Some(());
         }
-        if since.elapsed() >= patience && watcher.judge.is_settled() {
-            watcher.emit(SignalKind::AgentSilent { waited: since.elapsed().into() });
+        if watcher.judge.is_settled() && patience.left(watcher).await.is_none() {
+            watcher.emit(SignalKind::AgentSilent { waited: patience.elapsed().into() });
         }
     }
 }

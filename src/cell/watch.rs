@@ -28,6 +28,6 @@ pub(super) async fn watch(watcher: &mut Observer, mate: &Cellmate<'_>, length: M
 async fn still_there(watcher: &mut Observer, mate: &Cellmate<'_>) {
     let ping = async { mate.agent(Duration::from_secs(10)).ping().await };
     if let Some(Err(_)) = watcher.until(ping).await {
-        step::wait_for_agent(watcher, mate).await;
+        step::wait_for_agent(watcher, mate, mate.quiet().as_duration()).await;
     }
 }

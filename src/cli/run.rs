@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Context, EXIT_INCONCLUSIVE, Select};
 use crate::{
     catalog::DigestCache,
-    event::{Event, JournalWriter, RunState},
+    event::{Decision, Event, JournalWriter, RunState},
     lab::{
         Lab,
         libvirt::{LibvirtLab, OpenOptions},
@@ -119,7 +119,11 @@ async fn gate(args: Args, context: &Context) -> anyhow::Result<u8> {
         uri: args.connect.clone(),
         accelerator: args.accelerator.map(Accelerator::from),
     };
-    let lab = match LibvirtLab::open(options).await {
+    let opened = tokio::select! {
+        opened = LibvirtLab::open(options) => opened,
+        () = interrupt.cancelled() => return Ok(Decision::Cancelled.exit_code()),
+    };
+    let lab = match opened {
         Ok(lab) => lab,
         Err(error) => return lab_failed(context, &error.into()),
     };
@@ -172,7 +176,7 @@ async fn with_lab(
     let finished = run::run(order, &mut ToTerminal(&live)).await;
     live.close();
     match finished {
-        Ok(finished) => Ok(report(&finished, &dir)),
+        Ok(finished) => Ok(report(&finished, &dir, &shown(&dir))),
         Err(error) => {
             context.print_error(&error.into());
             Ok(EXIT_INCONCLUSIVE)
@@ -201,7 +205,7 @@ fn resume(dir: &Path) -> anyhow::Result<Begun> {
 }
 
 /// Writes the reports and the summary. A report that cannot be written never counts as an approval.
-fn report(finished: &Finished, dir: &Path) -> u8 {
+fn report(finished: &Finished, dir: &Path, shown: &Path) -> u8 {
     let code = finished.ruling.decision.exit_code();
     let mut complete = true;
     for written in write_all(dir, &finished.state, &ReportFile::ALL) {
@@ -211,8 +215,14 @@ fn report(finished: &Finished, dir: &Path) -> u8 {
         }
     }
     // A closed pipe (`| head`) changes no verdict.
-    let _ = io::stdout().write_all(terminal::summary(&finished.state, Look::of_stdout(), dir).as_bytes());
+    let _ = io::stdout().write_all(terminal::summary(&finished.state, Look::of_stdout(), shown).as_bytes());
     if code == 0 && !complete { EXIT_INCONCLUSIVE } else { code }
+}
+
+/// A path as its user would write it here.
+fn shown(path: &Path) -> PathBuf {
+    let here = std::env::current_dir().ok();
+    here.and_then(|here| path.strip_prefix(here).ok()).unwrap_or(path).to_owned()
 }
 
 struct ToTerminal<'a>(&'a Live);
@@ -223,22 +233,26 @@ impl Sink for ToTerminal<'_> {
     }
 }
 
-/// The first Ctrl-C or SIGTERM stops cleanly, the second at once.
+/// The first Ctrl-C, SIGTERM or SIGHUP stops cleanly, the second at once.
 fn listen_for_signals(interrupt: CancellationToken, hurry: CancellationToken) -> io::Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut ctrl_c = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
+    // A closed terminal.
+    let mut hang_up = signal(SignalKind::hangup())?;
     tokio::spawn(async move {
         loop {
             tokio::select! {
                 _ = ctrl_c.recv() => {}
                 _ = terminate.recv() => {}
+                _ = hang_up.recv() => {}
             }
             if interrupt.is_cancelled() {
                 hurry.cancel();
             } else {
-                eprintln!("stopping: machines are removed, reports written; once more to stop at once");
                 interrupt.cancel();
+                // After the deed: standard error may be gone, and that must not stop the stopping.
+                let _ = writeln!(io::stderr(), "stopping: machines are removed, reports written; once more: at once");
             }
         }
     });

@@ -13,9 +13,10 @@ const OUTPUT_FOLDER: &str = "/run";
 ///
 /// Files and not pipes: a background process that a step leaves behind inherits its output, and the
 /// agent calls a program with an open output pipe "still running". The code in a file outlives the agent:
-/// an update may restart it, and the new one does not know the old one's programs.
+/// an update may restart it, and the new one does not know the old one's programs. The mask is root's usual
+/// one, whatever the agent's is.
 const CAPTURE: &str =
-    r#"o="$1"; shift; exec >"$o.out" 2>"$o.err" </dev/null; "$@"; c=$?; echo "$c" >"$o.code"; exit "$c""#;
+    r#"umask 022; o="$1"; shift; exec >"$o.out" 2>"$o.err" </dev/null; "$@"; c=$?; echo "$c" >"$o.code"; exit "$c""#;
 
 /// Asks systemd where there is one; elsewhere an answering agent is all there is to ask for.
 const SETTLED: &str = "command -v systemctl >/dev/null || exit 0; \
@@ -29,11 +30,12 @@ done
 trap 'umount "$m"; rmdir "$m"' EXIT
 while [ "$#" -gt 1 ]; do cat "$m/$1" >"$2" || exit 1; shift 2; done"#;
 
-/// FROM TO MODE triples; an empty MODE keeps that of the file that was there.
+/// FROM TO MODE triples; an empty MODE keeps that of the file that was there, else it is 644.
 const PLACE: &str = r#"set -e
 while [ "$#" -gt 2 ]; do
-  m="$3"; [ -n "$m" ] || { [ ! -e "$2" ] || m=$(stat -c %a "$2"); }
-  [ -z "$m" ] || chmod "$m" "$1"
+  [ ! -d "$2" ] || { echo "$2 is a folder: give the whole path of the file" >&2; exit 1; }
+  m="$3"; [ -n "$m" ] || { m=644; [ ! -e "$2" ] || m=$(stat -c %a "$2"); }
+  chmod "$m" "$1"
   mv -f "$1" "$2"; shift 3
 done"#;
 

@@ -9,6 +9,9 @@ const CURSOR_PPM: u32 = 150;
 /// A screen that differs from the settled one by less than this share of what is drawn there shows the same.
 const SAME_SCREEN_PPM: u32 = 100_000;
 
+/// A boot loader that has stopped says at most so many bytes more: its error, its prompt.
+const LAST_WORDS: u64 = 512;
+
 /// Waiting for one of the host's cores stretches a deadline at most so many times: beyond that the machine
 /// is given up, or a guest whose CPUs all spin on a busy host would never be.
 const MOST_STRETCH: u64 = 8;
@@ -17,9 +20,8 @@ const MOST_STRETCH: u64 = 8;
 #[derive(Clone, Debug, Default)]
 pub(super) struct Boot {
     pub since: Millis,
-    /// The agent's channel is open.
-    pub channel: bool,
-    pub channel_lost: Option<Millis>,
+    /// The agent has closed its channel.
+    pub channel_closed: bool,
     /// The agent has answered in this boot.
     pub answered: bool,
     pub id: Option<String>,
@@ -39,6 +41,10 @@ pub(super) struct Boot {
     login: Option<(Millis, Progress)>,
     /// The last sample in whose span the agent answered.
     heard: Option<(Millis, Progress)>,
+    /// The first sample since the agent closed its channel.
+    closed: Option<(Millis, Progress)>,
+    /// The console's length when the boot loader had just stopped.
+    loader_at: Option<u64>,
     /// The first sample of this boot.
     first: Option<(Millis, Progress)>,
     /// The last sample in which something had changed.
@@ -79,6 +85,19 @@ impl Boot {
                 self.same_screen = Some((at, now));
             }
         }
+        if !self.channel_closed {
+            self.closed = None;
+        } else if self.closed.is_none() {
+            self.closed = Some((at, now));
+        }
+        if self.marks.contains(&ConsoleMark::BootLoaderStopped) {
+            let stopped = *self.loader_at.get_or_insert(now.serial_bytes);
+            // Who says so much more has not stopped: that line was another program's.
+            if now.serial_bytes > stopped + LAST_WORDS {
+                self.marks.remove(&ConsoleMark::BootLoaderStopped);
+                self.loader_at = None;
+            }
+        }
         if self.login.is_none() && self.marks.contains(&ConsoleMark::Login) {
             self.login = Some((at, now));
         }
@@ -95,6 +114,11 @@ impl Boot {
         let screen =
             self.same_screen.as_ref().map(|_| ("it shows the settled screen", spent(&self.same_screen, &self.last)));
         login.or(screen)
+    }
+
+    /// How long the agent's channel has been closed, counted as [`Boot::quiet`] is.
+    pub fn closed_for(&self) -> Millis {
+        spent(&self.closed, &self.last)
     }
 
     /// How long nothing has changed, not counting time in which the host had no core for the guest.

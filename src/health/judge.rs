@@ -42,6 +42,8 @@ pub struct Judge {
     planned: Option<Planned>,
     /// The run has turned to collecting: what happens now is our own doing.
     collecting: bool,
+    /// A step or check is running: an agent that goes away may be part of it, and who runs it waits for it.
+    in_step: bool,
 }
 
 /// Resets that nobody asked for.
@@ -102,6 +104,7 @@ impl Judge {
             done: Done::default(),
             planned: None,
             collecting: false,
+            in_step: false,
         }
     }
 
@@ -152,16 +155,19 @@ impl Judge {
             }
             SignalKind::PhaseEnded { .. } => {}
             SignalKind::Started => self.begin(at),
-            SignalKind::AgentConnected => self.boot.channel = true,
+            SignalKind::AgentConnected => self.boot.channel_closed = false,
             SignalKind::AgentDisconnected => {
-                self.boot.channel = false;
-                self.boot.channel_lost = Some(at);
+                self.boot.channel_closed = true;
             }
             SignalKind::AgentAnswered => self.boot.answered = true,
             SignalKind::AgentSilent { waited } => self.agent_silent(at, *waited),
             SignalKind::BootId { id } => self.boot.id = Some(id.clone()),
             SignalKind::Settled => self.settled(at),
-            SignalKind::StepEnded { subject, name, result } => self.step_ended(at, subject, name, result),
+            SignalKind::StepStarted { .. } => self.in_step = true,
+            SignalKind::StepEnded { subject, name, result } => {
+                self.in_step = false;
+                self.step_ended(at, subject, name, result);
+            }
             SignalKind::RestartAsked { via } => self.restart_asked(at, *via),
             SignalKind::Reset => self.reset(at),
             SignalKind::Panicked { bugcheck } => {
@@ -190,7 +196,7 @@ impl Judge {
                 self.fault(at, if lab { *reason } else { ReasonId::StartFailed }, message.clone());
             }
             SignalKind::Cancelled => self.fault(at, ReasonId::Cancelled, "the run was stopped".to_owned()),
-            SignalKind::Facts { .. } | SignalKind::StepStarted { .. } => {}
+            SignalKind::Facts { .. } => {}
         }
     }
 
@@ -393,11 +399,8 @@ impl Judge {
             if let Some((id, message)) = stuck::diagnose(&self.boot, &self.limits) {
                 self.blame(at, id, message);
             }
-        } else if !self.boot.channel
-            && let Some(lost) = self.boot.channel_lost
-            && at.since(lost) >= self.limits.quiet
-        {
-            let message = format!("the agent closed its channel and did not come back for {}", at.since(lost));
+        } else if !self.in_step && self.boot.closed_for() >= self.limits.quiet {
+            let message = format!("the agent closed its channel and did not come back for {}", self.boot.closed_for());
             self.blame(at, ReasonId::AgentLost, message);
         }
     }

@@ -8,7 +8,7 @@ pub(super) fn panic(bugcheck: Option<&Bugcheck>, console: Option<&str>) -> Strin
         (Some(Bugcheck { code, parameters: [a, b, c, d] }), _) => {
             format!("bugcheck 0x{code:08x} (0x{a:x}, 0x{b:x}, 0x{c:x}, 0x{d:x})")
         }
-        (None, Some(text)) => format!("the kernel panicked: {text}"),
+        (None, Some(text)) => format!("the kernel stopped: {text}"),
         (None, None) => "the kernel panicked".to_owned(),
     }
 }

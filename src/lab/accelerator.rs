@@ -64,7 +64,8 @@ pub fn detect(state: &StateDir, account: Option<&Account>, recheck: bool) -> Res
         return Ok(detected);
     }
     let detected = try_kvm(&qemu, DEADLINE)?;
-    let text = serde_json::to_vec(&Remembered { version: VERSION, key, detected: detected.clone() }).unwrap_or_default();
+    let text =
+        serde_json::to_vec(&Remembered { version: VERSION, key, detected: detected.clone() }).unwrap_or_default();
     // Only a shortcut for next time.
     let _ = fs::create_dir_all(state.path()).and_then(|()| fs::write(state.accelerator(), text));
     Ok(detected)

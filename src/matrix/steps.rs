@@ -11,6 +11,9 @@ use crate::{
     source::{Diagnostic, Place, Placed, SourceFile, Written},
 };
 
+/// A script is one argument of the guest's shell, and Linux takes at most 128 KiB for one (`MAX_ARG_STRLEN`).
+const MAX_SCRIPT: usize = 100 * 1024;
+
 /// The deadline of a step or check that names none.
 const TIMEOUT: Millis = Millis::from_secs(300);
 
@@ -139,6 +142,9 @@ impl Checker {
             self.error(raw.place, "the script is empty", "`sh: true` does nothing, successfully");
         } else if text.contains('\0') {
             self.error(raw.place, "a script cannot have a NUL character in it", "take it out");
+        } else if text.len() > MAX_SCRIPT {
+            let problem = format!("the script is longer than {} KiB", MAX_SCRIPT >> 10);
+            self.error(raw.place, problem, "bring it into the guest with `copy`, and `run` it there");
         }
         Some(Action::Sh { script: raw.with(Template::parse(&text)) })
     }

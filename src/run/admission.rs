@@ -24,6 +24,9 @@ const HOST_MEMORY: Bytes = Bytes::mib(384);
 const HOST_DISK: Bytes = Bytes::mib(256);
 const CLONE_DISK: Bytes = Bytes::mib(128);
 
+/// How long other programs are given to free memory that no machine of ours holds.
+const OTHERS_PATIENCE: Duration = Duration::from_secs(600);
+
 /// How long a new machine takes to make its use of memory and disk visible.
 const GROWING: Duration = Duration::from_secs(30);
 
@@ -48,6 +51,8 @@ pub struct Capacity {
     /// Machines that have not grown to their size yet.
     growing: VecDeque<(Instant, Bytes)>,
     running: Bytes,
+    /// Since when there has not been enough memory.
+    short_since: Option<Instant>,
 }
 
 /// The answer to one more machine.
@@ -77,7 +82,16 @@ impl Capacity {
         let slots = Slots::open(slots, jobs.unwrap_or(by_cores))?;
         let clones = lab.clones.clone();
         let on_disk = lab.accelerator != Accelerator::Sim;
-        Ok(Self { slots, memory, clones, emulated, on_disk, growing: VecDeque::new(), running: Bytes(0) })
+        Ok(Self {
+            slots,
+            memory,
+            clones,
+            emulated,
+            on_disk,
+            growing: VecDeque::new(),
+            running: Bytes(0),
+            short_since: None,
+        })
     }
 
     pub fn jobs(&self) -> u32 {
@@ -117,7 +131,7 @@ impl Capacity {
         Bytes(image.memory.0 + QEMU_OVERHEAD.0 + emulation)
     }
 
-    fn short_of_memory(&self, need: Bytes, alone: bool) -> Option<Admission> {
+    fn short_of_memory(&mut self, need: Bytes, alone: bool) -> Option<Admission> {
         let (free, total) = match &self.memory {
             Memory::Fixed(total) => (Bytes(total.0.saturating_sub(self.running.0)), *total),
             Memory::Host => {
@@ -127,10 +141,16 @@ impl Capacity {
             }
         };
         if free >= need {
+            self.short_since = None;
             return None;
         }
         if need > total {
             let text = format!("a VM needs {need} of memory, and there is {total} in all");
+            return Some(Admission::Never(Refusal::Memory(text)));
+        }
+        let since = *self.short_since.get_or_insert_with(Instant::now);
+        if alone && since.elapsed() > OTHERS_PATIENCE {
+            let text = format!("a VM needs {need} of memory, and other programs of the host left only {free}");
             return Some(Admission::Never(Refusal::Memory(text)));
         }
         let who = if alone { "other programs of the host" } else { "running VMs" };
