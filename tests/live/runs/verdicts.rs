@@ -3,11 +3,12 @@ use std::path::Path;
 use super::harness::{Bench, catalog, golden};
 
 /// What each real fault of `faults.yaml` must be found to be.
-const EXPECTED: [(&str, &str); 21] = [
+const EXPECTED: [(&str, &str); 22] = [
     ("none", "healthy"),
     ("restarts-its-agent", "healthy"),
     ("restarts-its-agent-and-goes-on", "healthy"),
     ("says-panic-and-is-well", "healthy"),
+    ("pauses-in-its-boot", "healthy"),
     ("exits-with-5", "update-failed"),
     ("never-ends", "update-timeout"),
     ("dies-in-the-step", "stop-error"),
