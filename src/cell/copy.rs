@@ -14,7 +14,8 @@ use crate::{
     model::{Bytes, Exit, GuestFile, HostFile, Output, ReasonId, Sha256, SignalKind},
 };
 
-/// From this total size on, files go on a medium in the CD drive and not through the agent.
+/// From this total size on, files go on a medium in the CD drive and not through the agent. Measured on an
+/// emulated guest: 1023 KiB took 1.16 s through the agent, 1100 KiB 1.07 s by the medium, 8 MiB 1.5 s.
 const MEDIUM_FROM: Bytes = Bytes::mib(1);
 
 /// How many files one command in the guest handles: its argument list is bounded.
