@@ -158,7 +158,8 @@ async fn with_lab(
         Capacity::new(&context.state.slots(), lab.info(), args.jobs, args.memory.map_or(Memory::Host, Memory::Fixed))
             .with_context(|| format!("the state folder {} cannot be used", context.state.path().display()))?;
     let dir = begun.folder.dir.clone();
-    let live = Live::new(begun.folder.run.clone(), LiveOptions { quiet: args.quiet, verbose: context.verbose });
+    let state = begun.resumed.clone().unwrap_or_else(|| RunState::new(begun.folder.run.clone()));
+    let live = Live::new(state, LiveOptions { quiet: args.quiet, verbose: context.verbose });
     let order = Order {
         folder: begun.folder,
         plan: begun.plan,

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     event::{CellState, Event, Level, RunEvent, RunState, StopCause},
-    model::{CellId, Millis, RunId, SignalKind},
+    model::{CellId, Millis, SignalKind},
     report::text::one_line,
 };
 
@@ -59,7 +59,8 @@ enum Screen {
 }
 
 impl Live {
-    pub fn new(run: RunId, options: LiveOptions) -> Self {
+    /// `state`: what is known before the first event, which for a resumed run is all that was recorded.
+    pub fn new(state: RunState, options: LiveOptions) -> Self {
         let look = Look::of_stderr();
         let screen = if options.quiet {
             Screen::Closed
@@ -68,12 +69,11 @@ impl Live {
         } else {
             Screen::Lines(Box::new(io::stderr()))
         };
-        Self::on(screen, look, run, options)
+        Self::on(screen, look, state, options)
     }
 
-    fn on(screen: Screen, look: Look, run: RunId, options: LiveOptions) -> Self {
+    fn on(screen: Screen, look: Look, state: RunState, options: LiveOptions) -> Self {
         let now = Instant::now();
-        let state = RunState::new(run);
         let inner = Inner { state, screen, look, verbose: options.verbose, last_event: now, last_line: now };
         let inner = Arc::new(Mutex::new(inner));
         let (until_dropped, dropped) = mpsc::channel::<()>();

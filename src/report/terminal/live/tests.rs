@@ -1,5 +1,12 @@
 use super::*;
-use crate::event::testing::{RUN, nine, three};
+use crate::{
+    event::testing::{RUN, nine, three},
+    model::RunId,
+};
+
+fn new() -> RunState {
+    RunState::new(RunId::from(RUN))
+}
 
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<u8>>>);
@@ -21,7 +28,7 @@ impl Log {
 
 fn logged(options: LiveOptions, events: &[Event]) -> String {
     let log = Log::default();
-    let live = Live::on(Screen::Lines(Box::new(log.clone())), Look::PLAIN, RunId::from(RUN), options);
+    let live = Live::on(Screen::Lines(Box::new(log.clone())), Look::PLAIN, new(), options);
     events.iter().for_each(|event| live.event(event));
     drop(live);
     log.text()
@@ -42,7 +49,7 @@ fn phases_are_told_only_when_asked_for() {
 #[test]
 fn a_log_that_is_silent_for_long_hears_that_the_run_lives() {
     let log = Log::default();
-    let live = Live::on(Screen::Lines(Box::new(log.clone())), Look::PLAIN, RunId::from(RUN), LiveOptions::default());
+    let live = Live::on(Screen::Lines(Box::new(log.clone())), Look::PLAIN, new(), LiveOptions::default());
     three().events.iter().for_each(|event| live.event(event));
     lock(&live.inner).last_line = Instant::now() - HEARTBEAT;
     lock(&live.inner).pulse();
@@ -56,7 +63,7 @@ fn bars_come_and_go_with_the_cells_and_guest_text_stays_text() {
     let screen = indicatif::InMemoryTerm::new(20, 100);
     let target = ProgressDrawTarget::term_like(Box::new(screen.clone()));
     let look = Look { width: 100, ..Look::PLAIN };
-    let live = Live::on(Screen::bars(target, look), look, RunId::from(RUN), LiveOptions::default());
+    let live = Live::on(Screen::bars(target, look), look, new(), LiveOptions::default());
     three().events.iter().for_each(|event| live.event(event));
     let shown = screen.contents();
     let lines: Vec<&str> = shown.lines().collect();
@@ -73,7 +80,21 @@ fn bars_come_and_go_with_the_cells_and_guest_text_stays_text() {
 
 #[test]
 fn a_quiet_run_and_a_closed_display_say_nothing() {
-    let live = Live::on(Screen::Closed, Look::PLAIN, RunId::from(RUN), LiveOptions { quiet: true, verbose: true });
+    let live = Live::on(Screen::Closed, Look::PLAIN, new(), LiveOptions { quiet: true, verbose: true });
     nine().events.iter().for_each(|event| live.event(event));
     live.say("x");
+}
+
+#[test]
+fn a_resumed_run_knows_the_cells_that_were_planned_before() {
+    let events = three().events;
+    let (before, after) = events.split_at(events.len() / 2);
+    let log = Log::default();
+    let known = RunState::of(RunId::from(RUN), before);
+    let live = Live::on(Screen::Lines(Box::new(log.clone())), Look::PLAIN, known, LiveOptions::default());
+    after.iter().for_each(|event| live.event(event));
+    lock(&live.inner).last_line = Instant::now() - HEARTBEAT;
+    lock(&live.inner).pulse();
+    let text = log.text();
+    assert!(text.contains("2/3 done") && text.contains("running: os-9.p3"), "{text}");
 }
