@@ -21,6 +21,8 @@
 //!
 //! `model/` is the vocabulary all of them share.
 
+#![deny(unsafe_code)]
+
 pub mod catalog;
 pub mod cell;
 pub mod cli;
