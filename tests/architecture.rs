@@ -9,15 +9,16 @@ use std::{
 /// What each of our modules may import of ours, tests aside. `cli` may import everything.
 const ALLOWED: &[(&str, &[&str])] = &[
     ("model", &[]),
+    ("qcow2", &[]),
     ("source", &[]),
     ("matrix", &["model", "source"]),
-    ("catalog", &["model", "source"]),
+    ("catalog", &["model", "source", "qcow2"]),
     ("plan", &["matrix", "catalog", "model", "source"]),
     ("health", &["model"]),
     ("event", &["model"]),
     ("gate", &["model", "event"]),
     ("report", &["model", "event", "gate"]),
-    ("lab", &["model", "event"]),
+    ("lab", &["model", "event", "qcow2"]),
     ("guest", &["model", "event", "lab"]),
     ("cell", &["model", "event", "lab", "guest", "health"]),
     ("run", &["model", "event", "lab", "guest", "health", "cell", "gate", "report", "matrix", "catalog", "plan"]),

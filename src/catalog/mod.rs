@@ -7,7 +7,6 @@
 mod check;
 mod digest;
 mod file;
-mod qcow2;
 mod resolve;
 mod verify;
 

@@ -3,11 +3,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{
-    DigestCache, OnBytes,
-    qcow2::{Header, read_header},
+use super::{DigestCache, OnBytes};
+use crate::{
+    model::{GoldenImage, ReasonId, Sha256},
+    qcow2::{self, Header},
 };
-use crate::model::{GoldenImage, ReasonId, Sha256};
 
 /// Why a golden image cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -44,6 +44,13 @@ impl ImageProblem {
             io::ErrorKind::NotFound => ImageProblem::Missing { path },
             io::ErrorKind::Interrupted => ImageProblem::Stopped { path },
             _ => ImageProblem::Unreadable { path, why: error.to_string() },
+        }
+    }
+
+    fn from_header(path: &Path, error: &qcow2::Error) -> Self {
+        match error {
+            qcow2::Error::Io(error) => Self::from_io(path, error),
+            _ => ImageProblem::Unusable { path: path.to_owned(), why: error.to_string() },
         }
     }
 }
@@ -89,39 +96,32 @@ fn check_chain(image: &GoldenImage) -> Result<(), ImageProblem> {
         if !about.is_file() {
             return Err(unusable("it is no regular file".into()));
         }
-        let header =
-            if raw { Header { backing: None, backing_is_raw: false } } else { read_header(&path).map_err(unusable)? };
-        let (named, listed) = (header.backing, below.next());
+        let in_header = |error: qcow2::Error| ImageProblem::from_header(&path, &error);
+        let named = if raw { None } else { Header::read(&path).map_err(in_header)?.backing };
+        let listed = below.next();
+        raw = named.as_ref().is_some_and(|backing| backing.is_raw);
         let next = match (named, listed) {
             (None, None) => return Ok(()),
             (None, Some((extra, _))) => {
                 let why = format!("it has no backing file, but `backing:` lists `{}`", extra.display());
                 return Err(unusable(why));
             }
-            (Some(name), None) => {
+            (Some(backing), None) => {
+                let name = backing.name;
                 return Err(unusable(format!("its backing file `{name}` is missing from `backing:` in the catalogue")));
             }
-            (Some(name), Some((listed, _))) => {
-                let real = beside(&path, &name).map_err(unusable)?;
+            (Some(backing), Some((listed, _))) => {
+                let real = backing.beside(&path).map_err(in_header)?;
                 if canonical(&real)? != canonical(listed)? {
-                    let why = format!("its backing file is `{name}`, but `backing:` lists `{}`", listed.display());
+                    let why =
+                        format!("its backing file is `{}`, but `backing:` lists `{}`", backing.name, listed.display());
                     return Err(unusable(why));
                 }
                 real
             }
         };
-        raw = header.backing_is_raw;
         path = next;
     }
-}
-
-/// Where QEMU looks for a backing file: relative names start at the folder of the file that names them.
-fn beside(path: &Path, name: &str) -> Result<PathBuf, String> {
-    // QEMU takes `nbd:...`, `json:{...}` and `http://...` for something else than a file.
-    if name.split('/').next().is_some_and(|first| first.contains(':')) {
-        return Err(format!("its backing file `{name}` is no local file"));
-    }
-    Ok(path.parent().unwrap_or(Path::new("/")).join(name))
 }
 
 fn canonical(path: &Path) -> Result<PathBuf, ImageProblem> {
@@ -134,8 +134,8 @@ mod tests {
 
     use super::*;
     use crate::{
-        catalog::qcow2::tests::header,
         model::{BackingFile, Bytes, Family, Firmware, Quirks},
+        qcow2::tests::header,
     };
 
     fn image(folder: &Path, names: &[&str]) -> GoldenImage {

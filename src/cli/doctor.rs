@@ -200,8 +200,10 @@ fn space(state: &StateDir) -> Item {
 
 fn host() -> Item {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let memory = lab::host_memory();
-    Item::fine("host", format!("{cores} cores, {memory} of memory"))
+    match lab::host_memory() {
+        Some(memory) => Item::fine("host", format!("{cores} cores, {} of memory", memory.total)),
+        None => Item::new("host", Status::Warning, format!("{cores} cores, memory unknown: no /proc/meminfo")),
+    }
 }
 
 /// Folders of machines whose process is dead.

@@ -141,6 +141,7 @@ fn chosen<'a>(catalog: &'a Catalog, names: &[String]) -> Result<Vec<&'a GoldenIm
 }
 
 fn verify_all(images: &[&GoldenImage], rehash: bool, context: &Context) -> anyhow::Result<u8> {
+    crate::lab::make_state_dir(&context.state)?;
     let cache = DigestCache::open(context.state.digests());
     // Only drawn on a terminal; how much there is to read is not known before it is read.
     let bar = indicatif::ProgressBar::new_spinner();

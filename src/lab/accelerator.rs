@@ -19,6 +19,7 @@ use super::{
     Account, LabError,
     boot_sector::{EXIT, PORT, boot_sector},
     host::find_program,
+    root::make_state_dir,
 };
 use crate::model::{Accelerator, Millis, StateDir};
 
@@ -67,7 +68,9 @@ pub fn detect(state: &StateDir, account: Option<&Account>, recheck: bool) -> Res
     let text =
         serde_json::to_vec(&Remembered { version: VERSION, key, detected: detected.clone() }).unwrap_or_default();
     // Only a shortcut for next time.
-    let _ = fs::create_dir_all(state.path()).and_then(|()| fs::write(state.accelerator(), text));
+    if make_state_dir(state).is_ok() {
+        let _ = fs::write(state.accelerator(), text);
+    }
     Ok(detected)
 }
 

@@ -1,8 +1,9 @@
 //! The account that QEMU runs under, and what that account can reach.
 
 use std::{
-    fs,
-    os::unix::fs::{MetadataExt as _, chown},
+    fs::{self, File},
+    io,
+    os::unix::fs::{MetadataExt as _, fchown},
     path::{Path, PathBuf},
 };
 
@@ -60,9 +61,9 @@ impl Account {
         Some(Self { name: name.to_owned(), uid, gid, groups })
     }
 
-    /// Makes the account the owner of a file or folder of ours.
-    pub fn own(&self, path: &Path) -> Result<(), LabError> {
-        chown(path, Some(self.uid), Some(self.gid)).map_err(LabError::io("change the owner of", path))
+    /// Makes the account the owner of an open file or folder of ours.
+    pub(super) fn own(&self, file: &File) -> io::Result<()> {
+        fchown(file, Some(self.uid), Some(self.gid))
     }
 
     /// The first part of the path that the account cannot enter (or, for the path itself, cannot read); none

@@ -1,14 +1,13 @@
 use std::{
-    fs::{self, File, Permissions},
+    fs::{self, File},
     io::{self, BufWriter, Read as _, Write},
-    os::unix::fs::PermissionsExt as _,
     path::Path,
 };
 
 const SECTOR: usize = 2048;
 
 /// The longest file that one extent holds in whole sectors: its length is a 32-bit number of bytes.
-pub const MAX_FILE: u64 = (1 << 32) - SECTOR as u64;
+const MAX_FILE: u64 = (1 << 32) - SECTOR as u64;
 
 /// Where things are, in sectors (ECMA-119: descriptors begin at sector 16, all else is free to choose).
 const PRIMARY: usize = 16;
@@ -32,11 +31,11 @@ struct Extent {
 /// its root folder, and answers with their names there, in the same order.
 ///
 /// The names are in lower case: so Linux shows them, which then tells cases apart; Windows does not. The same
-/// contents give the same bytes. The medium appears at `path` as a whole or not at all, readable by everyone,
-/// because a hypervisor may run as somebody else. Blocks for as long as the copying takes.
+/// contents give the same bytes. The medium appears at `path` as a whole or not at all, readable for nobody else:
+/// [`super::Vm::insert_medium`] lets the machine have it. Blocks for as long as the copying takes.
 ///
 /// # Errors
-/// With the path in the text: a file that cannot be read, is no regular file, is longer than [`MAX_FILE`] or
+/// With the path in the text: a file that cannot be read, is no regular file, is longer than 4 GiB less 2 KiB or
 /// changes its length meanwhile; a medium that cannot be written.
 pub fn write_iso(path: &Path, files: &[&Path]) -> io::Result<Vec<String>> {
     let mut sources = Vec::with_capacity(files.len());
@@ -56,7 +55,6 @@ pub fn write_iso(path: &Path, files: &[&Path]) -> io::Result<Vec<String>> {
     }
     out.flush().map_err(|error| about(path, error))?;
     drop(out);
-    medium.as_file().set_permissions(Permissions::from_mode(0o644)).map_err(|error| about(path, error))?;
     medium.persist(path).map_err(|error| about(path, error.error))?;
     Ok((1..=files.len()).map(|number| name(number).to_lowercase()).collect())
 }

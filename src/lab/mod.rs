@@ -5,18 +5,24 @@
 mod accelerator;
 mod account;
 mod boot_sector;
+mod guest_written;
 mod host;
+// Only here is libvirt called, a C library.
+#[allow(unsafe_code)]
 pub mod libvirt;
 mod medium;
 mod root;
 mod seam;
 pub mod sim;
 mod sweep;
+mod users;
 
 pub use accelerator::{Detected, detect};
 pub use account::Account;
-pub use host::{find_program, host_memory, program_version};
-pub use medium::{MAX_FILE, write_iso};
-pub use root::{LabRoot, MAX_ROOT, Users, for_each_free};
+pub use guest_written::open_guest_written;
+pub use host::{HostMemory, host_memory, program_version};
+pub use medium::write_iso;
+pub use root::{LabRoot, MAX_ROOT, for_each_free, make_state_dir};
 pub use seam::{AgentError, Lab, LabError, LabInfo, Screenshot, Stats, Vm, VmEvent, VmEvents, VmFiles, VmSpec};
 pub use sweep::{CleanReport, clean};
+pub use users::Users;

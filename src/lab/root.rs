@@ -10,26 +10,16 @@
 use std::{
     fs::{self, File, TryLockError},
     io::{Read as _, Seek as _, Write as _},
-    os::unix::fs::PermissionsExt as _,
+    os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
 };
 
-use super::{Account, LabError, sweep};
+use super::{LabError, Users, sweep};
 use crate::model::StateDir;
 
 /// The longest root, in bytes. libvirt binds `ROOT/lib/qemu/domain-ID-NAME/monitor.sock` (and, since libvirt 10,
 /// similar ones below `run`), and the path of a UNIX socket ends at 107 bytes (man page unix(7)).
 pub const MAX_ROOT: usize = 56;
-
-/// Who has to get at the root's files.
-#[derive(Clone, Copy, Debug)]
-pub enum Users<'a> {
-    Ourselves,
-    /// The account that QEMU runs under.
-    Account(&'a Account),
-    /// A libvirtd, which decides for itself what QEMU runs under.
-    Daemon,
-}
 
 /// A root that we hold. Dropping it lets the next process have it.
 #[derive(Debug)]
@@ -45,25 +35,20 @@ impl LabRoot {
     ///
     /// # Errors
     /// A state folder that cannot be written, is too deep for UNIX sockets, or that QEMU's account cannot enter.
-    pub fn take(state: &StateDir, users: Users) -> Result<Self, LabError> {
+    pub fn take(state: &StateDir, users: &Users) -> Result<Self, LabError> {
+        make_state_dir(state)?;
         let roots = state.lab_roots();
-        make_dirs(state, users)?;
+        make_dir(&roots, PASSAGE)?;
         let mut taken = None;
-        for n in existing_roots(&roots)?.into_iter().chain([usize::MAX]) {
-            // The sentinel: no root was free, so take the first number nobody has.
-            let n = if n == usize::MAX && taken.is_none() { first_unused(&roots) } else { n };
-            if n == usize::MAX {
-                break;
-            }
+        for n in existing_roots(&roots)? {
             let Some(lock) = try_lock(&lock_path(&roots, n))? else { continue };
             let path = roots.join(n.to_string());
             sweep::sweep_root(&path).log();
-            if taken.is_none() {
-                taken = Some((path, lock));
-            }
+            taken = taken.or(Some((path, lock)));
         }
-        let Some((path, mut lock)) = taken else {
-            return Err(LabError::Other(format!("every lab root below {} is in use", roots.display())));
+        let (path, mut lock) = match taken {
+            Some(taken) => taken,
+            None => first_free(&roots)?,
         };
         if path.as_os_str().len() > MAX_ROOT {
             return Err(LabError::Other(format!(
@@ -88,9 +73,9 @@ impl LabRoot {
             .map_err(LabError::io("write", &path.with_extension("lock")))?;
         let root = Self { path, owner, _lock: lock };
         for dir in [root.path().to_owned(), root.vms()] {
-            make_dir(&dir, 0o711)?;
+            make_dir(&dir, users.passage_mode())?;
         }
-        if let Users::Account(account) = users
+        if let Some(account) = users.account()
             && let Some(at) = account.blocked_at(&root.path)
         {
             return Err(LabError::Other(format!(
@@ -144,13 +129,16 @@ pub fn for_each_free(state: &StateDir, mut each: impl FnMut(&Path)) -> Result<()
     Ok(())
 }
 
-fn make_dirs(state: &StateDir, users: Users) -> Result<(), LabError> {
-    // Others may pass through (QEMU's account has to), but not look around.
-    let mode = if matches!(users, Users::Ourselves) { 0o700 } else { 0o711 };
-    if !state.path().exists() {
-        make_dir(state.path(), mode)?;
-    }
-    make_dir(&state.lab_roots(), mode)
+/// The mode of what lies above the roots, whoever comes first: others may pass through (QEMU's account may have
+/// to), but not look around. Each root has a mode of its own.
+const PASSAGE: u32 = 0o711;
+
+/// Makes the state folder, for whoever is the first to keep something in it. One that is there stays as it is.
+///
+/// # Errors
+/// It cannot be made.
+pub fn make_state_dir(state: &StateDir) -> Result<(), LabError> {
+    if state.path().exists() { Ok(()) } else { make_dir(state.path(), PASSAGE) }
 }
 
 /// With exactly this mode, whatever the umask.
@@ -173,8 +161,18 @@ fn existing_roots(roots: &Path) -> Result<Vec<usize>, LabError> {
     Ok(found)
 }
 
-fn first_unused(roots: &Path) -> usize {
-    (0..usize::MAX).find(|n| !lock_path(roots, *n).exists()).unwrap_or(0)
+/// A root that nobody held at the moment of looking, most often a new one. Others may be looking too: whoever gets
+/// the lock has the root, and the rest look further.
+fn first_free(roots: &Path) -> Result<(PathBuf, File), LabError> {
+    let mut n = 0;
+    loop {
+        if let Some(lock) = try_lock(&lock_path(roots, n))? {
+            let path = roots.join(n.to_string());
+            sweep::sweep_root(&path).log();
+            return Ok((path, lock));
+        }
+        n += 1;
+    }
 }
 
 fn lock_path(roots: &Path, n: usize) -> PathBuf {
@@ -187,6 +185,8 @@ fn try_lock(path: &Path) -> Result<Option<File>, LabError> {
         .write(true)
         .create(true)
         .truncate(false)
+        // Who can open it can hold it.
+        .mode(0o600)
         .open(path)
         .and_then(lock_file)
         .map_err(LabError::io("lock", path))
@@ -217,33 +217,65 @@ mod tests {
     #[test]
     fn two_holders_get_two_roots_and_a_free_one_is_taken_again() {
         let (_dir, state) = state();
-        let first = LabRoot::take(&state, Users::Ourselves).unwrap();
-        let second = LabRoot::take(&state, Users::Ourselves).unwrap();
+        let first = LabRoot::take(&state, &Users::Ourselves).unwrap();
+        let second = LabRoot::take(&state, &Users::Ourselves).unwrap();
         assert_eq!(first.path(), state.lab_roots().join("0"));
         assert_eq!(second.path(), state.lab_roots().join("1"));
         drop(first);
-        assert_eq!(LabRoot::take(&state, Users::Ourselves).unwrap().path(), state.lab_roots().join("0"));
+        assert_eq!(LabRoot::take(&state, &Users::Ourselves).unwrap().path(), state.lab_roots().join("0"));
     }
 
     #[test]
     fn what_a_dead_holder_left_is_gone_when_the_root_is_taken_but_its_cache_stays() {
         let (_dir, state) = state();
-        let root = LabRoot::take(&state, Users::Ourselves).unwrap();
+        let root = LabRoot::take(&state, &Users::Ourselves).unwrap();
         let (clone, cache) = (root.vms().join("abc/disk.qcow2"), root.path().join("cache/qemu/x.xml"));
         for file in [&clone, &cache] {
             fs::create_dir_all(file.parent().unwrap()).unwrap();
             fs::write(file, "x").unwrap();
         }
         drop(root);
-        let _root = LabRoot::take(&state, Users::Ourselves).unwrap();
+        let _root = LabRoot::take(&state, &Users::Ourselves).unwrap();
         assert!(!clone.exists());
         assert!(cache.exists());
     }
 
     #[test]
+    fn many_that_come_at_once_each_get_a_root_of_their_own() {
+        let (_dir, state) = state();
+        let start = std::sync::Barrier::new(8);
+        let roots: Vec<LabRoot> = std::thread::scope(|scope| {
+            let takers: Vec<_> = (0..8)
+                .map(|_| {
+                    scope.spawn(|| {
+                        start.wait();
+                        LabRoot::take(&state, &Users::Ourselves).unwrap()
+                    })
+                })
+                .collect();
+            takers.into_iter().map(|taker| taker.join().unwrap()).collect()
+        });
+        let paths: std::collections::BTreeSet<&Path> = roots.iter().map(LabRoot::path).collect();
+        assert_eq!(paths.len(), 8);
+    }
+
+    #[test]
+    fn the_state_folder_has_the_same_mode_whoever_comes_first() {
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        let (_dir, first) = state();
+        make_state_dir(&first).unwrap();
+        let (_other, second) = state();
+        let root = LabRoot::take(&second, &Users::Ourselves).unwrap();
+        assert_eq!((mode(first.path()), mode(second.path())), (0o711, 0o711));
+        assert_eq!((mode(root.path()), mode(&root.vms())), (0o700, 0o700));
+        drop(root);
+        assert_eq!(mode(LabRoot::take(&second, &Users::Daemon).unwrap().path()), 0o711);
+    }
+
+    #[test]
     fn a_root_is_held_by_its_owner_only_while_locked() {
         let (_dir, state) = state();
-        let root = LabRoot::take(&state, Users::Ourselves).unwrap();
+        let root = LabRoot::take(&state, &Users::Ourselves).unwrap();
         let (path, owner) = (root.path().to_owned(), root.owner().to_owned());
         assert!(is_held_by(&path, &owner));
         assert!(!is_held_by(&path, "1-1"), "held, but by somebody else");
@@ -256,7 +288,7 @@ mod tests {
     fn a_state_folder_too_deep_for_sockets_is_refused_with_the_way_out() {
         let (dir, _) = state();
         let deep = StateDir::new(dir.path().join("a-rather-long-name-for-a-folder/and-one-more"));
-        let error = LabRoot::take(&deep, Users::Ourselves).unwrap_err().to_string();
+        let error = LabRoot::take(&deep, &Users::Ourselves).unwrap_err().to_string();
         assert!(error.contains("BOOTGATE_STATE"), "{error}");
     }
 }

@@ -3,7 +3,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use tokio::sync::mpsc;
 
-use crate::model::{Accelerator, Bugcheck, Bytes, CellId, GoldenImage, Millis, Network, RunId};
+use crate::model::{Accelerator, Bugcheck, CellId, GoldenImage, Millis, Network, RunId};
 
 /// Where machines run.
 #[async_trait]
@@ -31,8 +31,6 @@ pub struct LabInfo {
     pub accelerator: Accelerator,
     /// Cores of the host.
     pub cpus: u32,
-    /// Memory of the host.
-    pub memory: Bytes,
     /// Where clones are written: its free space bounds how many may run.
     pub clones: PathBuf,
 }
@@ -86,12 +84,15 @@ pub trait Vm: Send + Sync {
     async fn destroy(&self) -> Result<(), LabError>;
 }
 
-/// Files of one machine on the host. They are gone after [`Vm::destroy`].
+/// Files of one machine on the host. They are gone after [`Vm::destroy`]. QEMU writes them: read them through
+/// [`super::open_guest_written`].
 #[derive(Clone, Debug)]
 pub struct VmFiles {
     pub serial_log: PathBuf,
     /// The firmware's debug log, where the firmware writes one.
     pub firmware_log: Option<PathBuf>,
+    /// What QEMU itself and libvirt said about the machine's process, where we can read it.
+    pub qemu_log: Option<PathBuf>,
     /// Readable by the machine.
     pub dir: PathBuf,
 }

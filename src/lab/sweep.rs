@@ -81,7 +81,8 @@ pub(super) fn sweep_root(root: &Path) -> CleanReport {
     let list = |dir: &Path| fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path());
     report.folders = list(&vms).collect();
     for path in list(root).filter(|path| !path.ends_with("cache")) {
-        let removed = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+        let is_dir = fs::symlink_metadata(&path).is_ok_and(|about| about.is_dir());
+        let removed = if is_dir { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
         if let Err(error) = removed {
             report.failed.push(format!("cannot remove {}: {error}", path.display()));
         }

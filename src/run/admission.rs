@@ -1,6 +1,6 @@
 use std::{
     collections::VecDeque,
-    fs, io,
+    io,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::slots::{Slot, Slots};
 use crate::{
-    lab::LabInfo,
+    lab::{LabInfo, host_memory},
     model::{Accelerator, Bytes, GoldenImage},
 };
 
@@ -135,9 +135,9 @@ impl Capacity {
         let (free, total) = match &self.memory {
             Memory::Fixed(total) => (Bytes(total.0.saturating_sub(self.running.0)), *total),
             Memory::Host => {
-                let (available, total) = host_memory()?;
+                let host = host_memory()?;
                 let promised: u64 = self.growing.iter().map(|(_, bytes)| bytes.0).sum();
-                (Bytes(available.0.saturating_sub(promised + HOST_MEMORY.0)), total)
+                (Bytes(host.available.0.saturating_sub(promised + HOST_MEMORY.0)), host.total)
             }
         };
         if free >= need {
@@ -170,15 +170,4 @@ impl Capacity {
         let text = format!("a clone needs {} in {}, {free} is free", Bytes(promised), self.clones.display());
         Some(if alone { Admission::Never(Refusal::Disk(text)) } else { Admission::Wait(text) })
     }
-}
-
-/// Memory that can be had without swapping, and all there is.
-fn host_memory() -> Option<(Bytes, Bytes)> {
-    let text = fs::read_to_string("/proc/meminfo").ok()?;
-    let field = |name: &str| {
-        let line = text.lines().find_map(|line| line.strip_prefix(name))?;
-        let kib: u64 = line.trim_start_matches(':').trim().trim_end_matches("kB").trim().parse().ok()?;
-        Some(Bytes(kib * Bytes::KIB))
-    };
-    Some((field("MemAvailable")?, field("MemTotal")?))
 }

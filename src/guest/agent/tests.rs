@@ -36,7 +36,7 @@ impl Vm for Parrot {
         Ok(())
     }
     fn files(&self) -> VmFiles {
-        VmFiles { serial_log: "/none".into(), firmware_log: None, dir: "/none".into() }
+        VmFiles { serial_log: "/none".into(), firmware_log: None, qemu_log: None, dir: "/none".into() }
     }
     async fn definition(&self) -> Result<String, LabError> {
         Ok(String::new())

@@ -18,12 +18,12 @@ use crate::lab::AgentError;
 /// libvirt itself takes at most 10 MiB from a guest's agent.
 const MAX_REPLY: usize = 16 << 20;
 
-/// One machine's agent. One request at a time: libvirt makes others wait in any case, and a request that
+/// The way to one machine's agent. One request at a time: libvirt makes others wait in any case, and a request that
 /// nobody waits for any more still blocks a thread until libvirt gives up.
 #[derive(Debug)]
-pub struct Agent(Arc<Semaphore>);
+pub struct Channel(Arc<Semaphore>);
 
-impl Agent {
+impl Channel {
     pub fn new() -> Self {
         Self(Arc::new(Semaphore::new(1)))
     }

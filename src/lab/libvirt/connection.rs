@@ -77,7 +77,7 @@ impl Router {
 
 /// An open connection, with events coming in.
 pub struct Connection {
-    // Dropped last: libvirt's object must outlive the registrations below.
+    // Our own `drop` runs before any field's: the registrations go while libvirt's object is there.
     connect: Connect,
     router: Arc<Router>,
     registrations: Vec<c_int>,

@@ -159,7 +159,7 @@ pub fn domain_xml(d: &Definition) -> Result<String, LabError> {
     line(&format!("      <source mode='bind' path='{}'/>", path(d.agent_socket)?));
     line("      <target type='virtio' name='org.qemu.guest_agent.0'/>");
     line("    </channel>");
-    if let Some(interface) = interface(d.network, &d.image.name) {
+    if let Some(interface) = interface(d.network, &d.image.name, d.uuid) {
         line(&interface);
     }
     line("    <video><model type='vga'/></video>");
@@ -206,9 +206,13 @@ fn layers(layers: &Layers) -> String {
     xml
 }
 
-fn interface(network: &Network, image: &str) -> Option<String> {
-    // Locally administered, and fixed per image: a guest must not find a new card in every clone.
-    let digest = Sha256::of(image.as_bytes());
+fn interface(network: &Network, image: &str, uuid: &str) -> Option<String> {
+    // Locally administered. A network of the machine's own has the same card in every clone of an image, so that the
+    // guest finds nothing new; on a network shared with other clones each needs an address of its own.
+    let digest = match network {
+        Network::None | Network::User => Sha256::of(image.as_bytes()),
+        Network::Named(_) => Sha256::of(uuid.as_bytes()),
+    };
     let hex = digest.short();
     let mac = format!("52:54:00:{}:{}:{}", hex.get(0..2)?, hex.get(2..4)?, hex.get(4..6)?);
     let source = match network {
@@ -320,6 +324,19 @@ mod tests {
         insta::assert_snapshot!(domain_xml(&all).unwrap());
         let kept = Definition { layers: Layers::Kept(&layers), ..definition(&image, &network) };
         assert_eq!(domain_xml(&kept).unwrap().matches("<seclabel model='dac' relabel='no'/>").count(), 2);
+    }
+
+    #[test]
+    fn clones_of_one_image_share_a_card_only_where_they_cannot_meet() {
+        let mac = |network: Network, uuid| {
+            let image = image();
+            let xml = domain_xml(&Definition { uuid, ..definition(&image, &network) }).unwrap();
+            xml.split("<mac address='").nth(1).unwrap().split('\'').next().unwrap().to_owned()
+        };
+        assert_eq!(mac(Network::User, "a"), mac(Network::User, "b"));
+        let named = || Network::Named("isolated".into());
+        assert_ne!(mac(named(), "a"), mac(named(), "b"));
+        assert_eq!(mac(named(), "a"), mac(named(), "a"), "a machine keeps its card");
     }
 
     #[test]

@@ -5,10 +5,11 @@ use std::{
     fs,
     path::Path,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use async_trait::async_trait;
-use tokio::{runtime::Handle, sync::mpsc, task::spawn_blocking};
+use tokio::{runtime::Handle, sync::mpsc, task::spawn_blocking, time::timeout};
 use tokio_util::task::TaskTracker;
 
 use super::{
@@ -18,12 +19,16 @@ use super::{
     leftovers,
     machine::{Machine, Session},
     maker::Maker,
+    patience::{CONNECT, bounded},
     vm::{self, LibvirtVm},
 };
 use crate::{
     lab::{self, Account, Lab, LabError, LabInfo, LabRoot, Users, Vm, VmEvents, VmSpec, accelerator},
     model::{Accelerator, StateDir},
 };
+
+/// How long the machines that are left and the connection may take to end.
+const CLOSE: Duration = Duration::from_secs(60);
 
 /// How to open a lab.
 #[derive(Clone, Debug)]
@@ -63,39 +68,46 @@ impl LibvirtLab {
             Some(accelerator) => accelerator,
             None => accelerator::detect(&options.state, account.as_ref(), false)?.accelerator,
         };
-        let users = match &account {
+        // A session's libvirtd is our own.
+        let private = options.uri.as_ref().is_none_or(|uri| uri.contains("/session"));
+        let users = match account {
             Some(account) => Users::Account(account),
-            None if embedded => Users::Ourselves,
+            None if private => Users::Ourselves,
             None => Users::Daemon,
         };
-        let root = LabRoot::take(&options.state, users)?;
+        let root = LabRoot::take(&options.state, &users)?;
         let mut emulator = None;
         let uri = match options.uri {
             Some(uri) => uri,
             None => {
-                write_config(root.path(), account.as_ref())?;
-                emulator = emulator::stand_in(root.path(), account.as_ref())?;
+                write_config(root.path(), users.account())?;
+                emulator = emulator::stand_in(root.path(), users.account())?;
                 format!("qemu:///embed?root={}", root.path().display())
             }
         };
         let reaper = Reaper { machines: Arc::default(), tasks: TaskTracker::new(), runtime };
-        let connection = Connection::open(&uri, reaper.on_reaction())?;
-        if !embedded {
-            leftovers::clean_stale(connection.connect(), &options.state).log();
-        }
-        // libvirt would ask QEMU for all its capabilities to say its version: seconds, where `--version` will do.
-        let qemu = if embedded { lab::program_version(accelerator::QEMU) } else { connection.qemu_version() };
-        let qemu = qemu.unwrap_or_else(|| "unknown".to_owned());
-        let libvirt = connection.libvirt_version();
+        let on_reaction = reaper.on_reaction();
+        let (state, wanted) = (options.state, uri.clone());
         let shown_uri = uri.split('?').next().unwrap_or(&uri);
+        // The root goes along: as long as libvirt may be at work in it, nobody else gets it.
+        let connect = move || {
+            let connection = Connection::open(&wanted, on_reaction)?;
+            if !embedded {
+                leftovers::clean_stale(connection.connect(), &state).log();
+            }
+            // libvirt would ask QEMU for all its capabilities to say its version: seconds, where `--version` will do.
+            let qemu = if embedded { lab::program_version(accelerator::QEMU) } else { connection.qemu_version() };
+            let versions = (connection.libvirt_version(), qemu.unwrap_or_else(|| "unknown".to_owned()));
+            Ok((connection, root, versions))
+        };
+        let (connection, root, (libvirt, qemu)) = bounded("connect", &format!("to {shown_uri}"), CONNECT, connect)?;
         let info = LabInfo {
             name: format!("libvirt {libvirt}, qemu {qemu} ({shown_uri})"),
             accelerator,
             cpus: std::thread::available_parallelism().map_or(1, |n| u32::try_from(n.get()).unwrap_or(u32::MAX)),
-            memory: lab::host_memory(),
             clones: root.vms(),
         };
-        let maker = Arc::new(Maker { accelerator, account, keeps_owners: uri.contains("/system"), emulator });
+        let maker = Arc::new(Maker { accelerator, users, keeps_owners: uri.contains("/system"), emulator });
         let session = Mutex::new(Some(Arc::new(Session { connection, root, embedded })));
         Ok(Self { info, maker, session, reaper })
     }
@@ -103,16 +115,34 @@ impl LibvirtLab {
     /// Ends every machine that is left, disconnects, and gives the root back. May be called again.
     ///
     /// # Errors
-    /// The first machine that could not be removed; everything else was still done.
+    /// The first machine that could not be removed; everything else was still done. Or what is left after [`CLOSE`].
     pub async fn close(&self) -> Result<(), LabError> {
         let Some(session) = self.session.lock().unwrap_or_else(PoisonError::into_inner).take() else { return Ok(()) };
+        let root = session.root.path().to_owned();
+        if let Ok(result) = timeout(CLOSE, self.end_all(session)).await {
+            return result;
+        }
+        let mut left: Vec<String> = self.reaper.machines().values().map(|machine| machine.name.clone()).collect();
+        left.sort_unstable();
+        let what = if left.is_empty() { "the connection".to_owned() } else { left.join(", ") };
+        Err(LabError::Other(format!(
+            "libvirt did not end {what} within {} s: left in {}; `bootgate clean` removes it",
+            CLOSE.as_secs(),
+            root.display()
+        )))
+    }
+
+    async fn end_all(&self, session: Arc<Session>) -> Result<(), LabError> {
         self.reaper.tasks.close();
         self.reaper.tasks.wait().await;
-        let machines: Vec<Arc<Machine>> = self.reaper.machines().drain().map(|(_, machine)| machine).collect();
+        let reaper = self.reaper.clone();
         let ended = spawn_blocking(move || {
+            let machines: Vec<Arc<Machine>> = reaper.machines().values().cloned().collect();
             let mut first = Ok(());
             for machine in machines {
                 first = first.and(machine.destroy());
+                // One that could not be removed would keep the connection open.
+                reaper.forget(&machine);
             }
             drop(session);
             first
@@ -141,7 +171,7 @@ impl Lab for LibvirtLab {
         machine.session.connection.listen(&machine.uuid, Sink::new(out, machine.dir.clone()));
         let machine = Arc::new(machine);
         self.reaper.machines().insert(machine.uuid.clone(), Arc::clone(&machine));
-        Ok((Arc::new(LibvirtVm::new(machine, files, self.maker.account.clone(), self.reaper.clone())), events))
+        Ok((Arc::new(LibvirtVm::new(machine, files, self.maker.users.clone(), self.reaper.clone())), events))
     }
 }
 
@@ -165,9 +195,14 @@ impl Reaper {
 
     /// Removes the machine soon, if it still is there. Does not block.
     pub fn enqueue(&self, machine: &Machine) {
-        let Some(machine) = self.machines().remove(&machine.uuid) else { return };
-        // It logs its failures itself.
-        self.tasks.spawn_blocking_on(move || drop(machine.destroy()), &self.runtime);
+        let Some(machine) = self.machines().get(&machine.uuid).cloned() else { return };
+        let reaper = self.clone();
+        let end = move || {
+            // It logs its failures itself. It is known until it is gone, so that closing can say what is left.
+            let _ = machine.destroy();
+            reaper.forget(&machine);
+        };
+        self.tasks.spawn_blocking_on(end, &self.runtime);
     }
 
     fn on_reaction(&self) -> OnReaction {

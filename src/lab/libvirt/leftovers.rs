@@ -5,6 +5,7 @@ use virt::{connect::Connect, domain::Domain, sys};
 use super::{
     connection::{Connection, failed},
     domain_xml::METADATA,
+    patience::{CONNECT, bounded},
 };
 use crate::{
     lab::{CleanReport, LabError, root},
@@ -14,10 +15,13 @@ use crate::{
 /// Connects and removes the machines whose lab root, below this state folder, has a new owner or none.
 ///
 /// # Errors
-/// No connection, or no list of machines.
+/// No connection, or no answer; what could not be removed is in the report.
 pub fn clean_domains(uri: &str, state: &StateDir) -> Result<CleanReport, LabError> {
-    let connection = Connection::open(uri, Box::new(|_, _| ()))?;
-    Ok(clean_stale(connection.connect(), state))
+    let (owned, state) = (uri.to_owned(), state.clone());
+    bounded("clean", uri, CONNECT, move || {
+        let connection = Connection::open(&owned, Box::new(|_, _| ()))?;
+        Ok(clean_stale(connection.connect(), &state))
+    })
 }
 
 pub(super) fn clean_stale(connect: &Connect, state: &StateDir) -> CleanReport {

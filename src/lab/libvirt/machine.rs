@@ -31,6 +31,13 @@ pub struct Session {
     pub embedded: bool,
 }
 
+impl Session {
+    /// Where libvirt keeps QEMU's standard error; none behind a libvirtd, whose logs are its own.
+    pub fn qemu_log(&self, machine: &str) -> Option<PathBuf> {
+        self.embedded.then(|| self.root.path().join(format!("log/qemu/{machine}.log")))
+    }
+}
+
 /// A machine's state and resources. Every call blocks.
 pub struct Machine {
     pub session: Arc<Session>,
@@ -159,8 +166,7 @@ impl Machine {
             }));
         }
         note(removed(fs::remove_dir_all(&self.dir), &self.dir));
-        if session.embedded {
-            let log = session.root.path().join(format!("log/qemu/{}.log", self.name));
+        if let Some(log) = session.qemu_log(&self.name) {
             note(removed(fs::remove_file(&log), &log));
         }
         session.connection.forget(&self.uuid);

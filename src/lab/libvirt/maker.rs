@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    os::unix::fs::DirBuilderExt as _,
     path::{Path, PathBuf},
     sync::{Arc, Mutex},
 };
@@ -12,14 +13,14 @@ use super::{
     overlay,
 };
 use crate::{
-    lab::{Account, LabError, VmFiles, VmSpec, root},
-    model::{Accelerator, GoldenImage},
+    lab::{Account, LabError, Users, VmFiles, VmSpec},
+    model::{Accelerator, GoldenImage, Network},
 };
 
 /// What all machines of a lab have in common.
 pub struct Maker {
     pub accelerator: Accelerator,
-    pub account: Option<Account>,
+    pub users: Users,
     /// libvirtd would make QEMU's account the owner of the golden images.
     pub keeps_owners: bool,
     pub emulator: Option<PathBuf>,
@@ -32,7 +33,7 @@ impl Maker {
         // Short: it is a part of socket paths. Unique: the folder is new.
         let short = &uuid[..6];
         let dir = session.root.vms().join(short);
-        fs::create_dir(&dir).map_err(LabError::io("create", &dir))?;
+        fs::DirBuilder::new().mode(0o700).create(&dir).map_err(LabError::io("create", &dir))?;
         let made = self.fill(&session, spec, &uuid, &dir);
         if made.is_err() {
             let _ = fs::remove_dir_all(&dir);
@@ -50,18 +51,24 @@ impl Maker {
         uuid: &str,
         dir: &Path,
     ) -> Result<(String, Vec<Layer>, VmFiles), LabError> {
-        let account = self.account.as_ref();
-        root::make_dir(dir, 0o711)?;
+        if let Network::Named(name) = &spec.network
+            && session.embedded
+        {
+            return Err(LabError::Other(format!(
+                "the network {name} cannot be used: libvirt inside this process has no networks; named networks need \
+                 a libvirtd: --connect qemu:///system"
+            )));
+        }
+        let account = self.users.account();
         let overlay = dir.join("disk.qcow2");
         overlay::create(&overlay, &spec.image.disk)?;
         let boot = spec.image.boot.as_ref();
-        let kernel = boot.map(|boot| readable(&boot.kernel, "kernel", account, dir)).transpose()?;
+        let kernel = boot.map(|boot| self.readable(&boot.kernel, "kernel", dir)).transpose()?;
         let initrd = boot.and_then(|boot| boot.initrd.as_ref());
-        let initrd = initrd.map(|initrd| readable(initrd, "initrd", account, dir)).transpose()?;
-        if let Some(account) = account {
-            account.own(&overlay)?;
-            account.own(dir)?;
-        }
+        let initrd = initrd.map(|initrd| self.readable(initrd, "initrd", dir)).transpose()?;
+        self.users.hand_over(&overlay)?;
+        // Last: from here on QEMU's account can put anything there.
+        self.users.hand_over(dir)?;
         let passed = match account {
             Some(account) => unreachable_layers(&spec.image, account)?,
             None => Vec::new(),
@@ -75,6 +82,7 @@ impl Maker {
         let files = VmFiles {
             serial_log: dir.join("serial.log"),
             firmware_log: Some(dir.join("firmware.log")),
+            qemu_log: session.qemu_log(&machine_name(uuid)),
             dir: dir.to_owned(),
         };
         let xml = domain_xml(&Definition {
@@ -98,6 +106,17 @@ impl Maker {
         })?;
         Ok((xml, passed, files))
     }
+
+    /// A path at which QEMU can read the file: its own, or that of a copy in the machine's folder.
+    fn readable(&self, file: &Path, name: &str, dir: &Path) -> Result<PathBuf, LabError> {
+        if self.users.account().is_none_or(|account| account.blocked_at(file).is_none()) {
+            return Ok(file.to_owned());
+        }
+        let copy = dir.join(name);
+        fs::copy(file, &copy).map_err(LabError::io("copy", file))?;
+        self.users.hand_over(&copy)?;
+        Ok(copy)
+    }
 }
 
 fn machine_name(uuid: &str) -> String {
@@ -109,17 +128,6 @@ fn unreachable_layers(image: &GoldenImage, account: &Account) -> Result<Vec<Laye
     let chain = overlay::chain(&image.disk)?;
     let blocked = chain.iter().any(|layer| account.blocked_at(Path::new(&layer.file)).is_some());
     Ok(if blocked { chain } else { Vec::new() })
-}
-
-/// A path at which QEMU's account can read the file: its own, or that of a copy in the machine's folder.
-fn readable(file: &Path, name: &str, account: Option<&Account>, dir: &Path) -> Result<PathBuf, LabError> {
-    let Some(account) = account.filter(|account| account.blocked_at(file).is_some()) else {
-        return Ok(file.to_owned());
-    };
-    let copy = dir.join(name);
-    fs::copy(file, &copy).map_err(LabError::io("copy", file))?;
-    account.own(&copy)?;
-    Ok(copy)
 }
 
 fn new_uuid() -> Result<String, LabError> {

@@ -7,7 +7,7 @@
 //!   .start()       -> domain_xml   what libvirt is told, a transient domain
 //! ```
 //!
-//! Only here is libvirt called, and only here is there `unsafe` code.
+//! Only here is libvirt called, and only here is there `unsafe` code: `deny(unsafe_code)` holds elsewhere.
 
 mod agent;
 mod connection;
@@ -19,6 +19,7 @@ mod leftovers;
 mod machine;
 mod maker;
 mod overlay;
+mod patience;
 mod screenshot;
 mod stats;
 mod vm;

@@ -1,51 +1,16 @@
 //! The copy-on-write child of a golden image, written by this process.
 
-use std::{
-    fs::File,
-    io::{self, Read as _},
-    os::unix::fs::FileExt as _,
-    path::Path,
-};
+use std::{fs, io, path::Path};
 
 use imago::{FormatCreateBuilder as _, Storage as _, StorageCreateOptions, qcow2::Qcow2};
 
 use super::domain_xml::Layer;
-use crate::lab::LabError;
+use crate::{
+    lab::LabError,
+    qcow2::{self, Header},
+};
 
-/// What the header of a qcow2 image says (QEMU's `docs/interop/qcow2.txt`).
-#[derive(Debug, PartialEq, Eq)]
-struct Header {
-    virtual_size: u64,
-    encrypted: bool,
-    /// Zero for version 2, which has no features.
-    incompatible: u64,
-    /// Where in the file the backing file's name is, and how long it is; zero: no backing file.
-    backing_at: u64,
-    backing_length: u32,
-}
-
-const MAGIC: &[u8; 4] = b"QFI\xfb";
 const MAX_CHAIN: usize = 32;
-const CORRUPT: u64 = 1 << 1;
-const EXTERNAL_DATA: u64 = 1 << 2;
-
-impl Header {
-    fn parse(bytes: &[u8]) -> Option<Self> {
-        let u32_at = |at: usize| Some(u32::from_be_bytes(bytes.get(at..at + 4)?.try_into().ok()?));
-        let u64_at = |at: usize| Some(u64::from_be_bytes(bytes.get(at..at + 8)?.try_into().ok()?));
-        if bytes.get(..4)? != MAGIC {
-            return None;
-        }
-        let incompatible = if u32_at(4)? >= 3 { u64_at(72)? } else { 0 };
-        Some(Self {
-            virtual_size: u64_at(24)?,
-            encrypted: u32_at(32)? != 0,
-            incompatible,
-            backing_at: u64_at(8)?,
-            backing_length: u32_at(16)?,
-        })
-    }
-}
 
 /// Creates an overlay as large as its golden image. The golden image is only read, and only its header: so
 /// features that only matter to who reads the data (zstd, extended L2 entries) do not matter here.
@@ -69,69 +34,46 @@ pub fn create(overlay: &Path, golden: &Path) -> Result<(), LabError> {
 /// The golden image and all files below it, nearest first, as their headers say.
 ///
 /// # Errors
-/// A file that is missing, or that is no file at all but what QEMU calls a protocol (`nbd:`, `json:`).
+/// A file that is missing, that QEMU could not use below an overlay, or that is no file at all but what QEMU calls a
+/// protocol (`nbd:`, `json:`).
 pub fn chain(golden: &Path) -> Result<Vec<Layer>, LabError> {
     let unusable = |why: String| LabError::ImageUnusable { disk: golden.to_owned(), why };
     let mut layers = Vec::new();
-    let mut next = Some(golden.to_owned());
-    while let Some(path) = next.take() {
+    let mut next = Some((golden.to_owned(), false));
+    while let Some((path, is_raw)) = next.take() {
         if layers.len() == MAX_CHAIN {
             return Err(unusable(format!("its backing chain has more than {MAX_CHAIN} files")));
         }
-        let header = Header::parse(&head(&path)?);
-        let format = if header.is_some() { "qcow2" } else { "raw" };
-        if let Some(header) = header
-            && header.backing_at != 0
-        {
-            let name = backing_name(&path, &header).map_err(LabError::io("read", &path))?;
-            if name.split('/').next().is_some_and(|first| first.contains(':')) {
-                return Err(unusable(format!("it is backed by {name}, which is no file")));
-            }
-            next = Some(path.parent().unwrap_or(Path::new("/")).join(name));
+        if is_raw {
+            fs::metadata(&path).map_err(|error| image_error(&path, error.into()))?;
+        } else if let Some(backing) = Header::read(&path).map_err(|error| image_error(&path, error))?.backing {
+            let below = backing.beside(&path).map_err(|error| image_error(&path, error))?;
+            next = Some((below, backing.is_raw));
         }
         let file = path.to_str().ok_or_else(|| unusable("its path is not UTF-8".to_owned()))?.to_owned();
-        layers.push(Layer { file, format });
+        layers.push(Layer { file, format: if is_raw { "raw" } else { "qcow2" } });
     }
     Ok(layers)
 }
 
-fn backing_name(path: &Path, header: &Header) -> io::Result<String> {
-    // The format allows no more than 1023 bytes.
-    let mut name = vec![0; header.backing_length.min(1023) as usize];
-    File::open(path)?.read_exact_at(&mut name, header.backing_at)?;
-    String::from_utf8(name).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
-}
-
 fn checked_size(golden: &Path) -> Result<u64, LabError> {
-    let unusable = |why: &str| LabError::ImageUnusable { disk: golden.to_owned(), why: why.to_owned() };
-    let header = Header::parse(&head(golden)?)
-        .ok_or_else(|| unusable("it is no qcow2 image; convert it: qemu-img convert -O qcow2 IMAGE NEW.qcow2"))?;
-    match header {
-        Header { encrypted: true, .. } => Err(unusable("it is encrypted")),
-        Header { incompatible, .. } if incompatible & CORRUPT != 0 => {
-            Err(unusable("it is marked as corrupt; try: qemu-img check -r all IMAGE"))
-        }
-        Header { incompatible, .. } if incompatible & EXTERNAL_DATA != 0 => {
-            Err(unusable("it keeps its data in another file; convert it: qemu-img convert -O qcow2 IMAGE NEW.qcow2"))
-        }
-        Header { virtual_size: 0, .. } => Err(unusable("its disk has no size")),
-        Header { virtual_size, .. } => Ok(virtual_size),
+    match Header::read(golden).map_err(|error| image_error(golden, error))?.virtual_size {
+        0 => Err(LabError::ImageUnusable { disk: golden.to_owned(), why: "its disk has no size".to_owned() }),
+        size => Ok(size),
     }
 }
 
-fn head(path: &Path) -> Result<Vec<u8>, LabError> {
-    let mut bytes = Vec::new();
-    let read = File::open(path).and_then(|file| file.take(104).read_to_end(&mut bytes));
-    match read {
-        Ok(_) => Ok(bytes),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err(LabError::ImageMissing(path.to_owned())),
-        Err(error) => Err(LabError::io("read", path)(error)),
+fn image_error(path: &Path, error: qcow2::Error) -> LabError {
+    match error {
+        qcow2::Error::Io(error) if error.kind() == io::ErrorKind::NotFound => LabError::ImageMissing(path.to_owned()),
+        qcow2::Error::Io(error) => LabError::io("read", path)(error),
+        refused => LabError::ImageUnusable { disk: path.to_owned(), why: refused.to_string() },
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::{fs, os::unix::fs::MetadataExt as _, path::PathBuf, process::Command};
+    use std::{os::unix::fs::MetadataExt as _, path::PathBuf, process::Command};
 
     use super::*;
 

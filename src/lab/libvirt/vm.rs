@@ -7,7 +7,7 @@ use tokio::{task::spawn_blocking, time::timeout};
 use virt::{domain::Domain, enumutil::Enum, error::Error, sys};
 
 use super::{
-    agent::Agent,
+    agent::Channel,
     connection::failed,
     domain_xml::medium_xml,
     lab::Reaper,
@@ -15,22 +15,26 @@ use super::{
     screenshot::{self, ScreenError},
     stats,
 };
-use crate::lab::{Account, AgentError, LabError, Screenshot, Stats, Vm, VmFiles};
+use crate::lab::{AgentError, LabError, Screenshot, Stats, Users, Vm, VmFiles};
 
 /// How long a call into libvirt may take before it is given up. A call waits for QEMU, and QEMU may be stopped.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// How long a start may take. The first one on a host includes that libvirt asks QEMU what it can do, which on a busy
+/// host takes minutes.
+const START: Duration = Duration::from_secs(300);
+
 pub struct LibvirtVm {
     machine: Arc<Machine>,
     files: VmFiles,
-    account: Option<Account>,
-    agent: Agent,
+    users: Users,
+    channel: Channel,
     reaper: Reaper,
 }
 
 impl LibvirtVm {
-    pub fn new(machine: Arc<Machine>, files: VmFiles, account: Option<Account>, reaper: Reaper) -> Self {
-        Self { machine, files, account, agent: Agent::new(), reaper }
+    pub fn new(machine: Arc<Machine>, files: VmFiles, users: Users, reaper: Reaper) -> Self {
+        Self { machine, files, users, channel: Channel::new(), reaper }
     }
 
     /// Calls libvirt on a thread of its own.
@@ -40,7 +44,7 @@ impl LibvirtVm {
         call: impl FnOnce(&Domain) -> Result<T, LabError> + Send + 'static,
     ) -> Result<T, LabError> {
         let machine = Arc::clone(&self.machine);
-        blocking(action, move || {
+        blocking(action, PATIENCE, move || {
             let domain = machine.domain().ok_or_else(|| LabError::Other(format!("{} is not running", machine.name)))?;
             call(&domain)
         })
@@ -48,13 +52,14 @@ impl LibvirtVm {
     }
 }
 
-/// Runs blocking work on a thread of its own, and gives it up after [`PATIENCE`].
+/// Runs blocking work on a thread of its own, and gives it up after a while.
 async fn blocking<T: Send + 'static>(
     action: &'static str,
+    patience: Duration,
     work: impl FnOnce() -> Result<T, LabError> + Send + 'static,
 ) -> Result<T, LabError> {
-    let silent = || format!("no answer within {} s", PATIENCE.as_secs());
-    match timeout(PATIENCE, spawn_blocking(work)).await {
+    let silent = || format!("no answer within {} s", patience.as_secs());
+    match timeout(patience, spawn_blocking(work)).await {
         Ok(Ok(result)) => result,
         Ok(Err(join)) => Err(LabError::Libvirt { action, message: join.to_string() }),
         Err(_) => Err(LabError::Libvirt { action, message: silent() }),
@@ -65,12 +70,12 @@ async fn blocking<T: Send + 'static>(
 impl Vm for LibvirtVm {
     async fn start(&self) -> Result<(), LabError> {
         let machine = Arc::clone(&self.machine);
-        blocking("start the machine", move || machine.start()).await
+        blocking("start the machine", START, move || machine.start()).await
     }
 
     async fn agent(&self, request: &str, timeout: Duration) -> Result<String, AgentError> {
         let domain = self.machine.domain().ok_or(AgentError::VmGone)?;
-        self.agent.ask(domain, request, timeout).await
+        self.channel.ask(domain, request, timeout).await
     }
 
     async fn restart_acpi(&self) -> Result<(), LabError> {
@@ -110,10 +115,8 @@ impl Vm for LibvirtVm {
     }
 
     async fn insert_medium(&self, medium: Option<&Path>) -> Result<(), LabError> {
-        if let (Some(account), Some(medium)) = (&self.account, medium)
-            && medium.starts_with(&self.machine.dir)
-        {
-            account.own(medium)?;
+        if let Some(medium) = medium.filter(|medium| medium.starts_with(&self.machine.dir)) {
+            self.users.hand_over(medium)?;
         }
         let xml = medium_xml(medium)?;
         let action = "change the medium";
@@ -142,13 +145,13 @@ impl Vm for LibvirtVm {
     async fn definition(&self) -> Result<String, LabError> {
         let Some(domain) = self.machine.domain() else { return Ok(self.machine.xml.clone()) };
         let action = "read the machine's definition";
-        blocking(action, move || domain.xml_desc(0).map_err(|error| failed(action, &error))).await
+        blocking(action, PATIENCE, move || domain.xml_desc(0).map_err(|error| failed(action, &error))).await
     }
 
     async fn destroy(&self) -> Result<(), LabError> {
         let machine = Arc::clone(&self.machine);
         let reaper = self.reaper.clone();
-        blocking("end the machine", move || {
+        blocking("end the machine", PATIENCE, move || {
             machine.destroy()?;
             reaper.forget(&machine);
             Ok(())

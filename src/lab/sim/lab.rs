@@ -7,22 +7,21 @@ use tokio::sync::mpsc;
 use super::{Census, GuestScript, census::Registry, state::State, vm::SimVm};
 use crate::{
     lab::{Lab, LabError, LabInfo, Vm, VmEvents, VmFiles, VmSpec},
-    model::{Accelerator, Bytes},
+    model::Accelerator,
 };
 
 /// The host that scripted guests are said to run on.
 #[derive(Clone, Copy, Debug)]
 pub struct SimHost {
     pub cpus: u32,
-    pub memory: Bytes,
     /// How long it takes to create a machine.
     pub create_takes: Duration,
 }
 
 impl Default for SimHost {
-    /// 8 cores, 64 GiB, machines in no time.
+    /// 8 cores, machines in no time.
     fn default() -> Self {
-        Self { cpus: 8, memory: Bytes::mib(64 << 10), create_takes: Duration::ZERO }
+        Self { cpus: 8, create_takes: Duration::ZERO }
     }
 }
 
@@ -50,7 +49,6 @@ impl SimLab {
             name: "scripted guests in virtual time".to_owned(),
             accelerator: Accelerator::Sim,
             cpus: host.cpus,
-            memory: host.memory,
             clones: folder.path().to_owned(),
         };
         let script = Box::new(script);
@@ -82,7 +80,8 @@ impl Lab for SimLab {
             self.registry.remove(memory);
             return Err(LabError::Io { action: "create", path: dir, source });
         }
-        let files = VmFiles { serial_log: dir.join("serial.log"), firmware_log: Some(dir.join("firmware.log")), dir };
+        let firmware_log = Some(dir.join("firmware.log"));
+        let files = VmFiles { serial_log: dir.join("serial.log"), firmware_log, qemu_log: None, dir };
         let name = format!("{}-{}", spec.run, spec.cell);
         let probe = spec.image.settled.filter(|probe| !probe.is_empty()).unwrap_or_else(|| USUAL_PROBE.to_owned());
         let (sender, events) = mpsc::unbounded_channel();

@@ -5,7 +5,6 @@ use std::{
     os::unix::{fs::chown, process::CommandExt as _},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    time::Duration,
 };
 
 use bootgate::{
@@ -13,7 +12,7 @@ use bootgate::{
     model::StateDir,
 };
 
-use super::harness::{create, empty_image, next, open_at, temp_dir};
+use super::harness::{create, empty_image, next, open_at, temp_dir, until};
 
 /// In the process that runs the test: the folder it may use.
 const HOME: &str = "BOOTGATE_LIVE_TEST_HOME";
@@ -45,7 +44,7 @@ fn machines_run_in_a_session_libvirtd_and_are_lost_with_it() {
 }
 
 async fn in_a_session(home: &Path) {
-    let (daemon, uri) = start_libvirtd(home);
+    let (daemon, uri) = start_libvirtd(home).await;
     let state = StateDir::new(home.join("s"));
     let lab = open_at(state.clone(), Some(uri.clone())).await;
     let image = empty_image(home);
@@ -82,7 +81,7 @@ impl Drop for Daemon {
 }
 
 /// A session libvirtd with all its folders below `home`.
-fn start_libvirtd(home: &Path) -> (Daemon, String) {
+async fn start_libvirtd(home: &Path) -> (Daemon, String) {
     let dir = |name: &str| {
         let dir = home.join(name);
         fs::create_dir_all(&dir).unwrap();
@@ -103,8 +102,6 @@ fn start_libvirtd(home: &Path) -> (Daemon, String) {
         .spawn();
     let daemon = Daemon(daemon.unwrap());
     let socket = runtime.join("libvirt/libvirt-sock");
-    while !socket.exists() {
-        std::thread::sleep(Duration::from_millis(50));
-    }
+    until("libvirtd's socket", async || socket.exists()).await;
     (daemon, format!("qemu:///session?socket={}", socket.display()))
 }

@@ -12,7 +12,7 @@ use bootgate::{
     model::Sha256,
 };
 
-use super::harness::{lab_image, next, wait_for, with_lab};
+use super::harness::{lab_image, next, until, wait_for, with_lab};
 
 const PING: &str = r#"{"execute":"guest-ping"}"#;
 
@@ -20,9 +20,7 @@ const PING: &str = r#"{"execute":"guest-ping"}"#;
 async fn booted(vm: &dyn Vm, events: &mut VmEvents) {
     wait_for(events, &VmEvent::AgentConnected).await;
     let ready = r#"{"execute":"guest-file-open","arguments":{"path":"/run/lab/ready"}}"#;
-    while vm.agent(ready, Duration::from_secs(10)).await.is_err() {
-        tokio::time::sleep(Duration::from_millis(200)).await;
-    }
+    until("the guest is ready", async || vm.agent(ready, Duration::from_secs(10)).await.is_ok()).await;
 }
 
 /// Starts a program in the guest without waiting for it.
@@ -116,9 +114,7 @@ fn a_panic_is_told_and_the_guest_then_restarts_by_itself() {
         // Dropped without a farewell: the lab removes it all the same.
         let dir = vm.files().dir;
         drop(vm);
-        while dir.exists() {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
+        until("the dropped machine's folder goes", async || !dir.exists()).await;
     });
 }
 

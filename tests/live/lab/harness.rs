@@ -153,6 +153,16 @@ pub async fn wait_for(events: &mut VmEvents, wanted: &VmEvent) {
     timeout(PATIENCE, found).await.unwrap_or_else(|_| panic!("no {wanted:?} in time"));
 }
 
+/// Waits until this is so.
+pub async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
+    let wait = async {
+        while !is_so().await {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    timeout(PATIENCE, wait).await.unwrap_or_else(|_| panic!("not in time: {what}"));
+}
+
 /// A folder whose path is short, for UNIX sockets, and that QEMU's account can enter.
 pub fn temp_dir() -> tempfile::TempDir {
     let dir = tempfile::Builder::new().prefix("bg-").tempdir_in("/tmp").unwrap();

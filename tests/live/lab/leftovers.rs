@@ -14,7 +14,7 @@ use bootgate::{
     model::StateDir,
 };
 
-use super::harness::{empty_image, next, temp_dir, with_lab};
+use super::harness::{empty_image, next, temp_dir, until, with_lab};
 
 /// Tells the test in the parent process where its lab is.
 const MARK: &str = "lab root: ";
@@ -91,9 +91,8 @@ fn a_golden_image_in_a_closed_folder_is_cloned_without_being_touched() {
         assert_eq!(next(&mut events).await, VmEvent::Started);
         // Needs the disk: it has nothing on it.
         let log = vm.files().firmware_log.unwrap();
-        while !fs::read_to_string(&log).unwrap_or_default().contains("not a bootable disk") {
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
+        let says = async || fs::read_to_string(&log).unwrap_or_default().contains("not a bootable disk");
+        until("the firmware looks at the disk", says).await;
         vm.destroy().await.unwrap();
         let after = fs::metadata(&image.disk).unwrap();
         assert_eq!(

@@ -7,7 +7,7 @@ use std::{
 
 use bootgate::lab::{AgentError, Lab as _, VmEvent};
 
-use super::harness::{empty_image, next, sector_image, temp_dir, with_lab};
+use super::harness::{empty_image, next, sector_image, temp_dir, until, with_lab};
 
 #[test]
 fn a_machine_with_nothing_to_boot_says_so_and_leaves_nothing() {
@@ -23,9 +23,8 @@ fn a_machine_with_nothing_to_boot_says_so_and_leaves_nothing() {
 
         let files = vm.files();
         let log = files.firmware_log.clone().unwrap();
-        while !fs::read_to_string(&log).unwrap_or_default().contains("No bootable device.") {
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
+        let says = async || fs::read_to_string(&log).unwrap_or_default().contains("No bootable device.");
+        until("the firmware finds nothing", says).await;
         let begun = Instant::now();
         let screen = vm.screenshot().await.unwrap().unwrap();
         println!("screenshot {:?} {}x{}", begun.elapsed(), screen.width, screen.height);
