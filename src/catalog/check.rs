@@ -108,6 +108,9 @@ impl Checker {
         if let Some(given) = raw.vcpus.filter(|vcpus| !(1..=256).contains(&vcpus.value)) {
             self.error(given.place, format!("a machine cannot have {} CPUs", given.value), "give 1 to 256");
         }
+        if let Some(settled) = raw.settled.as_ref().filter(|settled| settled.value.contains('\0')) {
+            self.error(settled.place, "`settled` has a NUL character in it", "take it out");
+        }
         if let Some(settled) = raw.settled.as_ref().filter(|settled| settled.value.trim().is_empty()) {
             self.error(settled.place, "`settled` is empty", "leave it out for the family's own question");
         }

@@ -32,7 +32,7 @@ pub fn run(args: Args, context: &Context) -> anyhow::Result<u8> {
     }
     context.print(&text)?;
     for failure in &report.failed {
-        eprintln!("error: {failure}");
+        tell!("error: {failure}");
     }
     Ok(u8::from(!report.failed.is_empty()))
 }

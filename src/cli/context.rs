@@ -44,7 +44,14 @@ impl Context {
             return self.print_diagnostics(diagnostics);
         }
         let style = console::Style::new().for_stderr().red().bold();
-        eprintln!("{} {error:#}", style.apply_to("error:"));
+        // Some errors name their cause themselves: nothing is told twice.
+        let mut text = error.to_string();
+        for cause in error.chain().skip(1).map(ToString::to_string) {
+            if !text.contains(&cause) {
+                text = format!("{text}: {cause}");
+            }
+        }
+        tell!("{} {text}", style.apply_to("error:"));
     }
 
     /// Prints errors and warnings about the user's files to standard error.
@@ -56,7 +63,7 @@ impl Context {
                 Severity::Error => console::Style::new().red(),
                 Severity::Warning => console::Style::new().yellow(),
             };
-            eprintln!("{}{rest}", style.for_stderr().bold().apply_to(format!("{word}:")));
+            tell!("{}{rest}", style.for_stderr().bold().apply_to(format!("{word}:")));
         }
     }
 

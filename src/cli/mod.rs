@@ -1,5 +1,14 @@
 //! The command line: a file per verb, each with its `Args` and a `run` that returns the exit code.
 
+/// Writes a line to standard error. One that cannot be written is dropped: a closed terminal or a full disk
+/// under a log changes no verdict.
+macro_rules! tell {
+    ($($line:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stderr(), $($line)*);
+    }};
+}
+
 mod clean;
 mod completions;
 mod context;
@@ -72,7 +81,7 @@ fn verb() -> ExitCode {
     let context = match Context::new(cli.global) {
         Ok(context) => context,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            tell!("error: {error:#}");
             return ExitCode::from(EXIT_USAGE);
         }
     };

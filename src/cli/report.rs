@@ -41,7 +41,7 @@ pub fn run(args: Args, _context: &Context) -> anyhow::Result<u8> {
     let path = args.run.join("events.jsonl");
     let journal = event::read(&path).map_err(|error| not_a_run(error, &args.run))?;
     if let Tail::Torn { line, .. } = journal.tail {
-        eprintln!("bootgate was killed while it wrote line {line} of {}: that line is left out", path.display());
+        tell!("bootgate was killed while it wrote line {line} of {}: that line is left out", path.display());
     }
     let state = RunState::of(journal.run, &journal.events);
     let files: Vec<ReportFile> = match args.only.as_slice() {
@@ -53,7 +53,7 @@ pub fn run(args: Args, _context: &Context) -> anyhow::Result<u8> {
     let mut code = if args.exit_code { gate::ruling(&state).decision.exit_code() } else { 0 };
     for written in write_all(&args.run, &state, &files) {
         if let Err(error) = written.result {
-            eprintln!("cannot write {}: {error}", written.path.display());
+            tell!("cannot write {}: {error}", written.path.display());
             // A report that is missing must not look like a success, and never softens the run's own code.
             code = if code == 0 { EXIT_INCONCLUSIVE } else { code };
         }

@@ -129,7 +129,7 @@ async fn gate(args: Args, context: &Context) -> anyhow::Result<u8> {
     };
     let result = with_lab(&args, context, planned, lab.clone(), interrupt, hurry).await;
     if let Err(error) = lab.close().await {
-        eprintln!("warning: the lab could not be closed cleanly: {error}; `bootgate clean` removes what is left");
+        tell!("warning: the lab could not be closed cleanly: {error}; `bootgate clean` removes what is left");
     }
     result
 }
@@ -137,7 +137,7 @@ async fn gate(args: Args, context: &Context) -> anyhow::Result<u8> {
 /// The lab's fault, not the user's: inconclusive.
 fn lab_failed(context: &Context, error: &anyhow::Error) -> anyhow::Result<u8> {
     context.print_error(error);
-    eprintln!("`bootgate doctor` shows what this machine lacks");
+    tell!("`bootgate doctor` shows what this machine lacks");
     Ok(EXIT_INCONCLUSIVE)
 }
 
@@ -212,7 +212,7 @@ fn report(finished: &Finished, dir: &Path, shown: &Path) -> u8 {
     for written in write_all(dir, &finished.state, &ReportFile::ALL) {
         if let Err(error) = written.result {
             complete = false;
-            eprintln!("error: cannot write {}: {error}", written.path.display());
+            tell!("error: cannot write {}: {error}", written.path.display());
         }
     }
     // A closed pipe (`| head`) changes no verdict.
@@ -234,26 +234,37 @@ impl Sink for ToTerminal<'_> {
     }
 }
 
+/// Whether this process was started with SIGHUP ignored (proc(5), `SigIgn` of `/proc/self/status`).
+fn hangup_is_ignored() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & 1 != 0)
+}
+
+async fn recv(signal: &mut Option<tokio::signal::unix::Signal>) -> Option<()> {
+    signal.as_mut()?.recv().await
+}
+
 /// The first Ctrl-C, SIGTERM or SIGHUP stops cleanly, the second at once.
 fn listen_for_signals(interrupt: CancellationToken, hurry: CancellationToken) -> io::Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut ctrl_c = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
-    // A closed terminal.
-    let mut hang_up = signal(SignalKind::hangup())?;
+    // A closed terminal; whoever was told to ignore that (nohup) goes on doing so.
+    let mut hang_up = if hangup_is_ignored() { None } else { Some(signal(SignalKind::hangup())?) };
     tokio::spawn(async move {
         loop {
             tokio::select! {
                 _ = ctrl_c.recv() => {}
                 _ = terminate.recv() => {}
-                _ = hang_up.recv() => {}
+                Some(()) = recv(&mut hang_up) => {}
             }
             if interrupt.is_cancelled() {
                 hurry.cancel();
             } else {
                 interrupt.cancel();
                 // After the deed: standard error may be gone, and that must not stop the stopping.
-                let _ = writeln!(io::stderr(), "stopping: machines are removed, reports written; once more: at once");
+                tell!("stopping: machines are removed, reports written; once more: at once");
             }
         }
     });

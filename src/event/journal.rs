@@ -1,4 +1,5 @@
 use std::{
+    os::unix::fs::MetadataExt as _,
     fs::{File, OpenOptions, TryLockError},
     io::Write,
     path::{Path, PathBuf},
@@ -6,7 +7,7 @@ use std::{
 
 use super::{
     Event, JOURNAL_VERSION, Journal, JournalError, Line, MAX_LINE, RunEvent,
-    read::{Scan, scan},
+    read::{Scan, is_regular, scan},
 };
 use crate::model::{Millis, RunId, Sha256};
 
@@ -58,6 +59,7 @@ impl JournalWriter {
     /// # Errors
     /// [`JournalError`]; the file is unchanged then.
     pub fn resume(path: &Path) -> Result<(Self, Journal), JournalError> {
+        is_regular(path)?;
         let file = OpenOptions::new().read(true).append(true).open(path).map_err(JournalError::io("open", path))?;
         lock(&file, path)?;
         let Scan { journal, last, good_bytes } = scan(path, &file)?;
@@ -122,8 +124,18 @@ impl JournalWriter {
         self.last_at = self.last_at.max(event.at);
         if matches!(event.what, RunEvent::CellEnded { .. } | RunEvent::RunEnded { .. }) {
             self.file.sync_data().map_err(JournalError::io("save", &self.path))?;
+            self.is_in_place()?;
         }
         Ok(())
+    }
+
+    /// A file that nobody can open by its name records nothing.
+    fn is_in_place(&self) -> Result<(), JournalError> {
+        let ours = self.file.metadata().map_err(JournalError::io("look at", &self.path))?;
+        match std::fs::metadata(&self.path) {
+            Ok(there) if (there.dev(), there.ino()) == (ours.dev(), ours.ino()) => Ok(()),
+            _ => Err(JournalError::Gone { path: self.path.clone() }),
+        }
     }
 }
 

@@ -69,6 +69,10 @@ pub enum JournalError {
     NoStart { path: PathBuf },
     #[error("an event of {bytes} bytes is too long for the journal {}", path.display())]
     EventTooLong { path: PathBuf, bytes: usize },
+    #[error("the journal {} was removed or replaced while it was being written", path.display())]
+    Gone { path: PathBuf },
+    #[error("{} is no regular file, so it is no journal", path.display())]
+    NoFile { path: PathBuf },
     #[error("the journal {} could not be repaired after a failed write: nothing more is written to it", path.display())]
     Unusable { path: PathBuf },
 }
@@ -87,8 +91,15 @@ impl JournalError {
 /// # Errors
 /// [`JournalError`], which names the line.
 pub fn read(path: &Path) -> Result<Journal, JournalError> {
+    is_regular(path)?;
     let file = File::open(path).map_err(JournalError::io("open", path))?;
     Ok(scan(path, file)?.journal)
+}
+
+/// A pipe would be waited for, for ever.
+pub(super) fn is_regular(path: &Path) -> Result<(), JournalError> {
+    let about = std::fs::metadata(path).map_err(JournalError::io("open", path))?;
+    if about.is_file() { Ok(()) } else { Err(JournalError::NoFile { path: path.to_owned() }) }
 }
 
 /// A journal and what a writer must know to go on with it.

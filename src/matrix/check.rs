@@ -240,6 +240,9 @@ impl Checker {
         for path in &raw {
             if let Some(why) = guest_path_problem(&path.value) {
                 self.error(path.place, format!("`{}` is no path in the guest: {why}", path.value), GUEST_PATH_HINT);
+            } else if path.value.contains("${") {
+                let hint = "write the path as it is; one that a guest does not have is passed over";
+                self.error(path.place, format!("`{}`: what is collected is the same for all cells", path.value), hint);
             }
         }
         Collect { files: raw.into_iter().map(|path| path.value).collect() }

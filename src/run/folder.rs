@@ -67,6 +67,9 @@ impl RunFolder {
         let dir = std::path::absolute(dir).map_err(failed("find", dir))?;
         let folder = Self { run, dir };
         let path = folder.plan();
+        if !fs::metadata(&path).map_err(failed("read", &path))?.is_file() {
+            return Err(FolderError::Plan { path, why: "it is no regular file".to_owned() });
+        }
         let text = fs::read(&path).map_err(failed("read", &path))?;
         if Sha256::of(&text) != *plan_sha256 {
             return Err(FolderError::PlanChanged(path));

@@ -44,6 +44,10 @@ const MAX_ERRORS: usize = 50;
 fn syntax_error(file: &Arc<SourceFile>, error: &serde_saphyr::Error) -> Diagnostics {
     let message = match error.without_snippet() {
         serde_saphyr::Error::MultipleDocuments { .. } => "the file has more than one YAML document".to_owned(),
+        // The reader counts documents as a matter of budget.
+        serde_saphyr::Error::Budget { .. } if has_more_documents(&file.text) => {
+            "the file has more than one YAML document".to_owned()
+        }
         serde_saphyr::Error::Budget { .. } => "it is too large or nested too deeply".to_owned(),
         other => one_line(&serde_saphyr::UserMessageFormatter.format_message(other)),
     };
@@ -52,6 +56,13 @@ fn syntax_error(file: &Arc<SourceFile>, error: &serde_saphyr::Error) -> Diagnost
         Some(location) => diagnostic.at(file, tree::place(location)).into(),
         None => diagnostic.at(file, Place::default()).into(),
     }
+}
+
+/// Whether a document marker stands behind the first line that is neither empty nor a comment.
+fn has_more_documents(text: &str) -> bool {
+    let is_content = |line: &&str| !line.trim().is_empty() && !line.starts_with('#');
+    let is_marker = |line: &str| ["---", "..."].iter().any(|marker| line.starts_with(marker));
+    text.lines().filter(is_content).skip(1).any(is_marker)
 }
 
 fn one_line(text: &str) -> String {
