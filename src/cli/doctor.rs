@@ -1,4 +1,9 @@
-use std::{fmt::Write as _, fs, path::Path, time::Instant};
+use std::{
+    fmt::Write as _,
+    fs,
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use serde::Serialize;
 
@@ -168,12 +173,15 @@ fn lab_item(state: &StateDir, accelerator: Option<Accelerator>) -> Item {
     let begun = Instant::now();
     let options = OpenOptions { state: state.clone(), uri: None, accelerator };
     let opened = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().map(|runtime| {
-        runtime.block_on(async {
+        let opened = runtime.block_on(async {
             let lab = LibvirtLab::open(options).await?;
             let name = lab.info().name.clone();
             lab.close().await?;
             Ok::<_, LabError>(name)
-        })
+        });
+        // A call that libvirt never answers must not keep us.
+        runtime.shutdown_timeout(Duration::from_secs(2));
+        opened
     });
     match opened {
         Ok(Ok(name)) => Item::fine("lab", format!("{name}, opened in {}", Millis::from(begun.elapsed()))),

@@ -2,10 +2,14 @@
 
 use std::{
     fs,
+    os::unix::fs::MetadataExt as _,
     time::{Duration, Instant},
 };
 
-use bootgate::lab::{AgentError, Lab as _, VmEvent};
+use bootgate::{
+    lab::{AgentError, Lab as _, VmEvent, VmSpec},
+    model::{CellId, Network, RunId},
+};
 
 use super::harness::{empty_image, next, sector_image, temp_dir, until, with_lab};
 
@@ -22,6 +26,9 @@ fn a_machine_with_nothing_to_boot_says_so_and_leaves_nothing() {
         assert_eq!(next(&mut events).await, VmEvent::Started);
 
         let files = vm.files();
+        let said = fs::read_to_string(files.qemu_log.as_ref().unwrap()).unwrap();
+        assert!(said.contains("qemu"), "{said}");
+        assert_eq!(fs::metadata(&files.dir).unwrap().mode() & 0o777, 0o700);
         let log = files.firmware_log.clone().unwrap();
         let says = async || fs::read_to_string(&log).unwrap_or_default().contains("No bootable device.");
         until("the firmware finds nothing", says).await;
@@ -50,6 +57,19 @@ fn a_machine_with_nothing_to_boot_says_so_and_leaves_nothing() {
         vm.destroy().await.unwrap();
         assert!(!files.dir.exists());
         assert!(events.try_recv().is_err(), "our own end is no event");
+    });
+}
+
+#[test]
+fn a_named_network_without_a_libvirtd_is_refused_and_leaves_nothing() {
+    with_lab(async |shared| {
+        let images = temp_dir();
+        let (run, cell) = (RunId::from("test"), CellId::from("cell"));
+        let network = Network::Named("isolated".to_owned());
+        let spec = VmSpec { run, cell, image: empty_image(images.path()), network };
+        let Err(refused) = shared.lab.create(spec).await else { panic!("it was created") };
+        assert!(refused.to_string().contains("--connect"), "{refused}");
+        assert_eq!(fs::read_dir(&shared.lab.info().clones).unwrap().count(), 0);
     });
 }
 
