@@ -9,7 +9,7 @@ use tokio::time::timeout;
 use super::{life::Cellmate, observe::Observer, pictures};
 use crate::{
     event::Level,
-    lab::{AgentError, Screenshot, Vm},
+    lab::{AgentError, Screenshot, Vm, open_guest_written},
     model::{Outcome, Phase, Secrets},
 };
 
@@ -36,6 +36,9 @@ pub(super) async fn collect(watcher: &mut Observer, mate: &Cellmate<'_>) -> Vec<
     kept.log("serial.log", &files.serial_log, &mate.job.secrets);
     if let Some(log) = &files.firmware_log {
         kept.log("firmware.log", log, &mate.job.secrets);
+    }
+    if let Some(log) = &files.qemu_log {
+        kept.log("qemu.log", log, &mate.job.secrets);
     }
     if let Ok(Ok(xml)) = timeout(PATIENCE, vm.definition()).await {
         kept.bytes("domain.xml", xml.as_bytes());
@@ -116,7 +119,7 @@ impl Kept {
 
 fn end_of(from: &Path, most: usize) -> io::Result<Vec<u8>> {
     use io::{Read as _, Seek as _, SeekFrom};
-    let mut file = fs::File::open(from)?;
+    let mut file = open_guest_written(from)?;
     let length = file.metadata()?.len();
     file.seek(SeekFrom::Start(length.saturating_sub(most as u64)))?;
     let mut end = Vec::new();

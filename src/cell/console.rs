@@ -6,7 +6,7 @@ use std::{
 
 use regex::bytes::{Regex, RegexSet};
 
-use crate::model::ConsoleMark;
+use crate::{lab::open_guest_written, model::ConsoleMark};
 
 /// Most that is read at once: a guest that floods its console is read in pieces, none of them lost.
 const PIECE: u64 = 256 * 1024;
@@ -97,7 +97,7 @@ impl Console {
     }
 
     fn read_added(&mut self) -> io::Result<Vec<u8>> {
-        let mut file = std::fs::File::open(&self.path)?;
+        let mut file = open_guest_written(&self.path)?;
         file.seek(SeekFrom::Start(self.read))?;
         let mut added = Vec::new();
         file.take(PIECE).read_to_end(&mut added)?;

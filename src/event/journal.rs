@@ -1,7 +1,7 @@
 use std::{
-    os::unix::fs::MetadataExt as _,
     fs::{File, OpenOptions, TryLockError},
     io::Write,
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
 };
 

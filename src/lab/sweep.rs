@@ -125,14 +125,22 @@ fn machines_below(dir: &Path) -> Vec<(Pid, String)> {
 }
 
 /// The machine's name, if this is the command line of a QEMU that libvirt started with files below `dir`.
+///
+/// A QEMU that libvirt only asks what it can do has `-machine none` and no name: it counts too, or it would
+/// stay for ever when bootgate is killed in that moment.
 fn machine_name(cmdline: &[u8], dir: &Path) -> Option<String> {
     let args: Vec<&str> = cmdline.split(|byte| *byte == 0).map(|arg| str::from_utf8(arg).unwrap_or("")).collect();
     let program = Path::new(args.first()?).file_name()?.to_str()?;
     let inside = format!("{}/", dir.to_str()?);
+    let is_inside = args.iter().any(|arg| arg.contains(&inside));
+    let machine = args.iter().position(|arg| *arg == "-machine").and_then(|at| args.get(at + 1));
+    if program.starts_with("qemu") && is_inside && machine.is_some_and(|machine| machine.starts_with("none,")) {
+        return Some("capability probe".to_owned());
+    }
     let after_name = args.iter().position(|arg| *arg == "-name")? + 1;
     let name = args.get(after_name)?.strip_prefix("guest=")?.split(',').next()?;
     let ours = program.starts_with("qemu") && name.starts_with("bootgate-");
-    (ours && args.iter().any(|arg| arg.contains(&inside))).then(|| name.to_owned())
+    (ours && is_inside).then(|| name.to_owned())
 }
 
 /// Kills and waits. A handle on the process, looked at again after it was taken, so that nobody else is hit if
@@ -172,6 +180,10 @@ mod tests {
         let disk = r#"{"driver":"file","filename":"/s/lab/1/vms/ab12cd/disk.qcow2"}"#;
         let ours = cmdline(&["/usr/bin/qemu-system-x86_64", "-name", "guest=bootgate-ab12cd,debug-threads=on", disk]);
         assert_eq!(machine_name(&ours, root).as_deref(), Some("bootgate-ab12cd"));
+        let socket = "unix:/s/lab/1/lib/qemu/qmp-x/qmp.monitor,server=on,wait=off";
+        let probe = cmdline(&["/usr/bin/qemu-system-i386", "-S", "-machine", "none,accel=kvm:tcg", "-qmp", socket]);
+        assert!(machine_name(&probe, root).is_some());
+        assert_eq!(machine_name(&probe, Path::new("/s/lab/2")), None);
         assert_eq!(machine_name(&ours, Path::new("/s/lab/10")), None);
         assert_eq!(machine_name(&ours, Path::new("/s/lab/1/vms/ab12c")), None);
         for others in [

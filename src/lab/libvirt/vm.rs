@@ -91,8 +91,12 @@ impl Vm for LibvirtVm {
         self.call(action, move |domain| {
             domain.reset().map_err(|error| failed(action, &error))?;
             // A machine that panicked, or whose disk failed, was paused and would stay so.
-            if is_paused(domain).map_err(|error| failed(action, &error))? {
-                domain.resume().map_err(|error| failed(action, &error))?;
+            if is_paused(domain).map_err(|error| failed(action, &error))?
+                && let Err(error) = domain.resume()
+                // The reaper lets a panicked machine go on too, and may have been first.
+                && is_paused(domain).unwrap_or(true)
+            {
+                return Err(failed(action, &error));
             }
             Ok(())
         })
@@ -180,7 +184,10 @@ pub fn is_paused(domain: &Domain) -> Result<bool, Error> {
 /// Lets a machine that a panic paused go on.
 pub fn resume(domain: &Domain) {
     let resumed = match is_paused(domain) {
-        Ok(true) => domain.resume(),
+        // A reset in between has the same effect.
+        Ok(true) => {
+            domain.resume().or_else(|error| if is_paused(domain).unwrap_or(true) { Err(error) } else { Ok(()) })
+        }
         Ok(false) => Ok(()),
         Err(error) if matches!(error.code(), Enum::Known(virt::error::ErrorNumber::NoDomain)) => Ok(()),
         Err(error) => Err(error),
