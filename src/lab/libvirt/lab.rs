@@ -115,7 +115,7 @@ impl LibvirtLab {
     /// Ends every machine that is left, disconnects, and gives the root back. May be called again.
     ///
     /// # Errors
-    /// The first machine that could not be removed; everything else was still done. Or what is left after [`CLOSE`].
+    /// The first machine that could not be removed; everything else was still done. Or what is left after a minute.
     pub async fn close(&self) -> Result<(), LabError> {
         let Some(session) = self.session.lock().unwrap_or_else(PoisonError::into_inner).take() else { return Ok(()) };
         let root = session.root.path().to_owned();
