@@ -130,31 +130,18 @@ fn canonical(path: &Path) -> Result<PathBuf, ImageProblem> {
 
 #[cfg(test)]
 mod tests {
-    use std::{collections::BTreeMap, ops::ControlFlow};
+    use std::ops::ControlFlow;
 
     use super::*;
-    use crate::{
-        model::{BackingFile, Bytes, Family, Firmware, Quirks},
-        qcow2::tests::header,
-    };
+    use crate::{model::BackingFile, qcow2::tests::header};
 
     fn image(folder: &Path, names: &[&str]) -> GoldenImage {
         let digest = |name: &str| super::super::sha256_file(&folder.join(name)).unwrap_or(Sha256::of(b""));
         let file = |name: &&str| BackingFile { disk: folder.join(name), sha256: digest(name) };
         GoldenImage {
-            name: "i".into(),
-            labels: BTreeMap::new(),
-            disk: folder.join(names[0]),
             sha256: digest(names[0]),
             backing: names[1..].iter().map(file).collect(),
-            firmware: Firmware::Bios,
-            tpm: false,
-            memory: Bytes::mib(256),
-            vcpus: 1,
-            family: Family::Linux,
-            boot: None,
-            settled: None,
-            quirks: Quirks::default(),
+            ..GoldenImage::plain("i", folder.join(names[0]))
         }
     }
 

@@ -1,7 +1,10 @@
 use std::fmt::Write as _;
 
 use super::{Context, Select, table::table};
-use crate::model::{Cell, GoldenImage, Plan};
+use crate::{
+    model::{Cell, GoldenImage, Plan},
+    report::count,
+};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -57,10 +60,6 @@ fn for_people(plan: &Plan) -> String {
     };
     let rows: Vec<[String; 6]> = plan.cells.iter().map(row).collect();
     text + &table(["CELL", "IMAGE", "DISK", "SETUP + UPDATE", "CHECKS", "SOAK"], &rows)
-}
-
-fn count(n: usize, what: &str) -> String {
-    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
 }
 
 /// Whether all files of an image are there; their content is not looked at.

@@ -77,10 +77,6 @@ impl JournalWriter {
         Ok((writer, journal))
     }
 
-    pub fn run(&self) -> &RunId {
-        &self.run
-    }
-
     /// The latest moment recorded so far.
     pub fn last_at(&self) -> Millis {
         self.last_at

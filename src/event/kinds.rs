@@ -127,8 +127,6 @@ pub enum StopCause {
     Interrupted,
     /// `--fail-fast`, after the first unhealthy cell: the decision stays what that cell made it.
     FailFast,
-    /// The run itself cannot go on, such as when its journal's disk is full.
-    Broken,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

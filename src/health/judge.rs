@@ -1,12 +1,8 @@
 use super::{boot::Boot, stuck, words};
 use crate::model::{
-    ConsoleMark, Exit, Limits, Millis, Outcome, Phase, Reason, ReasonId, RestartVia, Signal, SignalKind, StepResult,
-    Subject, Verdict,
+    ConsoleMark, Exit, Limits, Millis, ONE_RESET, Outcome, Phase, Reason, ReasonId, RestartVia, Signal, SignalKind,
+    StepResult, Subject, Verdict,
 };
-
-/// Resets in shorter succession are one: a host tells of a reset more than once, on a busy one up to a quarter
-/// of a second later, and no machine gets through its firmware in this time.
-const ONE_RESET: Millis = Millis::from_secs(1);
 
 /// The verdict on a cell, from all of its signals.
 pub fn judge(signals: &[Signal]) -> Verdict {

@@ -22,7 +22,9 @@ pub use plan::{
     Policy, Quirks,
 };
 pub use secrets::Secrets;
-pub use signal::{Bugcheck, ConsoleMark, Exit, Limits, Output, Progress, RestartVia, Signal, SignalKind, StepResult};
+pub use signal::{
+    Bugcheck, ConsoleMark, Exit, Limits, ONE_RESET, Output, Progress, RestartVia, Signal, SignalKind, StepResult,
+};
 pub use state_dir::StateDir;
 pub use step::{Check, Collect, GuestFile, Health, HostFile, Step, StepKind, Subject};
 pub use units::{Bytes, Millis, ParseUnitError};

@@ -82,6 +82,27 @@ pub struct GoldenImage {
     pub quirks: Quirks,
 }
 
+impl GoldenImage {
+    /// A small Linux image with nothing special: BIOS, 256 MiB of memory, one CPU. What is, is set on it.
+    pub fn plain(name: &str, disk: impl Into<PathBuf>) -> Self {
+        Self {
+            name: name.to_owned(),
+            labels: BTreeMap::new(),
+            disk: disk.into(),
+            sha256: Sha256::of(b""),
+            backing: Vec::new(),
+            firmware: Firmware::Bios,
+            tpm: false,
+            memory: Bytes::mib(256),
+            vcpus: 1,
+            family: Family::Linux,
+            boot: None,
+            settled: None,
+            quirks: Quirks::default(),
+        }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BackingFile {
     /// Absolute.

@@ -28,15 +28,6 @@ impl Secrets {
         Self { values, by_length }
     }
 
-    pub fn is_empty(&self) -> bool {
-        self.values.is_empty()
-    }
-
-    /// The names, in order; never the values.
-    pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.values.keys().map(String::as_str)
-    }
-
     /// The names of values so short that masking them hides other text too.
     pub fn short(&self) -> impl Iterator<Item = &str> {
         self.values.iter().filter(|(_, value)| value.len() < 4).map(|(name, _)| name.as_str())

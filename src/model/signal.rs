@@ -116,6 +116,14 @@ pub struct Limits {
     pub extra_restarts: u32,
 }
 
+/// Reboot events up to this long after the first are the same reset.
+///
+/// One reset gives up to five of them, on a busy host up to a quarter of a second apart: a guest asks in several
+/// ways at once, and the firmware resets once more by itself. A machine that resets in its first sector does so
+/// every 250 ms: of such a loop enough is left to see that it is one, because the time counts from the first
+/// event and not from the last.
+pub const ONE_RESET: Millis = Millis::from_secs(1);
+
 /// How a machine is asked to restart, gentlest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -12,3 +12,4 @@ mod text;
 
 pub use files::{ReportFile, Written, write_all};
 pub use json::RESULT_VERSION;
+pub use text::count;

@@ -69,6 +69,11 @@ fn is_invisible(c: char) -> bool {
         || code & 0xfffe == 0xfffe
 }
 
+/// A number and what it counts: `1 cell`, `2 cells`.
+pub fn count(n: usize, what: &str) -> String {
+    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -94,10 +94,6 @@ impl Capacity {
         })
     }
 
-    pub fn jobs(&self) -> u32 {
-        self.slots.count()
-    }
-
     /// Asks for room for one more machine of this image. `alone`: none of ours is running.
     ///
     /// # Errors

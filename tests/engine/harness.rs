@@ -1,7 +1,6 @@
 //! One cell on a stage: its machine, its files, and what it told.
 
 use std::{
-    collections::BTreeMap,
     path::{Path, PathBuf},
     sync::{Arc, Mutex},
     time::Duration,
@@ -144,21 +143,7 @@ impl Told {
 }
 
 pub fn image() -> GoldenImage {
-    GoldenImage {
-        name: "widget".into(),
-        labels: BTreeMap::new(),
-        disk: "/golden/widget.qcow2".into(),
-        sha256: Sha256::of(b""),
-        backing: Vec::new(),
-        firmware: Firmware::Bios,
-        tpm: false,
-        memory: Bytes::mib(256),
-        vcpus: 1,
-        family: Family::Linux,
-        boot: None,
-        settled: None,
-        quirks: Quirks::default(),
-    }
+    GoldenImage::plain("widget", "/golden/widget.qcow2")
 }
 
 pub fn step(name: &str, kind: StepKind) -> Step {

@@ -259,24 +259,10 @@ fn translation_cache(memory: Bytes) -> Bytes {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Bytes, DirectBoot, Quirks};
+    use crate::model::DirectBoot;
 
     fn image() -> GoldenImage {
-        GoldenImage {
-            name: "lab-os".into(),
-            labels: Default::default(),
-            disk: "/golden/lab-os.qcow2".into(),
-            sha256: Sha256::of(b""),
-            backing: Vec::new(),
-            firmware: Firmware::Bios,
-            tpm: false,
-            memory: Bytes::mib(256),
-            vcpus: 1,
-            family: Family::Linux,
-            boot: None,
-            settled: None,
-            quirks: Quirks::default(),
-        }
+        GoldenImage::plain("lab-os", "/golden/lab-os.qcow2")
     }
 
     fn definition<'a>(image: &'a GoldenImage, network: &'a Network) -> Definition<'a> {

@@ -1,22 +1,11 @@
 //! From libvirt's domain events to the seam's [`VmEvent`]s: a fold, with the clock passed in.
 
-use std::{
-    path::PathBuf,
-    time::{Duration, Instant},
-};
+use std::{path::PathBuf, time::Instant};
 
 use tokio::sync::mpsc;
 use virt::sys;
 
-use crate::lab::VmEvent;
-
-/// Reboot events up to this long after the first are the same reset.
-///
-/// One reset gives up to five of them, within 100 ms on a busy host under pure emulation: a guest asks in several
-/// ways at once, and the firmware resets once more by itself. A machine that resets in its first sector does so
-/// every 250 ms there: of such a loop enough is left to see that it is one, because the time counts from the first
-/// event and not from the last.
-pub const ONE_RESET: Duration = Duration::from_secs(1);
+use crate::{lab::VmEvent, model::ONE_RESET};
 
 /// What libvirt said, numbers as in `virDomainEventType` and the details of each.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,7 +65,7 @@ impl Sink {
         let event = match raw {
             RawEvent::Lifecycle { event, detail } => return self.lifecycle(event, detail),
             RawEvent::Reboot => {
-                let repeated = self.last_reset.is_some_and(|last| now.duration_since(last) < ONE_RESET);
+                let repeated = self.last_reset.is_some_and(|last| now.duration_since(last) < ONE_RESET.as_duration());
                 if !repeated {
                     self.last_reset = Some(now);
                 }
@@ -133,6 +122,8 @@ fn is_full(dir: &std::path::Path) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     /// What comes out for raw events at these milliseconds.

@@ -11,12 +11,11 @@ use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use super::{
     grid::pad,
     look::{Look, Mark, is_dumb},
-    summary::count,
 };
 use crate::{
     event::{CellState, Event, Level, RunEvent, RunState, StopCause},
     model::{CellId, Millis, SignalKind},
-    report::text::one_line,
+    report::text::{count, one_line},
 };
 
 /// How often a log is told that the run is alive.
@@ -164,7 +163,6 @@ impl Inner {
                 let why = match why {
                     StopCause::Interrupted => "interrupted",
                     StopCause::FailFast => "a cell is unhealthy and --fail-fast was given",
-                    StopCause::Broken => "the run can't go on",
                 };
                 self.say(&format!("{stamp}stopping: {why}; running cells are cancelled and cleaned up"));
             }

@@ -11,7 +11,10 @@ use crate::{
     event::{Decision, RunState},
     gate,
     model::{Outcome, Reason, ReasonId},
-    report::{ReportFile, text::one_line},
+    report::{
+        ReportFile,
+        text::{count, one_line},
+    },
 };
 
 /// What a run came to, for people: the matrix at a glance, what broke and where, the decision.
@@ -159,10 +162,6 @@ fn decision(state: &RunState, look: Look) -> Vec<String> {
     // The leading reason is what the line above says.
     lines.extend(reasons.iter().skip(1).map(|reason| look.dim(&look.fit(&format!("  also: {}", one_line(reason))))));
     lines
-}
-
-pub(super) fn count(n: usize, what: &str) -> String {
-    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
 }
 
 #[cfg(test)]

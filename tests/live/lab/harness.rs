@@ -15,7 +15,7 @@ use bootgate::{
         Lab as _, Vm, VmEvent, VmEvents, VmSpec, clean,
         libvirt::{LibvirtLab, OpenOptions},
     },
-    model::{Bytes, CellId, Family, Firmware, GoldenImage, Network, Quirks, RunId, Sha256, StateDir},
+    model::{CellId, GoldenImage, Network, RunId, StateDir},
 };
 use tokio::{runtime::Runtime, time::timeout};
 
@@ -113,21 +113,7 @@ pub fn sector_image(dir: &Path, code: &[u8]) -> GoldenImage {
 }
 
 pub fn image_at(disk: PathBuf) -> GoldenImage {
-    GoldenImage {
-        name: "test".to_owned(),
-        labels: Default::default(),
-        disk,
-        sha256: Sha256(String::new()),
-        backing: Vec::new(),
-        firmware: Firmware::Bios,
-        tpm: false,
-        memory: Bytes::mib(256),
-        vcpus: 1,
-        family: Family::Linux,
-        boot: None,
-        settled: None,
-        quirks: Quirks::default(),
-    }
+    GoldenImage::plain("test", disk)
 }
 
 /// The next event that is not one of the agent's.

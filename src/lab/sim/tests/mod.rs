@@ -5,7 +5,6 @@ mod boots;
 mod lab;
 
 use std::{
-    collections::BTreeMap,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -17,7 +16,7 @@ use tokio::time::Instant;
 use super::{Asked, Boot, Effect, GuestScript, Happening, Outcome, Rule, SimHost, SimLab};
 use crate::{
     lab::{AgentError, Lab, LabError, Vm, VmEvent, VmEvents, VmSpec},
-    model::{Bugcheck, Bytes, Family, Firmware, GoldenImage, Network, Quirks, Sha256},
+    model::{Bugcheck, Bytes, GoldenImage, Network},
 };
 
 const S: Duration = Duration::from_secs(1);
@@ -25,19 +24,8 @@ const BOOT: Duration = Duration::from_secs(20);
 
 fn spec(cell: &str) -> VmSpec {
     let image = GoldenImage {
-        name: "widget".to_owned(),
-        labels: BTreeMap::new(),
-        disk: "/golden/widget.qcow2".into(),
-        sha256: Sha256::of(b""),
-        backing: Vec::new(),
-        firmware: Firmware::Bios,
-        tpm: false,
-        memory: Bytes::mib(256),
-        vcpus: 1,
-        family: Family::Linux,
-        boot: None,
         settled: Some("test -e /run/settled".to_owned()),
-        quirks: Quirks::default(),
+        ..GoldenImage::plain("widget", "/golden/widget.qcow2")
     };
     VmSpec { run: "run".into(), cell: cell.into(), image, network: Network::None }
 }
