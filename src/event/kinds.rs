@@ -1,6 +1,6 @@
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Accelerator, AxisValue, Cell, CellId, Millis, RunId, Sha256, Signal, SignalKind, Verdict};
+use crate::model::{Accelerator, AxisValue, Cell, CellId, Millis, Role, RunId, Sha256, Signal, SignalKind, Verdict};
 
 /// The version each line of the journal carries.
 pub const JOURNAL_VERSION: u32 = 1;
@@ -82,6 +82,9 @@ pub struct RunStart {
     /// What ran the VMs, such as `libvirt 9.0.0 qemu 7.2.22 (qemu:///embed)`.
     pub lab: String,
     pub accelerator: Accelerator,
+    /// The matrix says `control: off`: nothing was compared, which bars approval.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub uncontrolled: bool,
 }
 
 /// What a report must know of a cell before it ran: enough to name what was never reached.
@@ -98,6 +101,11 @@ pub struct PlannedCell {
     /// The ids of its health checks, in order.
     #[serde(default)]
     pub checks: Vec<String>,
+    #[serde(default, skip_serializing_if = "Role::is_alone")]
+    pub role: Role,
+    /// How long it took in earlier runs; none: it never ran.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expected_ms: Option<Millis>,
 }
 
 impl From<&Cell> for PlannedCell {
@@ -108,6 +116,8 @@ impl From<&Cell> for PlannedCell {
             axes: cell.axes.clone(),
             soak: cell.health.soak,
             checks: cell.health.checks.iter().map(|check| check.id.clone()).collect(),
+            role: cell.role.clone(),
+            expected_ms: None,
         }
     }
 }

@@ -22,6 +22,8 @@ impl Story {
                 axes: axes.map(|(axis, value)| AxisValue { axis: (*axis).into(), value: value.into() }).collect(),
                 soak: 1,
                 checks: vec!["sensor".into()],
+                role: Role::Alone,
+                expected_ms: None,
             }
         };
         let start = RunStart {
@@ -35,6 +37,7 @@ impl Story {
             candidate_name: Some("content-291.bin".into()),
             lab: "sim".into(),
             accelerator: Accelerator::Sim,
+            uncontrolled: false,
         };
         let mut story = Self { events: Vec::new(), now: 0 };
         story.push(None, RunEvent::RunStarted { start: Box::new(start) });

@@ -140,7 +140,7 @@ impl Judge {
         }
         let at = signal.at;
         match &signal.what {
-            SignalKind::Planned { update_steps, soak, checks } => {
+            SignalKind::Planned { update_steps, soak, checks, role: _ } => {
                 self.planned = Some(Planned { update_steps: *update_steps, soak: *soak, checks: checks.clone() });
             }
             SignalKind::Limits { limits } => self.limits = *limits,
@@ -192,7 +192,14 @@ impl Judge {
                 self.fault(at, if lab { *reason } else { ReasonId::StartFailed }, message.clone());
             }
             SignalKind::Cancelled => self.fault(at, ReasonId::Cancelled, "the run was stopped".to_owned()),
-            SignalKind::Facts { .. } => {}
+            SignalKind::Facts { .. }
+            | SignalKind::StartedFrom { .. }
+            | SignalKind::StartedOver { .. }
+            | SignalKind::Sealed { .. }
+            | SignalKind::BootCost { .. }
+            | SignalKind::ControlFacts { .. }
+            | SignalKind::ControlKnown { .. }
+            | SignalKind::ControlEnded { .. } => {}
         }
     }
 

@@ -106,7 +106,7 @@ fn what() -> impl Strategy<Value = SignalKind> {
         2 => progress().prop_map(|progress| Progress { progress }),
         2 => step,
         1 => limits,
-        1 => (0..3usize, 0..3u32).prop_map(|(update_steps, soak)| Planned { update_steps, soak, checks: vec![] }),
+        1 => (0..3usize, 0..3u32).prop_map(|(update_steps, soak)| Planned { update_steps, soak, checks: vec![], role: Role::Alone }),
         1 => "[ab]".prop_map(|id| BootId { id }),
         1 => prop::sample::select(vec![RestartVia::Agent, RestartVia::Acpi, RestartVia::Forced])
             .prop_map(|via| RestartAsked { via }),

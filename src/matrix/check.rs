@@ -61,7 +61,7 @@ pub(super) fn check(file: Arc<SourceFile>, raw: MatrixFile) -> Result<Matrix, Di
 pub(super) const NAME_HINT: &str = "use a to z, digits and `-`, at most 60, with no `-` at an end";
 
 fn policy(raw: PolicyEntry) -> Policy {
-    Policy { retry_inconclusive: raw.retry_inconclusive.map_or(0, |count| count.value) }
+    Policy { retry_inconclusive: raw.retry_inconclusive.map_or(0, |count| count.value), control: true }
 }
 
 pub(super) struct Checker {

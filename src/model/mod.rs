@@ -4,6 +4,7 @@
 //! because all of it ends up in `plan.json` or in the journal.
 
 mod accelerator;
+mod control;
 mod ids;
 mod phase;
 mod plan;
@@ -15,11 +16,12 @@ mod units;
 mod verdict;
 
 pub use accelerator::Accelerator;
+pub use control::ControlFacts;
 pub use ids::{CellId, RunId, Sha256};
 pub use phase::Phase;
 pub use plan::{
     AxisValue, BackingFile, Candidate, Cell, DirectBoot, Family, Firmware, GoldenImage, Network, PLAN_VERSION, Plan,
-    Policy, Quirks,
+    Policy, Quirks, Role, Start,
 };
 pub use secrets::Secrets;
 pub use signal::{

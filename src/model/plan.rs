@@ -49,6 +49,45 @@ pub struct Cell {
     pub update: Vec<Step>,
     pub health: Health,
     pub network: Network,
+    /// What it is to its image's control.
+    #[serde(default, skip_serializing_if = "Role::is_alone")]
+    pub role: Role,
+    #[serde(default)]
+    pub start: Start,
+    /// How many of the first `setup` steps all cells of the image have in common: they run before the machine is
+    /// sealed, and so only once.
+    #[serde(default)]
+    pub sealed_setup: usize,
+}
+
+/// What a cell is to the control of its golden image.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "is")]
+pub enum Role {
+    /// A permutation that is judged by itself.
+    #[default]
+    Alone,
+    /// A permutation that is compared with this control.
+    Compared { with: CellId },
+    /// The control: the same path, without the candidate.
+    Control,
+}
+
+impl Role {
+    pub fn is_alone(&self) -> bool {
+        *self == Self::Alone
+    }
+}
+
+/// How a cell's machine begins.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Start {
+    /// As a clone of a settled machine's memory and disk, where that is possible.
+    #[default]
+    Live,
+    /// From power-on.
+    Cold,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -163,4 +202,11 @@ pub enum Network {
 pub struct Policy {
     /// How often a cell that was inconclusive is tried again (unhealthy is never retried).
     pub retry_inconclusive: u32,
+    /// Whether each golden image gets a control; without one nothing is approved.
+    #[serde(default = "yes")]
+    pub control: bool,
+}
+
+fn yes() -> bool {
+    true
 }

@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Millis, Phase, ReasonId, Subject};
+use super::{ControlFacts, Millis, Outcome, Phase, ReasonId, Role, RunId, Start, Subject};
 
 /// Something that was observed, and when. The judge sees nothing else.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -20,6 +20,50 @@ pub enum SignalKind {
         update_steps: usize,
         soak: u32,
         checks: Vec<String>,
+        #[serde(default, skip_serializing_if = "Role::is_alone")]
+        role: Role,
+    },
+    /// The machine that begins now: from power-on, or as a clone of this seal.
+    StartedFrom {
+        start: Start,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        seal: Option<String>,
+    },
+    /// The machine was given up before the update began, for a reason of the lab's, and another one takes its place:
+    /// nothing that was seen so far counts.
+    StartedOver {
+        why: String,
+    },
+    /// The settled machine was saved for others to start from, and goes on as the first of them.
+    Sealed {
+        seal: String,
+        took: Millis,
+    },
+    /// What a restart cost, from the request until settled.
+    BootCost {
+        took: Millis,
+        /// CPU time of the machine's process, emulation included.
+        cpu: Millis,
+    },
+    /// What the machine is like without the candidate; sent by a control.
+    ControlFacts {
+        facts: ControlFacts,
+    },
+    /// The control is known from an earlier run, and was not run again.
+    ControlKnown {
+        run: RunId,
+        /// RFC 3339.
+        utc: String,
+        facts: ControlFacts,
+    },
+    /// The control that this cell is compared with came to its end.
+    ControlEnded {
+        outcome: Outcome,
+        /// Its leading reason, if it is not healthy.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<ReasonId>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        facts: Option<ControlFacts>,
     },
     /// The deadlines in force from here on.
     Limits {

@@ -91,6 +91,8 @@ reasons! {
     LateCrash = "late-crash" => Unhealthy,
     /// A health check's answer was no success.
     CheckFailed = "check-failed" => Unhealthy,
+    /// The golden image's machine is not well without the candidate either.
+    ControlUnhealthy = "control-unhealthy" => Inconclusive,
     /// The golden image's file is not there.
     ImageMissing = "image-missing" => Inconclusive,
     /// The golden image's file is not what the catalogue says.

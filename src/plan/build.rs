@@ -15,8 +15,8 @@ use crate::{
     catalog::{Catalog, NoImage},
     matrix::{Action, Matrix, StepSpec, Template},
     model::{
-        AxisValue, Bytes, Candidate, Cell, CellId, GoldenImage, Health, HostFile, PLAN_VERSION, Plan, Secrets, Sha256,
-        StepKind,
+        AxisValue, Bytes, Candidate, Cell, CellId, GoldenImage, Health, HostFile, PLAN_VERSION, Plan, Role, Secrets,
+        Sha256, Start, StepKind,
     },
     source::{Diagnostic, Diagnostics},
 };
@@ -228,7 +228,19 @@ impl<'a> Builder<'a> {
         };
         let image = image?;
         let network = self.matrix.network.clone();
-        Some((Cell { id, axes, image: image.name.clone(), setup, update, health, network }, image))
+        let cell = Cell {
+            id,
+            axes,
+            image: image.name.clone(),
+            setup,
+            update,
+            health,
+            network,
+            role: Role::Alone,
+            start: Start::default(),
+            sealed_setup: 0,
+        };
+        Some((cell, image))
     }
 
     fn image(&mut self, combination: &Combination, axes: &[AxisValue]) -> Option<&'a GoldenImage> {

@@ -221,6 +221,7 @@ impl<'a> Dispatcher<'a> {
                 .map(|name| name.to_string_lossy().into_owned()),
             lab: info.name.clone(),
             accelerator: info.accelerator,
+            uncontrolled: !self.plan.policy.control,
         }
     }
 

@@ -173,6 +173,9 @@ pub fn cell(folder: &Path, soak: u32, length: usize) -> Cell {
             restart_timeout: None,
         },
         network: Network::None,
+        role: Role::Alone,
+        start: Start::Cold,
+        sealed_setup: 0,
     }
 }
 

@@ -45,7 +45,7 @@ impl Yard {
             update_sha256: Sha256::of(b"update"),
             images: BTreeMap::from([("widget".to_owned(), image)]),
             cells: (0..cells).map(cell).collect(),
-            policy: Policy { retry_inconclusive: 0 },
+            policy: Policy { retry_inconclusive: 0, control: true },
             collect: Collect::default(),
         };
         let lab = Arc::new(SimLab::new(SimHost::default(), script));
