@@ -83,6 +83,7 @@ pub async fn live(job: &Job) -> Lived {
         cell: job.cell.id.clone(),
         image: job.image.clone(),
         network: job.cell.network.clone(),
+        seal: None,
     };
     let (vm, events) = match job.lab.create(spec).await {
         Ok(made) => made,

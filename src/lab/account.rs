@@ -66,6 +66,11 @@ impl Account {
         fchown(file, Some(self.uid), Some(self.gid))
     }
 
+    /// Makes us the owner of an open file or folder, and the account's group the one that the mode speaks of.
+    pub(super) fn may_read(&self, file: &File) -> io::Result<()> {
+        fchown(file, Some(0), Some(self.gid))
+    }
+
     /// The first part of the path that the account cannot enter (or, for the path itself, cannot read); none
     /// if it reaches all of it. Looks at owners and permission bits only: where an access list grants more, the
     /// answer is too pessimistic.

@@ -1,4 +1,8 @@
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use tokio::sync::mpsc;
@@ -18,6 +22,19 @@ pub trait Lab: Send + Sync + 'static {
     /// # Errors
     /// [`LabError`]; nothing is left behind then.
     async fn create(&self, spec: VmSpec) -> Result<(Arc<dyn Vm>, VmEvents), LabError>;
+
+    /// All that a seal of such a machine depends on beside the golden image's content and what was done in the guest:
+    /// its definition, the host's CPU, the hypervisor. Two machines with equal answers can start from one seal.
+    ///
+    /// # Errors
+    /// Why such a machine cannot be sealed here.
+    fn seal_subject(&self, spec: &VmSpec) -> Result<String, LabError>;
+
+    /// Makes the folder for a seal, or puts right who may read it and its files: [`Vm::seal`] fills it.
+    ///
+    /// # Errors
+    /// It cannot be made.
+    fn seal_folder(&self, dir: &Path) -> Result<(), LabError>;
 }
 
 /// The events of one machine, in the order in which the host saw them.
@@ -42,6 +59,8 @@ pub struct VmSpec {
     pub cell: CellId,
     pub image: GoldenImage,
     pub network: Network,
+    /// The folder of a seal from which the machine begins, instead of from power-on.
+    pub seal: Option<PathBuf>,
 }
 
 /// One machine. All calls may be made at any time in its life and from several tasks.
@@ -68,7 +87,7 @@ pub trait Vm: Send + Sync {
     async fn stats(&self) -> Result<Stats, LabError>;
 
     /// Puts a read-only medium (a file on the host) into the CD drive; none: takes it out.
-    async fn insert_medium(&self, medium: Option<&std::path::Path>) -> Result<(), LabError>;
+    async fn insert_medium(&self, medium: Option<&Path>) -> Result<(), LabError>;
 
     /// Where the serial console's log and the firmware's log are written on the host, and the folder in
     /// which this cell may keep files that the machine reads.
@@ -76,6 +95,13 @@ pub trait Vm: Send + Sync {
 
     /// The machine's definition (libvirt's domain XML), as evidence.
     async fn definition(&self) -> Result<String, LabError>;
+
+    /// Saves the memory of the running machine, and its disk, into this folder. The machine has ended then; whether it
+    /// worked or not, it still is to be destroyed.
+    ///
+    /// # Errors
+    /// What is in the folder is no seal.
+    async fn seal(&self, dir: &Path) -> Result<(), LabError>;
 
     /// Ends the machine and removes everything it had on the host. May be called again after a failure.
     ///
@@ -158,7 +184,7 @@ pub enum LabError {
 
 impl LabError {
     /// For `map_err`: adds what was being done and to which file; a full disk keeps its own kind.
-    pub fn io(action: &'static str, path: &std::path::Path) -> impl FnOnce(std::io::Error) -> Self {
+    pub fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.to_owned();
         move |source| match source.kind() {
             std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => Self::OutOfSpace(path),

@@ -48,6 +48,27 @@ impl Users {
             Self::Ourselves | Self::Daemon => Ok(()),
         }
     }
+
+    /// Lets QEMU read a file of ours that many machines share, or pass through its folder; nobody else, and nobody
+    /// writes.
+    ///
+    /// # Errors
+    /// It is not ours to change.
+    pub fn hand_to_read(&self, path: &Path) -> Result<(), LabError> {
+        let (file, is_dir) = open_untrusted(path).map_err(LabError::io("open", path))?;
+        let mode = match (self, is_dir) {
+            (Self::Ourselves, true) => 0o700,
+            (Self::Ourselves, false) => 0o400,
+            (Self::Account(_), true) => 0o710,
+            (Self::Account(_), false) => 0o440,
+            (Self::Daemon, true) => 0o711,
+            (Self::Daemon, false) => 0o444,
+        };
+        if let Self::Account(account) = self {
+            account.may_read(&file).map_err(LabError::io("change the owner of", path))?;
+        }
+        file.set_permissions(Permissions::from_mode(mode)).map_err(LabError::io("change the mode of", path))
+    }
 }
 
 #[cfg(test)]

@@ -41,6 +41,9 @@ impl Vm for Parrot {
     async fn definition(&self) -> Result<String, LabError> {
         Ok(String::new())
     }
+    async fn seal(&self, _: &Path) -> Result<(), LabError> {
+        Ok(())
+    }
     async fn destroy(&self) -> Result<(), LabError> {
         Ok(())
     }

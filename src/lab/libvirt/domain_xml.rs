@@ -85,13 +85,7 @@ pub fn domain_xml(d: &Definition) -> Result<String, LabError> {
     line(&format!("  <name>{}</name>", text(d.name)));
     line(&format!("  <uuid>{}</uuid>", text(d.uuid)));
     line("  <metadata>");
-    line(&format!(
-        "    <bootgate:machine xmlns:bootgate='{METADATA}' run='{}' cell='{}' root='{}' owner='{}'/>",
-        text(d.run),
-        text(d.cell),
-        text(d.root),
-        text(d.owner)
-    ));
+    line(&format!("    {}", metadata_xml(d)));
     line("  </metadata>");
     line(&format!("  <memory unit='b'>{}</memory>", d.image.memory.0));
     line(&format!("  <vcpu>{}</vcpu>", d.image.vcpus));
@@ -139,7 +133,7 @@ pub fn domain_xml(d: &Definition) -> Result<String, LabError> {
         "      <driver name='qemu' type='qcow2' cache='unsafe' discard='unmap' error_policy='stop' rerror_policy='stop'/>",
     );
     line(&format!("      <source file='{}'/>", path(d.overlay)?));
-    line(&layers(&d.layers));
+    line(&format!("      {}", layers_xml(&d.layers)));
     line("      <target dev='vda' bus='virtio'/>");
     // Fixed per image, so that a guest finds the same disk in every clone.
     line(&format!("      <serial>{}</serial>", Sha256::of(d.image.name.as_bytes()).short()));
@@ -184,13 +178,25 @@ pub fn medium_xml(medium: Option<&Path>) -> Result<String, LabError> {
     ))
 }
 
-fn layers(layers: &Layers) -> String {
+/// The element that says whose machine it is.
+pub fn metadata_xml(d: &Definition) -> String {
+    format!(
+        "<bootgate:machine xmlns:bootgate='{METADATA}' run='{}' cell='{}' root='{}' owner='{}'/>",
+        text(d.run),
+        text(d.cell),
+        text(d.root),
+        text(d.owner)
+    )
+}
+
+/// The files below the overlay, where libvirt is not to find them by itself.
+pub fn layers_xml(layers: &Layers) -> String {
     let (files, passed) = match layers {
         Layers::Found => return String::new(),
         Layers::Kept(files) => (files, false),
         Layers::Passed(files) => (files, true),
     };
-    let mut xml = String::from("      ");
+    let mut xml = String::new();
     for (n, layer) in files.iter().enumerate() {
         let group = if passed { format!(" fdgroup='{}'", Layer::group(n)) } else { String::new() };
         let label = if passed { "" } else { "<seclabel model='dac' relabel='no'/>" };

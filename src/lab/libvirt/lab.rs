@@ -173,6 +173,15 @@ impl Lab for LibvirtLab {
         self.reaper.machines().insert(machine.uuid.clone(), Arc::clone(&machine));
         Ok((Arc::new(LibvirtVm::new(machine, files, self.maker.users.clone(), self.reaper.clone())), events))
     }
+
+    fn seal_subject(&self, spec: &VmSpec) -> Result<String, LabError> {
+        self.maker.seal_subject(spec, &self.info.name)
+    }
+
+    fn seal_folder(&self, dir: &Path) -> Result<(), LabError> {
+        fs::create_dir_all(dir).map_err(LabError::io("create", dir))?;
+        vm::seal_folder(&self.maker.users, dir)
+    }
 }
 
 /// Knows every machine that is not removed yet, and removes those whose handle was dropped.

@@ -19,6 +19,9 @@ use virt::{
 use super::{
     connection::{Connection, failed},
     domain_xml::Layer,
+    feeder::Feeder,
+    save_image::Identity,
+    seal::{self, Memory},
 };
 use crate::lab::{LabError, LabRoot, sweep};
 
@@ -38,6 +41,9 @@ impl Session {
     }
 }
 
+/// The overlay's name in a machine's folder.
+pub const DISK: &str = "disk.qcow2";
+
 /// A machine's state and resources. Every call blocks.
 pub struct Machine {
     pub session: Arc<Session>,
@@ -47,12 +53,16 @@ pub struct Machine {
     pub xml: String,
     /// Files below the overlay that QEMU gets as open descriptors.
     pub passed: Vec<Layer>,
+    /// What it begins from, if not from power-on.
+    pub memory: Option<Memory>,
     pub state: Mutex<State>,
 }
 
 pub enum State {
     Created,
     Running(Arc<Domain>),
+    /// It was saved; its folder is still there.
+    Ended,
     /// Everything is removed.
     Gone,
 }
@@ -66,7 +76,7 @@ impl Machine {
     pub fn domain(&self) -> Option<Arc<Domain>> {
         match &*self.state() {
             State::Running(domain) => Some(Arc::clone(domain)),
-            State::Created | State::Gone => None,
+            State::Created | State::Ended | State::Gone => None,
         }
     }
 
@@ -77,21 +87,57 @@ impl Machine {
             return Err(LabError::Other(format!("{} was started before", self.name)));
         }
         let connect = self.session.connection.connect();
-        let started = if self.passed.is_empty() {
-            // With a libvirtd the machine ends with our connection, however that ends. The embedded driver
-            // refuses this flag.
-            let flags = if self.session.embedded { 0 } else { sys::VIR_DOMAIN_START_AUTODESTROY };
-            connect.create_domain_xml(&self.xml, flags).map_err(|error| self.start_failed(&error))
-        } else {
-            self.start_with_descriptors(connect)
+        let started = match (&self.memory, &self.passed[..]) {
+            (None, []) => {
+                // With a libvirtd the machine ends with our connection, however that ends. The embedded driver
+                // refuses this flag, and a restore has none: there the next start cleans up.
+                let flags = if self.session.embedded { 0 } else { sys::VIR_DOMAIN_START_AUTODESTROY };
+                connect.create_domain_xml(&self.xml, flags).map_err(|error| self.start_failed(&error))
+            }
+            (Some(memory), []) => self.restore(connect, memory).and_then(|()| {
+                connect.lookup_domain_by_uuid_string(&self.uuid).map_err(|error| self.start_failed(&error))
+            }),
+            (memory, _) => self.start_with_descriptors(connect, memory.as_ref()),
         };
         *state = State::Running(Arc::new(started?));
         Ok(())
     }
 
+    /// Starts the machine in the middle of its life.
+    fn restore(&self, connect: &Connect, memory: &Memory) -> Result<(), LabError> {
+        let fifo = self.dir.join("memory.fifo");
+        let (head, image, stream_at) = memory.open(&self.identity())?;
+        let feeder = Feeder::start(fifo.clone(), head, image, stream_at).map_err(LabError::io("feed", &fifo))?;
+        let restored = connect.restore_domain(&fifo.to_string_lossy()).map_err(|error| self.start_failed(&error));
+        let fed = feeder.finish().map_err(LabError::io("feed", &fifo));
+        // libvirt's words say more than that nobody read.
+        restored.and(fed)
+    }
+
+    pub fn identity(&self) -> Identity {
+        Identity {
+            name: self.name.clone(),
+            uuid: self.uuid.clone(),
+            root: self.session.root.path().to_string_lossy().into_owned(),
+            dir: self.dir.to_string_lossy().into_owned(),
+        }
+    }
+
+    /// Saves memory and disk into `dir`; the machine has ended then.
+    pub fn seal(&self, dir: &Path) -> Result<(), LabError> {
+        let mut state = self.state();
+        let State::Running(domain) = &*state else {
+            return Err(LabError::Other(format!("{} is not running", self.name)));
+        };
+        self.session.connection.expect_end(&self.uuid);
+        seal::save(domain, &dir.join(seal::MEMORY))?;
+        *state = State::Ended;
+        seal::keep(dir, &self.dir.join(DISK), &self.identity())
+    }
+
     /// Descriptors can only be associated with a domain that exists: so it is defined first, and made transient
     /// once it runs.
-    fn start_with_descriptors(&self, connect: &Connect) -> Result<Domain, LabError> {
+    fn start_with_descriptors(&self, connect: &Connect, memory: Option<&Memory>) -> Result<Domain, LabError> {
         let files = self
             .passed
             .iter()
@@ -110,11 +156,14 @@ impl Machine {
                     return Err(Error::last_error());
                 }
             }
-            domain.create()
+            Ok(())
         };
-        let started = start();
+        let started = start().map_err(|error| self.start_failed(&error)).and_then(|()| match memory {
+            None => domain.create().map_err(|error| self.start_failed(&error)),
+            Some(memory) => self.restore(connect, memory),
+        });
         let undefined = domain.undefine();
-        started.map_err(|error| self.start_failed(&error))?;
+        started?;
         if let Err(error) = undefined {
             tracing::warn!("libvirt cannot forget the definition of {}: {}", self.name, error.message());
         }

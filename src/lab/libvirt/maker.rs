@@ -8,14 +8,23 @@ use std::{
 };
 
 use super::{
-    domain_xml::{Definition, Layer, Layers, domain_xml},
-    machine::{Machine, Session, State},
+    domain_xml::{Definition, Layer, Layers, domain_xml, layers_xml, metadata_xml},
+    machine::{DISK, Machine, Session, State},
     overlay,
+    seal::{self, Memory},
 };
 use crate::{
-    lab::{Account, LabError, Users, VmFiles, VmSpec},
-    model::{Accelerator, GoldenImage, Network},
+    lab::{Account, LabError, Users, VmFiles, VmSpec, accelerator::QEMU, host::find_program},
+    model::{Accelerator, Network},
 };
+
+/// What is made of a specification.
+struct Made {
+    xml: String,
+    passed: Vec<Layer>,
+    memory: Option<Memory>,
+    files: VmFiles,
+}
 
 /// What all machines of a lab have in common.
 pub struct Maker {
@@ -38,19 +47,13 @@ impl Maker {
         if made.is_err() {
             let _ = fs::remove_dir_all(&dir);
         }
-        let (xml, passed, files) = made?;
+        let Made { xml, passed, memory, files } = made?;
         let name = machine_name(&uuid);
-        Ok((Machine { session, name, uuid, dir, xml, passed, state: Mutex::new(State::Created) }, files))
+        Ok((Machine { session, name, uuid, dir, xml, passed, memory, state: Mutex::new(State::Created) }, files))
     }
 
     /// Puts all files into the machine's folder, and answers with its definition.
-    fn fill(
-        &self,
-        session: &Session,
-        spec: &VmSpec,
-        uuid: &str,
-        dir: &Path,
-    ) -> Result<(String, Vec<Layer>, VmFiles), LabError> {
+    fn fill(&self, session: &Session, spec: &VmSpec, uuid: &str, dir: &Path) -> Result<Made, LabError> {
         if let Network::Named(name) = &spec.network
             && session.embedded
         {
@@ -60,8 +63,9 @@ impl Maker {
             )));
         }
         let account = self.users.account();
-        let overlay = dir.join("disk.qcow2");
-        overlay::create(&overlay, &spec.image.disk)?;
+        let overlay = dir.join(DISK);
+        let base = spec.seal.as_ref().map_or_else(|| spec.image.disk.clone(), |seal| seal.join(DISK));
+        overlay::create(&overlay, &base)?;
         let boot = spec.image.boot.as_ref();
         let kernel = boot.map(|boot| self.readable(&boot.kernel, "kernel", dir)).transpose()?;
         let initrd = boot.and_then(|boot| boot.initrd.as_ref());
@@ -70,10 +74,10 @@ impl Maker {
         // Last: from here on QEMU's account can put anything there.
         self.users.hand_over(dir)?;
         let passed = match account {
-            Some(account) => unreachable_layers(&spec.image, account)?,
+            Some(account) => unreachable_layers(&base, account)?,
             None => Vec::new(),
         };
-        let kept = if self.keeps_owners { overlay::chain(&spec.image.disk)? } else { Vec::new() };
+        let kept = if self.keeps_owners { overlay::chain(&base)? } else { Vec::new() };
         let layers = match (&passed[..], &kept[..]) {
             ([], []) => Layers::Found,
             ([], kept) => Layers::Kept(kept),
@@ -85,7 +89,7 @@ impl Maker {
             qemu_log: session.qemu_log(&machine_name(uuid)),
             dir: dir.to_owned(),
         };
-        let xml = domain_xml(&Definition {
+        let definition = Definition {
             name: &machine_name(uuid),
             uuid,
             run: &spec.run.0,
@@ -103,8 +107,47 @@ impl Maker {
             agent_socket: &dir.join("agent.sock"),
             kernel: kernel.as_deref(),
             initrd: initrd.as_deref(),
+        };
+        let xml = domain_xml(&definition)?;
+        let memory = spec.seal.as_ref().map(|seal| Memory {
+            seal: seal.clone(),
+            metadata: metadata_xml(&definition),
+            layers: layers_xml(&definition.layers),
+        });
+        Ok(Made { xml, passed, memory, files })
+    }
+
+    /// See [`crate::lab::Lab::seal_subject`].
+    pub fn seal_subject(&self, spec: &VmSpec, lab: &str) -> Result<String, LabError> {
+        if let Network::Named(name) = &spec.network {
+            return Err(LabError::Other(format!(
+                "clones that meet on the network {name} need cards of their own, and a seal has one"
+            )));
+        }
+        let here = Path::new("/machine");
+        let boot = spec.image.boot.as_ref();
+        let xml = domain_xml(&Definition {
+            name: "",
+            uuid: "",
+            run: "",
+            cell: "",
+            root: "",
+            owner: "",
+            image: &spec.image,
+            accelerator: self.accelerator,
+            emulator: self.emulator.as_ref().map(|_| Path::new("/emulator")),
+            network: &spec.network,
+            overlay: here,
+            layers: Layers::Found,
+            serial_log: here,
+            firmware_log: here,
+            agent_socket: here,
+            kernel: boot.map(|boot| boot.kernel.as_path()),
+            initrd: boot.and_then(|boot| boot.initrd.as_deref()),
         })?;
-        Ok((xml, passed, files))
+        let programs = boot.into_iter().flat_map(|boot| [Some(boot.kernel.clone()), boot.initrd.clone()]).flatten();
+        let files: Vec<String> = programs.chain(find_program(QEMU)).map(|file| seal::file_identity(&file)).collect();
+        Ok(format!("{xml}\n{lab}\n{}\n{}", seal::cpu_model(), files.join("\n")))
     }
 
     /// A path at which QEMU can read the file: its own, or that of a copy in the machine's folder.
@@ -124,8 +167,8 @@ fn machine_name(uuid: &str) -> String {
 }
 
 /// The layers to pass as descriptors: all of them if QEMU's account cannot reach one of them, else none.
-fn unreachable_layers(image: &GoldenImage, account: &Account) -> Result<Vec<Layer>, LabError> {
-    let chain = overlay::chain(&image.disk)?;
+fn unreachable_layers(base: &Path, account: &Account) -> Result<Vec<Layer>, LabError> {
+    let chain = overlay::chain(base)?;
     let blocked = chain.iter().any(|layer| account.blocked_at(Path::new(&layer.file)).is_some());
     Ok(if blocked { chain } else { Vec::new() })
 }

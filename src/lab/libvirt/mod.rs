@@ -14,13 +14,16 @@ mod connection;
 mod domain_xml;
 mod emulator;
 mod events;
+mod feeder;
 mod lab;
 mod leftovers;
 mod machine;
 mod maker;
 mod overlay;
 mod patience;
+mod save_image;
 mod screenshot;
+mod seal;
 mod stats;
 mod vm;
 

@@ -11,8 +11,9 @@ use super::{
     connection::failed,
     domain_xml::medium_xml,
     lab::Reaper,
-    machine::Machine,
+    machine::{DISK, Machine},
     screenshot::{self, ScreenError},
+    seal::MEMORY,
     stats,
 };
 use crate::lab::{AgentError, LabError, Screenshot, Stats, Users, Vm, VmFiles};
@@ -23,6 +24,18 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// How long a start may take. The first one on a host includes that libvirt asks QEMU what it can do, which on a busy
 /// host takes minutes.
 const START: Duration = Duration::from_secs(300);
+
+/// How long a machine's memory may take to be written.
+const SAVE: Duration = Duration::from_secs(600);
+
+/// Lets QEMU read a seal, and nobody write it.
+pub fn seal_folder(users: &Users, dir: &Path) -> Result<(), LabError> {
+    users.hand_to_read(dir)?;
+    for file in [DISK, MEMORY].map(|name| dir.join(name)).into_iter().filter(|file| file.exists()) {
+        users.hand_to_read(&file)?;
+    }
+    Ok(())
+}
 
 pub struct LibvirtVm {
     machine: Arc<Machine>,
@@ -150,6 +163,16 @@ impl Vm for LibvirtVm {
         let Some(domain) = self.machine.domain() else { return Ok(self.machine.xml.clone()) };
         let action = "read the machine's definition";
         blocking(action, PATIENCE, move || domain.xml_desc(0).map_err(|error| failed(action, &error))).await
+    }
+
+    async fn seal(&self, dir: &Path) -> Result<(), LabError> {
+        let machine = Arc::clone(&self.machine);
+        let (dir, users) = (dir.to_owned(), self.users.clone());
+        blocking("save the machine", SAVE, move || {
+            machine.seal(&dir)?;
+            seal_folder(&users, &dir)
+        })
+        .await
     }
 
     async fn destroy(&self) -> Result<(), LabError> {

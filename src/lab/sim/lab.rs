@@ -31,6 +31,7 @@ pub struct SimLab {
     create_takes: Duration,
     script: Box<dyn Fn(&VmSpec) -> GuestScript + Send + Sync>,
     registry: Arc<Registry>,
+    seals: bool,
     /// A folder per machine, gone with the lab.
     folder: TempDir,
 }
@@ -52,7 +53,13 @@ impl SimLab {
             clones: folder.path().to_owned(),
         };
         let script = Box::new(script);
-        Self { info, create_takes: host.create_takes, script, registry: Arc::default(), folder }
+        Self { info, create_takes: host.create_takes, script, registry: Arc::default(), seals: false, folder }
+    }
+
+    /// Has machines that can be sealed and started from their seals.
+    pub fn sealing(mut self) -> Self {
+        self.seals = true;
+        self
     }
 
     /// What machines there are and were.
@@ -86,7 +93,19 @@ impl Lab for SimLab {
         let probe = spec.image.settled.filter(|probe| !probe.is_empty()).unwrap_or_else(|| USUAL_PROBE.to_owned());
         let (sender, events) = mpsc::unbounded_channel();
         let state = State::new(name.clone(), script, probe, sender, files.clone());
-        let vm = SimVm::new(name, memory, files, state, Arc::clone(&self.registry));
+        let vm = SimVm::new(name, memory, files, state, Arc::clone(&self.registry), spec.seal);
         Ok((Arc::new(vm), events))
+    }
+
+    fn seal_subject(&self, _: &VmSpec) -> Result<String, LabError> {
+        if self.seals {
+            Ok("sim".to_owned())
+        } else {
+            Err(LabError::Other("scripted guests are not sealed".to_owned()))
+        }
+    }
+
+    fn seal_folder(&self, dir: &std::path::Path) -> Result<(), LabError> {
+        std::fs::create_dir_all(dir).map_err(LabError::io("create", dir))
     }
 }

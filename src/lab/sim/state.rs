@@ -151,6 +151,25 @@ impl State {
         self.begin_boot(at);
     }
 
+    /// Begins where the first boot had settled.
+    pub fn go_on(&mut self, at: Instant) {
+        self.power_on(at);
+        self.agenda.clear();
+        let Boot(timeline) = self.script.boots.first().cloned().unwrap_or_default();
+        let lasting = |happening: &Happening| {
+            matches!(happening, Happening::AgentUp | Happening::Ready | Happening::ScreenIs(_) | Happening::DiskRate(_))
+        };
+        for (_, happening) in timeline.into_iter().filter(|(_, happening)| lasting(happening)) {
+            self.happen(happening, at);
+        }
+    }
+
+    /// Its memory is saved, and its process gone.
+    pub fn save(&mut self, at: Instant) {
+        self.halt(Power::Lost, at);
+        self.events = None;
+    }
+
     fn begin_boot(&mut self, at: Instant) {
         self.agenda.clear();
         (self.ready, self.frozen, self.power_button, self.screen) = (false, false, false, 0);

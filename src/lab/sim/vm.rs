@@ -1,5 +1,5 @@
 use std::{
-    path::Path,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -23,6 +23,10 @@ use crate::{
 /// the clock move on.
 const AGENT_LATENCY: Duration = Duration::from_millis(1);
 
+/// What stands for a sealed machine: scripts begin again from their settled first boot.
+const SEAL: &str = "memory";
+const SEALED: &[u8] = b"a scripted machine, settled";
+
 /// A scripted machine behind the seam.
 pub(super) struct SimVm {
     name: String,
@@ -32,12 +36,21 @@ pub(super) struct SimVm {
     /// Plays the machine since its first start.
     player: Mutex<Option<JoinHandle<()>>>,
     registry: Arc<Registry>,
+    /// It begins settled.
+    seal: Option<PathBuf>,
 }
 
 impl SimVm {
-    pub fn new(name: String, memory: Bytes, files: VmFiles, state: State, registry: Arc<Registry>) -> Self {
+    pub fn new(
+        name: String,
+        memory: Bytes,
+        files: VmFiles,
+        state: State,
+        registry: Arc<Registry>,
+        seal: Option<PathBuf>,
+    ) -> Self {
         let machine = Arc::new(Machine::new(state));
-        Self { name, memory, files, machine, player: Mutex::default(), registry }
+        Self { name, memory, files, machine, player: Mutex::default(), registry, seal }
     }
 
     /// Works on a machine that is running.
@@ -85,7 +98,13 @@ impl Vm for SimVm {
             if let Some(fault) = &state.script.start_fault {
                 return Err(fault());
             }
-            state.power_on(now);
+            match &self.seal {
+                None => state.power_on(now),
+                Some(seal) => match std::fs::read(seal.join(SEAL)) {
+                    Ok(content) if content == SEALED => state.go_on(now),
+                    _ => return Err(LabError::Other(format!("{} is no seal", seal.display()))),
+                },
+            }
             Ok(())
         })?;
         let mut player = self.player.lock().unwrap_or_else(PoisonError::into_inner);
@@ -130,6 +149,12 @@ impl Vm for SimVm {
             return Err(LabError::Other(format!("the machine {} is destroyed", self.name)));
         }
         Ok(format!("<domain type='sim'>\n  <name>{}</name>\n</domain>\n", self.name))
+    }
+
+    async fn seal(&self, dir: &Path) -> Result<(), LabError> {
+        let path = dir.join(SEAL);
+        self.running(|state, now| state.save(now))?;
+        std::fs::write(&path, SEALED).map_err(LabError::io("write", &path))
     }
 
     async fn destroy(&self) -> Result<(), LabError> {

@@ -14,17 +14,17 @@ use bootgate::{
 
 use super::harness::{lab_image, next, until, wait_for, with_lab};
 
-const PING: &str = r#"{"execute":"guest-ping"}"#;
+pub const PING: &str = r#"{"execute":"guest-ping"}"#;
 
 /// Waits until the guest has booted.
-async fn booted(vm: &dyn Vm, events: &mut VmEvents) {
+pub async fn booted(vm: &dyn Vm, events: &mut VmEvents) {
     wait_for(events, &VmEvent::AgentConnected).await;
     let ready = r#"{"execute":"guest-file-open","arguments":{"path":"/run/lab/ready"}}"#;
     until("the guest is ready", async || vm.agent(ready, Duration::from_secs(10)).await.is_ok()).await;
 }
 
 /// Starts a program in the guest without waiting for it.
-async fn run(vm: &dyn Vm, script: &str) -> Result<String, AgentError> {
+pub async fn run(vm: &dyn Vm, script: &str) -> Result<String, AgentError> {
     let request = serde_json::json!({
         "execute": "guest-exec",
         "arguments": {"path": "/bin/sh", "arg": ["-c", script], "capture-output": true},

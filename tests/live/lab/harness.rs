@@ -82,7 +82,7 @@ pub async fn open_at(state: StateDir, uri: Option<String>) -> Arc<LibvirtLab> {
 
 pub async fn create(lab: &LibvirtLab, image: &GoldenImage) -> (Arc<dyn Vm>, VmEvents) {
     let (run, cell, network) = (RunId::from("test"), CellId::from("cell"), Network::None);
-    lab.create(VmSpec { run, cell, image: image.clone(), network }).await.unwrap()
+    lab.create(VmSpec { run, cell, image: image.clone(), network, seal: None }).await.unwrap()
 }
 
 /// An image with nothing on it: the firmware finds nothing to boot.

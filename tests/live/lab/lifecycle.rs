@@ -66,7 +66,7 @@ fn a_named_network_without_a_libvirtd_is_refused_and_leaves_nothing() {
         let images = temp_dir();
         let (run, cell) = (RunId::from("test"), CellId::from("cell"));
         let network = Network::Named("isolated".to_owned());
-        let spec = VmSpec { run, cell, image: empty_image(images.path()), network };
+        let spec = VmSpec { run, cell, image: empty_image(images.path()), network, seal: None };
         let Err(refused) = shared.lab.create(spec).await else { panic!("it was created") };
         assert!(refused.to_string().contains("--connect"), "{refused}");
         assert_eq!(fs::read_dir(&shared.lab.info().clones).unwrap().count(), 0);

@@ -5,3 +5,4 @@ mod guest;
 mod harness;
 mod leftovers;
 mod lifecycle;
+mod seal;

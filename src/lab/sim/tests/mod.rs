@@ -27,7 +27,7 @@ fn spec(cell: &str) -> VmSpec {
         settled: Some("test -e /run/settled".to_owned()),
         ..GoldenImage::plain("widget", "/golden/widget.qcow2")
     };
-    VmSpec { run: "run".into(), cell: cell.into(), image, network: Network::None }
+    VmSpec { run: "run".into(), cell: cell.into(), image, network: Network::None, seal: None }
 }
 
 struct Guest {
