@@ -12,6 +12,7 @@
 //!   -> cell/     one cell's life, a file per step
 //!        |  talks to   lab/   (seam: hypervisor)     libvirt | sim
 //!        |  talks to   guest/ (seam: inside the VM)  agent protocol
+//!        |  starts from  seal/ (settled machines, kept)
 //!        v  emits signals
 //!   -> health/   judge(signals) -> Verdict           the pure core
 //!   -> event/    RunEvent stream -> events.jsonl     the journal, written first
@@ -37,4 +38,5 @@ pub mod plan;
 pub mod qcow2;
 pub mod report;
 pub mod run;
+pub mod seal;
 pub mod source;

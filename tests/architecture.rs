@@ -20,8 +20,12 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("report", &["model", "event", "gate"]),
     ("lab", &["model", "event", "qcow2"]),
     ("guest", &["model", "event", "lab"]),
-    ("cell", &["model", "event", "lab", "guest", "health"]),
-    ("run", &["model", "event", "lab", "guest", "health", "cell", "gate", "report", "matrix", "catalog", "plan"]),
+    ("seal", &["model", "lab", "catalog"]),
+    ("cell", &["model", "event", "lab", "guest", "health", "seal"]),
+    (
+        "run",
+        &["model", "event", "lab", "guest", "health", "seal", "cell", "gate", "report", "matrix", "catalog", "plan"],
+    ),
 ];
 
 /// Crates that only some places may use, so that the rest doesn't depend on them.

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 /// ```text
 /// lab/N/  lab/N.lock   a lab root: libvirt's own files, clones, sockets; one process at a time
 /// slots/               places for running VMs, shared by every bootgate process of the host
+/// seals/               settled machines that cells start from, shared too
 /// digests.json         digests of golden images, by inode, size and change time
 /// accelerator.json     which accelerator was found to work
 /// ```
@@ -26,6 +27,10 @@ impl StateDir {
 
     pub fn slots(&self) -> PathBuf {
         self.0.join("slots")
+    }
+
+    pub fn seals(&self) -> PathBuf {
+        self.0.join("seals")
     }
 
     pub fn digests(&self) -> PathBuf {

@@ -1,0 +1,75 @@
+use std::{fs, io, path::Path};
+
+use serde::{Deserialize, Serialize};
+
+use super::{SealError, SealKey, io};
+use crate::model::{Bytes, Millis, Sha256};
+
+/// The version `seal.json` carries.
+const VERSION: u32 = 1;
+
+/// Its name in a seal's folder. Written last: a seal without it is none.
+const FILE: &str = "seal.json";
+
+/// What is known of a seal.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct About {
+    pub version: u32,
+    /// The whole key.
+    pub key: Sha256,
+    /// The golden image's name.
+    pub image: String,
+    /// When it was made: RFC 3339, UTC.
+    pub utc: String,
+    /// How long the machine took from power-on until settled.
+    pub settle: Millis,
+    /// What ran in it before it was sealed: the names of the steps.
+    pub setup: Vec<String>,
+    /// Every file of the folder that a machine is started from.
+    pub files: Vec<SealedFile>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SealedFile {
+    pub name: String,
+    pub size: Bytes,
+    pub sha256: Sha256,
+}
+
+impl About {
+    pub fn new(key: &SealKey, image: &str, settle: Millis, setup: Vec<String>) -> Self {
+        let utc =
+            time::OffsetDateTime::now_utc().format(&time::format_description::well_known::Rfc3339).unwrap_or_default();
+        let (key, image) = (key.sha256().clone(), image.to_owned());
+        Self { version: VERSION, key, image, utc, settle, setup, files: Vec::new() }
+    }
+
+    pub fn size(&self) -> Bytes {
+        Bytes(self.files.iter().map(|file| file.size.0).fold(0, u64::saturating_add))
+    }
+
+    /// None: there is no seal in this folder.
+    pub(super) fn read(dir: &Path) -> Result<Option<Self>, SealError> {
+        let path = dir.join(FILE);
+        let text = match fs::read(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            text => text.map_err(io("read", &path))?,
+        };
+        let unusable = |why: String| SealError::Unusable { path: dir.to_owned(), why };
+        let about: Self = serde_json::from_slice(&text).map_err(|error| unusable(format!("{FILE}: {error}")))?;
+        if about.version != VERSION {
+            return Err(unusable(format!("version {} of {FILE} is not known", about.version)));
+        }
+        let plain = |file: &SealedFile| !file.name.is_empty() && !file.name.contains('/') && file.name != "..";
+        if !about.files.iter().all(plain) || about.files.is_empty() {
+            return Err(unusable(format!("{FILE} names no files of its folder")));
+        }
+        Ok(Some(about))
+    }
+
+    pub(super) fn write(&self, dir: &Path) -> Result<(), SealError> {
+        let path = dir.join(FILE);
+        let text = serde_json::to_vec_pretty(self).map_err(io::Error::other).map_err(io("write", &path))?;
+        fs::write(&path, text).map_err(io("write", &path))
+    }
+}
