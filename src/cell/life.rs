@@ -1,7 +1,7 @@
 use std::{
     path::PathBuf,
     sync::{
-        Arc, Mutex,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -11,22 +11,25 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Emitter, caught::caught, check, collect, limits, observe::Observer, pictures::Reference, restart, settle, step,
-    watch,
+    Emitter,
+    begin::{self, Way},
+    caught::caught,
+    check, collect, control, limits,
+    observe::Observer,
+    pictures::Reference,
+    restart, settle, step, watch,
 };
 use crate::{
     event::{Level, RunEvent},
     guest::{Agent, Command, GuestFamily, Transcript, family},
-    health::judge,
-    lab::{AgentError, Lab, LabError, Vm, VmSpec},
+    health::Judge,
+    lab::{AgentError, Lab, LabError, Vm},
     model::{
         Cell, CellId, Collect, Exit, GoldenImage, Limits, Millis, Phase, ReasonId, RunId, Secrets, Signal, SignalKind,
         StepKind, Verdict,
     },
+    seal::{Seal, Seals},
 };
-
-/// A lab that needs longer than this to start a machine is broken.
-const START: Duration = Duration::from_secs(600);
 
 /// Everything one cell needs.
 pub struct Job {
@@ -36,6 +39,8 @@ pub struct Job {
     pub collect: Collect,
     pub secrets: Secrets,
     pub lab: Arc<dyn Lab>,
+    /// Machines to start from; none: every start is from power-on.
+    pub seals: Option<Arc<Seals>>,
     pub emitter: Emitter,
     /// Stop, and keep what is known.
     pub cancel: CancellationToken,
@@ -48,9 +53,19 @@ pub struct Job {
 /// What a cell's life came to.
 #[derive(Debug)]
 pub struct Lived {
+    /// It hears of the control yet, where there is one.
+    pub judge: Judge,
     pub verdict: Verdict,
     /// Files that were kept.
     pub artifacts: Vec<PathBuf>,
+}
+
+impl Lived {
+    fn of(signals: &[Signal]) -> Self {
+        let mut judge = Judge::new();
+        signals.iter().for_each(|signal| judge.see(signal));
+        Self { verdict: judge.verdict(), judge, artifacts: Vec::new() }
+    }
 }
 
 /// Who lives in a cell: the machine, seen from the steps.
@@ -58,7 +73,8 @@ pub(super) struct Cellmate<'a> {
     pub job: &'a Job,
     pub family: &'static dyn GuestFamily,
     pub transcript: Transcript,
-    vm: Arc<dyn Vm>,
+    vm: Mutex<Arc<dyn Vm>>,
+    seal: Mutex<Option<Arc<Seal>>>,
     limits: Mutex<(Limits, Millis)>,
     tags: AtomicU64,
 }
@@ -77,15 +93,16 @@ pub async fn live(job: &Job) -> Lived {
         let message = format!("{:?} guests are not supported by this version", job.image.family);
         return not_started(&job.emitter, &job.cell.id, ReasonId::StartFailed, message);
     };
+    let mut way = Way::find(job, |text| job.note(Level::Info, text)).await;
+    if let Some(known) = control::known(job, &way).await {
+        let at = emit(known.clone());
+        return Lived::of(&[planned, known].map(|what| Signal { at, what }));
+    }
+    let made = begin::create(job, &mut way).await;
+    let start = way.signal();
+    emit(start.clone());
     emit(SignalKind::PhaseStarted { at: Phase::Start });
-    let spec = VmSpec {
-        run: job.run.clone(),
-        cell: job.cell.id.clone(),
-        image: job.image.clone(),
-        network: job.cell.network.clone(),
-        seal: None,
-    };
-    let (vm, events) = match job.lab.create(spec).await {
+    let (vm, events) = match made {
         Ok(made) => made,
         Err(error) => return not_started(&job.emitter, &job.cell.id, lab_fault(&error), error.to_string()),
     };
@@ -95,18 +112,19 @@ pub async fn live(job: &Job) -> Lived {
         job,
         family,
         transcript: Transcript::new(job.secrets.clone()),
-        vm: vm.clone(),
+        vm: Mutex::new(vm),
+        seal: Mutex::default(),
         limits: Mutex::new((first, Millis::ZERO)),
         tags: AtomicU64::new(0),
     };
     // The judge saw nothing of what was sent before it was there.
     watcher.replay(planned);
+    watcher.replay(start);
     watcher.emit(SignalKind::Limits { limits: first });
-    if let Err(panic) = caught(work(&mut watcher, &mate)).await {
+    if let Err(panic) = caught(work(&mut watcher, &mate, way)).await {
         let message = format!("internal error: {panic}");
         watcher.emit(SignalKind::LabFault { reason: ReasonId::HarnessDied, message });
     }
-    let verdict = watcher.judge.verdict();
     let artifacts = if job.hurry.is_cancelled() {
         Vec::new()
     } else {
@@ -116,24 +134,26 @@ pub async fn live(job: &Job) -> Lived {
         }
     };
     watcher.enter(Phase::Destroy);
-    match collect::destroy(vm.as_ref()).await {
+    match collect::destroy(watcher.vm.as_ref()).await {
         Ok(()) => watcher.leave(Phase::Destroy),
         Err(error) => watcher.note(Level::Warning, format!("the machine could not be removed whole: {error}")),
     }
-    Lived { verdict, artifacts }
+    let verdict = watcher.judge.verdict();
+    control::keep(&watcher, &mate, &verdict).await;
+    Lived { judge: watcher.judge, verdict, artifacts }
 }
 
 /// The life itself. False: the judge was over before its end. What it all means, the judge alone says.
-async fn work(watcher: &mut Observer, mate: &Cellmate<'_>) -> bool {
+async fn work(watcher: &mut Observer, mate: &Cellmate<'_>, way: Way) -> bool {
     let cell = &mate.job.cell;
-    start(watcher, mate).await
-        && step::steps(watcher, mate, Phase::Setup, &cell.setup).await
+    begin::begin(watcher, mate, way).await
         && take_settled_screen(watcher).await
         && step::steps(watcher, mate, Phase::Apply, &cell.update).await
         && restart::first(watcher, mate).await
         && watch::watch(watcher, mate, cell.health.watch).await
         && soak(watcher, mate, cell.health.soak).await
         && check::checks(watcher, mate, &cell.health.checks).await
+        && control::tell(watcher, mate).await
         && last_events(watcher, mate).await
 }
 
@@ -142,36 +162,6 @@ async fn last_events(watcher: &mut Observer, mate: &Cellmate<'_>) -> bool {
     watcher.drain();
     if watcher.judge.is_recovering() {
         settle::settle(watcher, mate).await;
-    }
-    !watcher.judge.is_over()
-}
-
-async fn start(watcher: &mut Observer, mate: &Cellmate<'_>) -> bool {
-    let vm = watcher.vm.clone();
-    let starting = async {
-        let too_slow = |_| LabError::Other(format!("the machine did not start within {}", Millis::from(START)));
-        tokio::time::timeout(START, vm.start()).await.unwrap_or_else(|late| Err(too_slow(late)))
-    };
-    match watcher.until(starting).await {
-        None => return false,
-        Some(Ok(())) => {}
-        Some(Err(error)) => {
-            watcher.emit(SignalKind::LabFault { reason: lab_fault(&error), message: error.to_string() });
-            return false;
-        }
-    }
-    watcher.leave(Phase::Start);
-    watcher.enter(Phase::Settle);
-    if !settle::settle(watcher, mate).await {
-        return false;
-    }
-    let took = watcher.judge.boot_age();
-    watcher.leave(Phase::Settle);
-    let known = limits::after_first_boot(took, &mate.job.cell.health, mate.job.image.quirks);
-    *mate.limits.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = (known, took);
-    watcher.emit(SignalKind::Limits { limits: known });
-    if let Some(Ok(facts)) = watcher.until(async { mate.agent(Duration::from_secs(10)).os_info().await }).await {
-        watcher.emit(SignalKind::Facts { facts });
     }
     !watcher.judge.is_over()
 }
@@ -199,10 +189,10 @@ async fn soak(watcher: &mut Observer, mate: &Cellmate<'_>, times: u32) -> bool {
 pub fn not_started(emitter: &Emitter, cell: &CellId, reason: ReasonId, message: String) -> Lived {
     let what = SignalKind::LabFault { reason, message };
     let at = emitter.emit(Some(cell), RunEvent::Signal { signal: what.clone() });
-    Lived { verdict: judge(&[Signal { at, what }]), artifacts: Vec::new() }
+    Lived::of(&[Signal { at, what }])
 }
 
-fn lab_fault(error: &LabError) -> ReasonId {
+pub(super) fn lab_fault(error: &LabError) -> ReasonId {
     match error {
         LabError::ImageMissing(_) => ReasonId::ImageMissing,
         LabError::OutOfSpace(_) => ReasonId::OutOfSpace,
@@ -210,10 +200,37 @@ fn lab_fault(error: &LabError) -> ReasonId {
     }
 }
 
+fn unpoisoned<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Job {
+    pub(super) fn note(&self, level: Level, text: String) {
+        self.emitter.emit(Some(&self.cell.id), RunEvent::Note { level, text });
+    }
+}
+
 impl Cellmate<'_> {
     /// A client of the machine's agent whose requests may take so long.
     pub fn agent(&self, timeout: Duration) -> Agent<'_> {
-        Agent::new(self.vm.as_ref(), timeout, &self.transcript)
+        Agent::new(unpoisoned(&self.vm).clone(), timeout, &self.transcript)
+    }
+
+    /// Another machine takes the place of the one before.
+    pub fn moved_to(&self, vm: &Arc<dyn Vm>) {
+        *unpoisoned(&self.vm) = vm.clone();
+    }
+
+    pub fn started_from(&self, seal: &Arc<Seal>) {
+        *unpoisoned(&self.seal) = Some(seal.clone());
+    }
+
+    pub fn seal(&self) -> Option<Arc<Seal>> {
+        unpoisoned(&self.seal).clone()
+    }
+
+    pub fn set_limits(&self, limits: Limits, first_boot: Millis) {
+        *unpoisoned(&self.limits) = (limits, first_boot);
     }
 
     /// A new name for a command's output files.
@@ -222,7 +239,7 @@ impl Cellmate<'_> {
     }
 
     pub fn limits(&self) -> Limits {
-        self.limits.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).0
+        unpoisoned(&self.limits).0
     }
 
     pub fn quiet(&self) -> Millis {
@@ -236,7 +253,7 @@ impl Cellmate<'_> {
 
     /// How long the boot before the update took.
     pub fn first_boot(&self) -> Millis {
-        self.limits.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).1
+        unpoisoned(&self.limits).1
     }
 
     /// The step with its secrets in place: for the guest's eyes only.

@@ -8,10 +8,13 @@
 //! shows each to the judge; every wait ends when the judge is over, so each wait ends on the event it
 //! waits for, its deadline, the machine's death, or a cancel.
 
+mod begin;
 mod caught;
 mod check;
 mod collect;
+mod compare;
 mod console;
+mod control;
 mod copy;
 mod emit;
 mod life;
@@ -24,5 +27,6 @@ mod settle;
 mod step;
 mod watch;
 
+pub use compare::{ControlEnd, compare};
 pub use emit::Emitter;
 pub use life::{Job, Lived, live, not_started};

@@ -12,7 +12,7 @@ use crate::{
     event::{Level, RunEvent},
     health::Judge,
     lab::{Screenshot, Vm, VmEvent, VmEvents},
-    model::{CellId, ConsoleMark, Millis, Phase, Progress, Secrets, Signal, SignalKind},
+    model::{CellId, ConsoleMark, ControlFacts, Millis, Phase, Progress, Secrets, Signal, SignalKind, Subject},
 };
 
 /// How often an unsettled machine is looked at. There is no event for "nothing happens".
@@ -57,6 +57,8 @@ pub(super) struct Observer {
     /// Counts boots: what was asked before a reset is not answered after it.
     pub boot: u64,
     secrets: Secrets,
+    /// What restarts cost and which checks failed, for a control.
+    pub seen: ControlFacts,
     /// Telling lines passed on in this boot.
     told: Vec<ConsoleMark>,
 }
@@ -92,14 +94,44 @@ impl Observer {
             channel_open: false,
             boot: 0,
             secrets: job.secrets.clone(),
+            seen: ControlFacts::default(),
             told: Vec::new(),
         }
     }
 
+    /// Observes another machine from here on. What was asked of the one before gets no answer any more.
+    pub fn observe(&mut self, vm: Arc<dyn Vm>, events: VmEvents) {
+        let files = vm.files();
+        self.serial = Console::serial(files.serial_log);
+        self.firmware = files.firmware_log.map(Console::firmware);
+        (self.vm, self.events, self.deaf) = (vm, events, false);
+        (self.channel_open, self.answered, self.screen) = (false, false, None);
+        self.boot += 1;
+        self.told.clear();
+    }
+
+    pub fn is_cancelled(&self) -> bool {
+        self.cancelled
+    }
+
     /// Sends a signal: to the judge first, then to whoever listens.
     pub fn emit(&mut self, what: SignalKind) {
+        self.note_facts(&what);
         let at = self.emitter.emit(Some(&self.cell), RunEvent::Signal { signal: what.clone() });
         self.judge.see(&Signal { at, what });
+    }
+
+    fn note_facts(&mut self, what: &SignalKind) {
+        match what {
+            SignalKind::BootCost { took, cpu } => {
+                self.seen.restart = self.seen.restart.max(*took);
+                self.seen.restart_cpu = self.seen.restart_cpu.max(*cpu);
+            }
+            SignalKind::StepEnded { subject: Subject::Check { id }, result, .. } if !result.ok => {
+                self.seen.failing_checks.push(id.clone());
+            }
+            _ => {}
+        }
     }
 
     /// Shows the judge a signal that was sent before there was a machine to observe.

@@ -1,4 +1,4 @@
-use std::time::Duration;
+use std::{ops::Range, time::Duration};
 
 use tokio::time::Instant;
 
@@ -27,7 +27,22 @@ pub(super) struct Work<'a> {
 /// Runs the steps of a phase in order, up to the first that fails. False: the judge is over.
 pub(super) async fn steps(watcher: &mut Observer, mate: &Cellmate<'_>, phase: Phase, steps: &[Step]) -> bool {
     watcher.enter(phase);
-    for (index, step) in steps.iter().enumerate() {
+    let all = some(watcher, mate, phase, steps, 0..steps.len()).await;
+    if all {
+        watcher.leave(phase);
+    }
+    all
+}
+
+/// Runs some of a phase's steps in order, up to the first that fails. False: the judge is over.
+pub(super) async fn some(
+    watcher: &mut Observer,
+    mate: &Cellmate<'_>,
+    phase: Phase,
+    steps: &[Step],
+    range: Range<usize>,
+) -> bool {
+    for (index, step) in steps.iter().enumerate().take(range.end).skip(range.start) {
         let subject = match phase {
             Phase::Setup => Subject::Setup { step: index },
             _ => Subject::Update { step: index },
@@ -38,7 +53,6 @@ pub(super) async fn steps(watcher: &mut Observer, mate: &Cellmate<'_>, phase: Ph
             return false;
         }
     }
-    watcher.leave(phase);
     true
 }
 

@@ -23,6 +23,7 @@ use crate::{
         write_all,
     },
     run::{self, Capacity, Finished, Images, Memory, Order, RunFolder, Sink},
+    seal::{SealCache, Seals},
 };
 
 #[derive(Debug, clap::Args)]
@@ -51,6 +52,10 @@ pub struct Args {
     /// How much memory all VMs of this run may use together, such as 8GiB [default: what the host has free]
     #[arg(long, value_name = "SIZE")]
     memory: Option<Bytes>,
+    /// How much disk space seals (settled machines that cells start from) may take; the least recently used go
+    /// [default: 16GiB]
+    #[arg(long, value_name = "SIZE")]
+    seal_space: Option<Bytes>,
     /// Stop at the first unhealthy cell; the others are reported as cancelled
     #[arg(long)]
     fail_fast: bool,
@@ -157,6 +162,10 @@ async fn with_lab(
     let capacity =
         Capacity::new(&context.state.slots(), lab.info(), args.jobs, args.memory.map_or(Memory::Host, Memory::Fixed))
             .with_context(|| format!("the state folder {} cannot be used", context.state.path().display()))?;
+    let digests = Arc::new(DigestCache::open(context.state.digests()));
+    let cache = SealCache::new(&context.state, digests.clone(), args.seal_space.unwrap_or(SealCache::LIMIT));
+    cache.sweep();
+    let seals = Seals::new(cache, lab.clone());
     let dir = begun.folder.dir.clone();
     let state = begun.resumed.clone().unwrap_or_else(|| RunState::new(begun.folder.run.clone()));
     let live = Live::new(state, LiveOptions { quiet: args.quiet, verbose: context.verbose });
@@ -167,7 +176,8 @@ async fn with_lab(
         secrets: begun.secrets,
         lab,
         capacity,
-        images: Images::new(DigestCache::open(context.state.digests()), args.rehash),
+        images: Images::new(digests, args.rehash),
+        seals: Some(seals),
         fail_fast: args.fail_fast,
         interrupt,
         hurry,

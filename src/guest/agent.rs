@@ -1,4 +1,4 @@
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use serde::{Deserialize, de::DeserializeOwned};
@@ -21,9 +21,9 @@ const FACTS: usize = 40;
 /// A typed client of the QEMU guest agent (QEMU, "QEMU Guest Agent Protocol Reference").
 ///
 /// Replies are read tolerantly: unknown fields and unknown values are no errors.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub struct Agent<'a> {
-    vm: &'a dyn Vm,
+    vm: Arc<dyn Vm>,
     /// The deadline of one request.
     timeout: Duration,
     transcript: &'a Transcript,
@@ -41,7 +41,7 @@ pub struct ExecStatus {
 }
 
 impl<'a> Agent<'a> {
-    pub fn new(vm: &'a dyn Vm, timeout: Duration, transcript: &'a Transcript) -> Self {
+    pub fn new(vm: Arc<dyn Vm>, timeout: Duration, transcript: &'a Transcript) -> Self {
         Agent { vm, timeout, transcript }
     }
 

@@ -34,6 +34,9 @@ pub trait GuestFamily: Send + Sync {
     /// Exits with 0 when the boot has finished. `probe`: the image's own way to tell.
     fn settled(&self, probe: Option<&str>, tag: &str) -> Command;
 
+    /// Prints what runs and how much the logs have, a line each: `service NAME`, `log LEVEL COUNT`.
+    fn inventory(&self, tag: &str) -> Command;
+
     /// Makes the folders of these files.
     fn make_parents(&self, files: &[&str], tag: &str) -> Command;
 

@@ -22,6 +22,18 @@ const CAPTURE: &str =
 const SETTLED: &str = "command -v systemctl >/dev/null || exit 0; \
     case $(systemctl is-system-running) in running|degraded) exit 0;; *) exit 1;; esac";
 
+/// Services where there is systemd, else the programs that run: kernel threads have no `exe`. Log levels as the kernel's
+/// ring buffer numbers them, facility included.
+const INVENTORY: &str = r#"if command -v systemctl >/dev/null; then
+  systemctl list-units --type=service --state=running --no-legend --plain | while read -r n _; do echo "service $n"; done
+else
+  for p in /proc/[0-9]*; do
+    [ -n "$(readlink "$p/exe" 2>/dev/null)" ] && read -r n <"$p/comm" && echo "service $n"
+  done | sort -u
+fi
+dmesg -r 2>/dev/null | sed -n 's/^<\([0-9]*\)>.*/\1/p' | sort | uniq -c | while read -r c l; do echo "log $l $c"; done
+exit 0"#;
+
 /// Mounts the first CD drive, copies NAME TO pairs, unmounts.
 const FROM_MEDIUM: &str = r#"m=/run/bootgate-medium; mkdir -p "$m"
 i=0; until mount -t iso9660 -o ro /dev/sr0 "$m" 2>/dev/null; do
@@ -74,6 +86,10 @@ impl GuestFamily for Linux {
 
     fn settled(&self, probe: Option<&str>, tag: &str) -> Command {
         shell(tag, &["/bin/sh", "-c", probe.unwrap_or(SETTLED)])
+    }
+
+    fn inventory(&self, tag: &str) -> Command {
+        shell(tag, &["/bin/sh", "-c", INVENTORY])
     }
 
     fn make_parents(&self, files: &[&str], tag: &str) -> Command {

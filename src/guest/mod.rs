@@ -4,9 +4,11 @@
 
 mod agent;
 mod family;
+mod inventory;
 mod linux;
 mod transcript;
 
 pub use agent::{Agent, ExecStatus, WRITE_CHUNK};
 pub use family::{Command, GuestFamily, Placed, family};
+pub use inventory::read_inventory;
 pub use transcript::Transcript;

@@ -109,6 +109,11 @@ impl Judge {
         self.over
     }
 
+    /// Where in its life the cell is.
+    pub fn phase(&self) -> Phase {
+        self.phase
+    }
+
     /// Whether the running boot has finished.
     pub fn is_settled(&self) -> bool {
         self.boot.settled

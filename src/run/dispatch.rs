@@ -10,14 +10,16 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Capacity, Images, RunFolder,
     admission::{Admission, Refusal},
+    controls::Controls,
     slots::Slot,
 };
 use crate::{
-    cell::{Emitter, Job, Lived, live, not_started},
+    cell::{Emitter, Job, Lived, compare, live, not_started},
     event::{CellEnd, Event, JournalError, JournalWriter, Level, PlannedCell, RunEvent, RunStart, RunState, StopCause},
     gate::{self, Ruling},
     lab::Lab,
-    model::{Cell, GoldenImage, Millis, Outcome, Plan, ReasonId, Secrets, Sha256},
+    model::{Cell, CellId, GoldenImage, Millis, Outcome, Plan, ReasonId, Secrets, Sha256},
+    seal::Seals,
 };
 
 /// How often room for the next machine is looked for. Memory, disk and other processes' slots send no
@@ -38,6 +40,8 @@ pub struct Order {
     pub lab: Arc<dyn Lab>,
     pub capacity: Capacity,
     pub images: Images,
+    /// Machines to start from; none: every start is from power-on.
+    pub seals: Option<Arc<Seals>>,
     /// The first unhealthy cell stops the rest.
     pub fail_fast: bool,
     /// Stop cleanly, report what is known.
@@ -109,6 +113,8 @@ struct Shared {
     secrets: Secrets,
     lab: Arc<dyn Lab>,
     images: Images,
+    seals: Option<Arc<Seals>>,
+    controls: Controls,
     emitter: Emitter,
     cancel: CancellationToken,
     hurry: CancellationToken,
@@ -116,12 +122,13 @@ struct Shared {
 
 impl<'a> Dispatcher<'a> {
     fn new(order: Order, sink: &'a mut dyn Sink) -> Self {
-        let Order { folder, plan, plan_sha256, secrets, lab, capacity, images, .. } = order;
+        let Order { folder, plan, plan_sha256, secrets, lab, capacity, images, seals, .. } = order;
         let (sender, events) = mpsc::unbounded_channel();
         let emitter = Emitter::new(order.journal.last_at(), sender);
         let state = order.resumed.unwrap_or_else(|| RunState::new(folder.run.clone()));
         let cancel = CancellationToken::new();
-        let shared = Shared { folder, secrets, lab, images, emitter, cancel, hurry: order.hurry };
+        let controls = Controls::new(&plan, &state);
+        let shared = Shared { folder, secrets, lab, images, seals, controls, emitter, cancel, hurry: order.hurry };
         Self {
             plan,
             plan_sha256,
@@ -254,6 +261,8 @@ impl<'a> Dispatcher<'a> {
         self.stopping = true;
         self.waiting.clear();
         self.shared.cancel.cancel();
+        let running = |cell: &CellId| self.tasks.iter().any(|task| self.plan.cells[task.cell].id == *cell);
+        self.shared.controls.give_up(running);
     }
 
     fn start_what_fits(&mut self) {
@@ -300,12 +309,13 @@ impl<'a> Dispatcher<'a> {
         let job = self.job(cell, image, attempt);
         let shared = self.shared.clone();
         let task = async move {
-            let lived = match shared.images.verify(&job.image, &job.cancel).await {
+            let mut lived = match shared.images.verify(&job.image, &job.cancel).await {
                 Ok(()) => live(&job).await,
                 Err(problem) => not_started(&job.emitter, &job.cell.id, problem.reason(), problem.to_string()),
             };
             // The place is free when the machine is gone, and not before.
             drop(slot);
+            compare(&job, &mut lived, shared.controls.of(&job.cell)).await;
             shared.end(&job.cell, attempt, began, lived)
         };
         let id = self.running.spawn(task).id();
@@ -331,6 +341,7 @@ impl<'a> Dispatcher<'a> {
             collect: self.plan.collect.clone(),
             secrets: shared.secrets.clone(),
             lab: shared.lab.clone(),
+            seals: shared.seals.clone(),
             emitter: shared.emitter.clone(),
             cancel: shared.cancel.clone(),
             hurry: shared.hurry.clone(),
@@ -356,15 +367,16 @@ impl<'a> Dispatcher<'a> {
                 self.shared.end(&cell, task.attempt, task.began, lived)
             }
         };
-        if self.stopping {
+        let again = outcome == Outcome::Inconclusive && task.attempt <= self.plan.policy.retry_inconclusive;
+        if !self.stopping && again {
+            self.waiting.push_back((task.cell, task.attempt + 1));
             return;
         }
-        match outcome {
-            Outcome::Unhealthy if self.fail_fast => self.stop(StopCause::FailFast),
-            Outcome::Inconclusive if task.attempt <= self.plan.policy.retry_inconclusive => {
-                self.waiting.push_back((task.cell, task.attempt + 1));
-            }
-            _ => {}
+        // Its events are in the state before its task has ended.
+        self.take_waiting_events();
+        self.shared.controls.ended(&cell, &self.state);
+        if !self.stopping && outcome == Outcome::Unhealthy && self.fail_fast {
+            self.stop(StopCause::FailFast);
         }
     }
 }
@@ -375,7 +387,7 @@ impl Shared {
             let path = path.strip_prefix(&self.folder.dir).unwrap_or(path);
             path.to_string_lossy().into_owned()
         };
-        let Lived { verdict, artifacts } = lived;
+        let Lived { verdict, artifacts, .. } = lived;
         let outcome = verdict.outcome;
         let artifacts = artifacts.iter().map(relative).collect();
         let took = self.emitter.now().since(began);

@@ -24,8 +24,8 @@ pub struct Images {
 
 impl Images {
     /// `rehash`: read every byte, whatever the cache says.
-    pub fn new(cache: DigestCache, rehash: bool) -> Self {
-        Self { cache: Arc::new(cache), rehash, known: Mutex::default() }
+    pub fn new(cache: Arc<DigestCache>, rehash: bool) -> Self {
+        Self { cache, rehash, known: Mutex::default() }
     }
 
     /// Whether the image is what the catalogue says. Cells that ask for the same one wait for one answer.

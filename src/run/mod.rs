@@ -4,6 +4,7 @@
 //! cancel, room for another machine), writes it to the journal first, and decides what is next.
 
 mod admission;
+mod controls;
 mod dispatch;
 mod folder;
 mod images;

@@ -57,6 +57,7 @@ impl Stage {
             collect: Collect::default(),
             secrets: Secrets::default(),
             lab: lab.clone(),
+            seals: None,
             emitter: Emitter::new(Millis::ZERO, sender),
             cancel: CancellationToken::new(),
             hurry: CancellationToken::new(),

@@ -51,10 +51,10 @@ impl Vm for Parrot {
 
 /// Asks everything, and answers with all complaints.
 fn ask_all(reply: Result<String, AgentError>) -> Vec<AgentError> {
-    let (vm, transcript) = (Parrot(reply), Transcript::new(Secrets::default()));
+    let (vm, transcript) = (Arc::new(Parrot(reply)), Transcript::new(Secrets::default()));
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     runtime.block_on(async {
-        let agent = Agent::new(&vm, Duration::from_secs(1), &transcript);
+        let agent = Agent::new(vm, Duration::from_secs(1), &transcript);
         let mut complaints = Vec::new();
         complaints.extend(agent.ping().await.err());
         complaints.extend(agent.os_info().await.err());
@@ -99,9 +99,9 @@ fn a_complaint_without_end_is_cut() {
 fn facts_are_few_and_short() {
     let facts: BTreeMap<String, String> =
         (0..500).map(|n| (format!("{n}{}", "k".repeat(999)), "v".repeat(999))).collect();
-    let vm = Parrot(Ok(serde_json::to_string(&facts).unwrap()));
+    let vm = Arc::new(Parrot(Ok(serde_json::to_string(&facts).unwrap())));
     let transcript = Transcript::new(Secrets::default());
-    let agent = Agent::new(&vm, Duration::from_secs(1), &transcript);
+    let agent = Agent::new(vm, Duration::from_secs(1), &transcript);
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let facts = runtime.block_on(agent.os_info()).unwrap();
     assert_eq!(facts.len(), FACTS);

@@ -133,7 +133,10 @@ pub fn domain_xml(d: &Definition) -> Result<String, LabError> {
         "      <driver name='qemu' type='qcow2' cache='unsafe' discard='unmap' error_policy='stop' rerror_policy='stop'/>",
     );
     line(&format!("      <source file='{}'/>", path(d.overlay)?));
-    line(&format!("      {}", layers_xml(&d.layers)));
+    let layers = layers_xml(&d.layers);
+    if !layers.is_empty() {
+        line(&format!("      {layers}"));
+    }
     line("      <target dev='vda' bus='virtio'/>");
     // Fixed per image, so that a guest finds the same disk in every clone.
     line(&format!("      <serial>{}</serial>", Sha256::of(d.image.name.as_bytes()).short()));
