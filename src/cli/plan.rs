@@ -2,7 +2,7 @@ use std::fmt::Write as _;
 
 use super::{Context, Select, table::table};
 use crate::{
-    model::{Cell, GoldenImage, Plan, Start},
+    model::{Cell, GoldenImage, Plan},
     report::count,
 };
 
@@ -58,9 +58,8 @@ fn for_people(plan: &Plan) -> String {
         let state = plan.images.get(&cell.image).map_or("missing", state);
         let steps = format!("{} + {}", cell.setup.len(), cell.update.len());
         let checks = cell.health.checks.len().to_string();
-        let start = if cell.start == Start::Cold { "cold" } else { "live" };
-        let soak = cell.health.soak.to_string();
-        [cell.id.to_string(), cell.image.clone(), state.to_owned(), start.to_owned(), steps, checks, soak]
+        let (start, soak) = (cell.start.as_str().to_owned(), cell.health.soak.to_string());
+        [cell.id.to_string(), cell.image.clone(), state.to_owned(), start, steps, checks, soak]
     };
     let rows: Vec<[String; 7]> = plan.cells.iter().map(row).collect();
     text + &table(["CELL", "IMAGE", "DISK", "START", "SETUP + UPDATE", "CHECKS", "SOAK"], &rows)
