@@ -7,7 +7,7 @@ use std::{collections::BTreeSet, fs, path::PathBuf};
 
 use bootgate::{
     health::{Judge, judge},
-    model::{Outcome, ReasonId, Signal, Verdict},
+    model::{Outcome, Phase, ReasonId, Signal, SignalKind, Verdict},
 };
 use serde::Deserialize;
 
@@ -77,8 +77,13 @@ fn no_record_that_breaks_off_is_healthy() {
 
 /// The last things a cell asks for.
 fn is_answer(signal: &Signal) -> bool {
-    use bootgate::model::{Phase, SignalKind};
-    matches!(signal.what, SignalKind::StepEnded { .. } | SignalKind::PhaseEnded { at: Phase::Watch })
+    matches!(
+        signal.what,
+        SignalKind::StepEnded { .. }
+            | SignalKind::PhaseEnded { at: Phase::Watch }
+            | SignalKind::ControlKnown { .. }
+            | SignalKind::ControlEnded { .. }
+    )
 }
 
 #[test]
@@ -88,7 +93,11 @@ fn what_was_said_at_the_end_was_said_as_soon_as_it_was_certain() {
         let mut certain: Option<Verdict> = None;
         for signal in &signals {
             judge.see(signal);
-            let verdict = judge.verdict();
+            if matches!(signal.what, SignalKind::StartedOver { .. }) && !judge.is_over() {
+                certain = None;
+            }
+            // What the control came to is another matter.
+            let verdict = judge.own_verdict();
             if let Some(certain) = &certain {
                 assert_eq!(certain.lead(), verdict.lead(), "{name}: the lead changed at {}", signal.at);
                 assert!(judge.is_over(), "{name}: no longer over at {}", signal.at);

@@ -44,8 +44,10 @@ pub fn run(args: Args, context: &Context) -> anyhow::Result<u8> {
 
 fn for_people(plan: &Plan) -> String {
     let mut text = String::new();
-    let (cells, images) = (count(plan.cells.len(), "cell"), count(plan.images.len(), "golden image"));
-    let _ = writeln!(text, "{}: {cells} on {images}", plan.name);
+    let controls = plan.cells.iter().filter(|cell| cell.role.is_control()).count();
+    let cells = count(plan.cells.len() - controls, "cell");
+    let cells = if controls == 0 { cells } else { format!("{cells} and {}", count(controls, "control")) };
+    let _ = writeln!(text, "{}: {cells} on {}", plan.name, count(plan.images.len(), "golden image"));
     if let Some(candidate) = &plan.candidate {
         let _ = writeln!(text, "candidate  {}, {}", candidate.path.display(), candidate.size);
         let _ = writeln!(text, "           sha256 {}", candidate.sha256);
@@ -56,10 +58,11 @@ fn for_people(plan: &Plan) -> String {
         let state = plan.images.get(&cell.image).map_or("missing", state);
         let steps = format!("{} + {}", cell.setup.len(), cell.update.len());
         let checks = cell.health.checks.len().to_string();
-        [cell.id.to_string(), cell.image.clone(), state.to_owned(), steps, checks, cell.health.soak.to_string()]
+        let (start, soak) = (cell.start.as_str().to_owned(), cell.health.soak.to_string());
+        [cell.id.to_string(), cell.image.clone(), state.to_owned(), start, steps, checks, soak]
     };
-    let rows: Vec<[String; 6]> = plan.cells.iter().map(row).collect();
-    text + &table(["CELL", "IMAGE", "DISK", "SETUP + UPDATE", "CHECKS", "SOAK"], &rows)
+    let rows: Vec<[String; 7]> = plan.cells.iter().map(row).collect();
+    text + &table(["CELL", "IMAGE", "DISK", "START", "SETUP + UPDATE", "CHECKS", "SOAK"], &rows)
 }
 
 /// Whether all files of an image are there; their content is not looked at.

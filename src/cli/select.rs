@@ -6,6 +6,7 @@ use std::{
 use crate::{
     catalog::Catalog,
     matrix::Matrix,
+    model::Start,
     plan::{Choices, Planned},
     source::{Diagnostic, Diagnostics},
 };
@@ -31,6 +32,26 @@ pub struct Select {
     /// Restart each updated machine so many more times, instead of the matrix's `soak`
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(..=1000))]
     pub soak: Option<u32>,
+    /// How every machine begins, instead of the matrix's `start` and `cold`
+    #[arg(long, value_enum, value_name = "HOW")]
+    pub start: Option<HowToStart>,
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+pub enum HowToStart {
+    /// As a clone of a machine that has settled already, where that is possible
+    Live,
+    /// From power-on
+    Cold,
+}
+
+impl From<HowToStart> for Start {
+    fn from(how: HowToStart) -> Self {
+        match how {
+            HowToStart::Live => Start::Live,
+            HowToStart::Cold => Start::Cold,
+        }
+    }
 }
 
 impl Select {
@@ -46,6 +67,7 @@ impl Select {
             set: self.set.clone(),
             only: self.only.clone(),
             soak: self.soak,
+            start: self.start.map(Start::from),
         };
         crate::plan::plan(&matrix, &catalog, &choices, &|name| env::var(name).ok())
     }

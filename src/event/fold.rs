@@ -1,4 +1,4 @@
-use super::{Attempt, CellState, Event, Note, PhaseSpan, RunEvent, RunState, StepSpan};
+use super::{Attempt, CellState, Event, Level, Note, PhaseSpan, RunEvent, RunState, StepSpan};
 use crate::model::{Millis, RunId, SignalKind};
 
 impl RunState {
@@ -123,6 +123,12 @@ impl Attempt {
                     span.until.get_or_insert(at);
                     span.done = true;
                 }
+            }
+            SignalKind::StartedOver { why } => {
+                // What is told of a cell is told of the machine that counted.
+                (self.phases, self.steps) = (Vec::new(), Vec::new());
+                let text = format!("started over from power-on: {why}");
+                self.notes.push(Note { at, level: Level::Warning, text });
             }
             SignalKind::StepStarted { subject, name } => {
                 self.steps.push(StepSpan { subject: subject.clone(), name: name.clone(), from: at, result: None });

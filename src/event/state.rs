@@ -1,5 +1,7 @@
 use super::{CellEnd, Decision, Level, PlannedCell, RunStart, StopCause};
-use crate::model::{CellId, Millis, Outcome, Phase, Reason, ReasonId, RunId, Signal, StepResult, Subject, Verdict};
+use crate::model::{
+    CellId, Millis, Outcome, Phase, Reason, ReasonId, RunId, Signal, SignalKind, Start, StepResult, Subject, Verdict,
+};
 
 /// What a run's events add up to so far.
 #[derive(Clone, Debug, PartialEq)]
@@ -95,12 +97,15 @@ impl Counts {
         self.healthy + self.unhealthy + self.inconclusive
     }
 
-    pub(super) fn add(&mut self, outcome: Outcome) {
-        match outcome {
-            Outcome::Healthy => self.healthy += 1,
-            Outcome::Unhealthy => self.unhealthy += 1,
-            Outcome::Inconclusive => self.inconclusive += 1,
-        }
+    fn of(outcomes: impl Iterator<Item = Outcome>) -> Self {
+        outcomes.fold(Self::default(), |mut counts, outcome| {
+            match outcome {
+                Outcome::Healthy => counts.healthy += 1,
+                Outcome::Unhealthy => counts.unhealthy += 1,
+                Outcome::Inconclusive => counts.inconclusive += 1,
+            }
+            counts
+        })
     }
 }
 
@@ -120,18 +125,29 @@ impl RunState {
         }
     }
 
-    /// The outcomes if nothing more is to come: every planned cell is in one of them.
-    pub fn final_counts(&self) -> Counts {
-        let mut counts = Counts::default();
-        self.cells.iter().for_each(|cell| counts.add(self.verdict(cell).outcome));
-        counts
+    /// The cells that the update is tried on.
+    pub fn permutations(&self) -> impl Iterator<Item = &CellState> {
+        self.cells.iter().filter(|cell| !cell.is_control())
     }
 
-    /// The outcomes of cells that have ended by now.
+    /// The cells that these are compared with.
+    pub fn controls(&self) -> impl Iterator<Item = &CellState> {
+        self.cells.iter().filter(|cell| cell.is_control())
+    }
+
+    /// The outcomes if nothing more is to come: every permutation is in one of them.
+    pub fn final_counts(&self) -> Counts {
+        Counts::of(self.permutations().map(|cell| self.verdict(cell).outcome))
+    }
+
+    /// The same of the controls.
+    pub fn control_counts(&self) -> Counts {
+        Counts::of(self.controls().map(|cell| self.verdict(cell).outcome))
+    }
+
+    /// The outcomes of permutations that have ended by now.
     pub fn counts(&self) -> Counts {
-        let mut counts = Counts::default();
-        self.cells.iter().filter_map(CellState::ended).for_each(|end| counts.add(end.verdict.outcome));
-        counts
+        Counts::of(self.permutations().filter_map(CellState::ended).map(|end| end.verdict.outcome))
     }
 
     pub fn running(&self) -> impl Iterator<Item = &CellState> {
@@ -155,6 +171,16 @@ impl RunState {
 }
 
 impl CellState {
+    /// Whether it is what others are compared with: no permutation, and not counted as one.
+    pub fn is_control(&self) -> bool {
+        self.planned.role.is_control()
+    }
+
+    /// The earlier run that a control is known from; none: it was run itself.
+    pub fn known_from(&self) -> Option<&RunId> {
+        self.attempts.last().filter(|_| self.is_control()).and_then(Attempt::known_from)
+    }
+
     /// How the last attempt ended; none while it runs, and if it never did.
     pub fn ended(&self) -> Option<&CellEnd> {
         self.attempts.last().and_then(|attempt| attempt.end.as_ref())
@@ -191,6 +217,22 @@ impl Attempt {
     /// The phase it is in, or ended in.
     pub fn phase(&self) -> Option<Phase> {
         self.phases.last().map(|span| span.phase)
+    }
+
+    /// How the machine that counts began, and the seal that it is a clone of.
+    pub fn began(&self) -> Option<(Start, Option<&str>)> {
+        let given_up = |signal: &&Signal| matches!(signal.what, SignalKind::StartedOver { .. });
+        self.signals.iter().rev().take_while(|signal| !given_up(signal)).find_map(|signal| match &signal.what {
+            SignalKind::StartedFrom { start, seal } => Some((*start, seal.as_deref())),
+            _ => None,
+        })
+    }
+
+    fn known_from(&self) -> Option<&RunId> {
+        self.signals.iter().find_map(|signal| match &signal.what {
+            SignalKind::ControlKnown { run, .. } => Some(run),
+            _ => None,
+        })
     }
 
     pub fn check(&self, id: &str) -> Option<&StepSpan> {

@@ -9,20 +9,31 @@ pub struct Story {
     now: u64,
 }
 
+const CONTROL: &str = "control-";
+
 pub const RUN: &str = "20260102T030405Z-demo";
 
 impl Story {
     /// A run over these cells: ids of the form `os-9.p1`, axes `os` and `patch`, one soak restart, one check.
+    /// `control-os-9-p1` is the control of `os-9.p1`.
     pub fn of(cells: &[&str]) -> Self {
         let planned = |id: &&str| {
-            let axes = ["os", "patch"].iter().zip(id.split('.'));
+            let of = id.strip_prefix(CONTROL);
+            let axes = ["os", "patch"].iter().zip(id.split('.')).filter(|_| of.is_none());
+            let image = id.replace('.', "-");
+            let with = format!("{CONTROL}{image}");
+            let compared = cells.contains(&with.as_str());
             PlannedCell {
                 id: CellId::from(*id),
-                image: id.replace('.', "-"),
+                image: of.map_or(image, str::to_owned),
                 axes: axes.map(|(axis, value)| AxisValue { axis: (*axis).into(), value: value.into() }).collect(),
                 soak: 1,
                 checks: vec!["sensor".into()],
-                role: Role::Alone,
+                role: match of {
+                    Some(_) => Role::Control,
+                    None if compared => Role::Compared { with: CellId(with) },
+                    None => Role::Alone,
+                },
                 expected_ms: None,
             }
         };
@@ -81,7 +92,7 @@ impl Story {
             Phase::Watch,
             Phase::Check,
         ];
-        for phase in order {
+        for phase in order.into_iter().filter(|phase| *phase != Phase::Apply || !cell.starts_with(CONTROL)) {
             self.phase(cell, phase).wait(800);
             if phase == Phase::Apply {
                 self.step(cell, Subject::Update { step: 0 }, true, "installed 21 of 21 fields\n");
@@ -127,6 +138,14 @@ impl Story {
         self.end(cell, attempt, Verdict { outcome: Outcome::Healthy, reasons: vec![] })
     }
 
+    /// A control that an earlier run knows to be well.
+    pub fn known(&mut self, control: &str) -> &mut Self {
+        let (run, utc) = (RunId::from("20260101T000000Z-demo"), "2026-01-01T00:05:00Z".to_owned());
+        let known = SignalKind::ControlKnown { run, utc, facts: ControlFacts::default() };
+        self.start(control, 1).signal(control, known);
+        self.end(control, 1, Verdict { outcome: Outcome::Healthy, reasons: vec![] })
+    }
+
     /// A whole attempt that ended in this phase for this reason.
     pub fn failed(&mut self, cell: &str, attempt: u32, phase: Phase, id: ReasonId, message: &str) -> &mut Self {
         self.start(cell, attempt).until(cell, phase);
@@ -150,6 +169,37 @@ pub fn three() -> Story {
     let message = "kernel panic: sensor: 21 fields <expected 20> \u{1b}[31m]]>";
     story.failed("os-9.p2", 1, Phase::Boot, ReasonId::StopError, message);
     story.start("os-9.p3", 1).until("os-9.p3", Phase::Apply);
+    story
+}
+
+/// Four permutations and their controls: one control known, one run, one not well and one lost.
+pub fn controlled() -> Story {
+    let cells = ["os-8.p1", "os-8.p2", "os-9.p1", "os-9.p2"];
+    let controls = cells.map(|cell| format!("{CONTROL}{}", cell.replace('.', "-")));
+    let all: Vec<&str> = controls.iter().map(String::as_str).chain(cells).collect();
+    let mut story = Story::of(&all);
+    let message = "without the candidate: the kernel panicked (stop-error)";
+    story.known(all[0]);
+    story.healthy(all[1], 1);
+    story.failed(all[2], 1, Phase::Boot, ReasonId::ControlUnhealthy, message);
+    story.failed(all[3], 1, Phase::Boot, ReasonId::HostLost, "QEMU was killed by signal 9");
+    story.healthy("os-8.p1", 1);
+    story.start("os-8.p2", 1).phase("os-8.p2", Phase::Start);
+    story.signal("os-8.p2", SignalKind::StartedFrom { start: Start::Live, seal: Some("5ea1".into()) });
+    story.signal("os-8.p2", SignalKind::StartedOver { why: "the clone's memory could not be read".into() });
+    story.signal("os-8.p2", SignalKind::StartedFrom { start: Start::Cold, seal: None }).until("os-8.p2", Phase::Boot);
+    let reason =
+        |id, message: &str| Reason { id, phase: Phase::Boot, at: Millis(0), message: message.into(), check: None };
+    let panic = reason(ReasonId::StopError, "the kernel panicked");
+    story.end("os-8.p2", 1, Verdict { outcome: Outcome::Unhealthy, reasons: vec![panic.clone()] });
+    let control = reason(
+        ReasonId::ControlUnhealthy,
+        "the control control-os-9-p1 is not well without the candidate: the golden image needs attention",
+    );
+    story.start("os-9.p1", 1).until("os-9.p1", Phase::Boot);
+    story.end("os-9.p1", 1, Verdict { outcome: Outcome::Inconclusive, reasons: vec![control, panic] });
+    let message = "nothing to compare with: the control control-os-9-p2 ended without an answer (host-lost)";
+    story.failed("os-9.p2", 1, Phase::Check, ReasonId::HostLost, message).run_ended(Decision::Rejected);
     story
 }
 

@@ -13,8 +13,9 @@ pub struct Ruling {
 
 /// Decides over a run of which nothing more is to come; `run-ended` records the answer.
 pub fn decide(state: &RunState) -> Ruling {
-    let planned = state.cells.len();
+    let planned = state.permutations().count();
     let counts = state.final_counts();
+    let controls = state.control_counts();
     let flaky = state.cells.iter().filter(|cell| cell.is_flaky()).count();
     let mut findings: Vec<(Decision, String)> = Vec::new();
     let mut found = |decision, text: String| findings.push((decision, text));
@@ -30,6 +31,14 @@ pub fn decide(state: &RunState) -> Ruling {
     }
     if counts.inconclusive > 0 {
         found(Decision::Inconclusive, format!("{} inconclusive", share(counts.inconclusive, planned)));
+    }
+    // A control blames nobody, however it ended.
+    let lost = controls.total() - controls.healthy;
+    if lost > 0 {
+        found(Decision::Inconclusive, format!("{lost} of {} inconclusive", of_kind(controls.total(), "control")));
+    }
+    if state.start.as_ref().is_some_and(|start| start.uncontrolled) {
+        found(Decision::Inconclusive, "control: off: nothing was compared with a control".to_owned());
     }
     if planned == 0 {
         found(Decision::Inconclusive, "no cell was planned, so nothing was proven".to_owned());
@@ -73,7 +82,11 @@ fn weight(decision: Decision) -> u8 {
 }
 
 fn share(some: usize, all: usize) -> String {
-    format!("{some} of {all} {}", if all == 1 { "cell" } else { "cells" })
+    format!("{some} of {}", of_kind(all, "cell"))
+}
+
+fn of_kind(n: usize, what: &str) -> String {
+    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
 }
 
 /// How many cells were healthy only after the lab failed them at first: allowed, but worth a note.

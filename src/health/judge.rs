@@ -1,7 +1,12 @@
-use super::{boot::Boot, stuck, words};
+use super::{
+    boot::Boot,
+    compare::{ControlEnd, compare},
+    proof::{Done, Planned},
+    stuck, words,
+};
 use crate::model::{
-    ConsoleMark, Exit, Limits, Millis, ONE_RESET, Outcome, Phase, Reason, ReasonId, RestartVia, Signal, SignalKind,
-    StepResult, Subject, Verdict,
+    ConsoleMark, Exit, Limits, Millis, ONE_RESET, Outcome, Phase, Reason, ReasonId, RestartVia, Role, Signal,
+    SignalKind, StepResult, Subject, Verdict,
 };
 
 /// The verdict on a cell, from all of its signals.
@@ -36,6 +41,10 @@ pub struct Judge {
     resets: Resets,
     done: Done,
     planned: Option<Planned>,
+    /// A control that is known from an earlier run.
+    known: bool,
+    /// The end of the control that this cell is compared with.
+    control: Option<ControlEnd>,
     /// The run has turned to collecting: what happens now is our own doing.
     collecting: bool,
     /// A step or check is running: an agent that goes away may be part of it, and who runs it waits for it.
@@ -53,26 +62,6 @@ struct Resets {
     allowed: u32,
     /// What the kernel said when it panicked in a boot that ended in such a reset.
     panic: Option<String>,
-}
-
-#[derive(Clone, Debug)]
-struct Planned {
-    update_steps: usize,
-    soak: u32,
-    checks: Vec<String>,
-}
-
-/// What was proven so far.
-#[derive(Clone, Debug, Default)]
-struct Done {
-    /// The machine settled before the update.
-    settled: bool,
-    /// Steps of the update, in their order.
-    update_steps: usize,
-    boots: u32,
-    /// Boots that were watched for a while after they had settled.
-    watches: u32,
-    checks: Vec<String>,
 }
 
 impl Default for Judge {
@@ -99,6 +88,8 @@ impl Judge {
             resets: Resets::default(),
             done: Done::default(),
             planned: None,
+            known: false,
+            control: None,
             collecting: false,
             in_step: false,
         }
@@ -140,14 +131,18 @@ impl Judge {
     }
 
     pub fn see(&mut self, signal: &Signal) {
-        if self.collecting {
-            return;
-        }
         let at = signal.at;
         match &signal.what {
-            SignalKind::Planned { update_steps, soak, checks, role: _ } => {
-                self.planned = Some(Planned { update_steps: *update_steps, soak: *soak, checks: checks.clone() });
+            SignalKind::ControlEnded { outcome, reason, facts } => {
+                self.control = Some(ControlEnd { at, outcome: *outcome, reason: *reason, facts: facts.clone() });
             }
+            SignalKind::StartedOver { why } => self.start_over(at, why),
+            _ if self.collecting => {}
+            SignalKind::Planned { update_steps, soak, checks, role } => {
+                let (update_steps, soak, checks, role) = (*update_steps, *soak, checks.clone(), role.clone());
+                self.planned.get_or_insert(Planned { update_steps, soak, checks, role });
+            }
+            SignalKind::ControlKnown { .. } => self.known = true,
             SignalKind::Limits { limits } => self.limits = *limits,
             SignalKind::PhaseStarted { at: phase } => self.enter(at, *phase),
             SignalKind::PhaseEnded { at: Phase::Watch } => {
@@ -199,17 +194,23 @@ impl Judge {
             SignalKind::Cancelled => self.fault(at, ReasonId::Cancelled, "the run was stopped".to_owned()),
             SignalKind::Facts { .. }
             | SignalKind::StartedFrom { .. }
-            | SignalKind::StartedOver { .. }
             | SignalKind::Sealed { .. }
             | SignalKind::BootCost { .. }
-            | SignalKind::ControlFacts { .. }
-            | SignalKind::ControlKnown { .. }
-            | SignalKind::ControlEnded { .. } => {}
+            | SignalKind::ControlFacts { .. } => {}
         }
     }
 
     /// What can be said now. Without proof of health and without a reason it is inconclusive.
     pub fn verdict(&self) -> Verdict {
+        let own = self.own_verdict();
+        match self.role() {
+            Role::Compared { with } => compare(own.reasons, self.control.as_ref(), with, self.phase),
+            Role::Alone | Role::Control => own,
+        }
+    }
+
+    /// What can be said now of the machine by itself, whatever its control came to.
+    pub fn own_verdict(&self) -> Verdict {
         if let Some(lead) = self.reasons.first() {
             return Verdict { outcome: lead.id.outcome(), reasons: self.reasons.clone() };
         }
@@ -224,12 +225,24 @@ impl Judge {
     fn is_proven(&self) -> bool {
         let Some(planned) = &self.planned else { return false };
         let stands = self.boot.settled && self.asked.is_none() && !self.is_recovering();
-        stands
-            && self.done.settled
-            && self.done.update_steps == planned.update_steps
-            && self.done.boots == 1 + planned.soak
-            && self.done.watches == 1 + planned.soak
-            && planned.checks.iter().all(|check| self.done.checks.contains(check))
+        (self.known && planned.role.is_control()) || (stands && self.done.is_all_of(planned))
+    }
+
+    fn role(&self) -> &Role {
+        self.planned.as_ref().map_or(&Role::Alone, |planned| &planned.role)
+    }
+
+    /// Another machine takes the place of this one, of which nothing counts: but what the candidate did to it does.
+    fn start_over(&mut self, at: Millis, why: &str) {
+        if self.update_began {
+            self.fault(
+                at,
+                ReasonId::HarnessDied,
+                format!("the machine was given up after the update had begun: {why}"),
+            );
+        } else {
+            *self = Judge { planned: self.planned.take(), ..Judge::new() };
+        }
     }
 
     fn begin(&mut self, at: Millis) {
@@ -241,9 +254,12 @@ impl Judge {
         if phase == Phase::Settle && !self.started {
             self.begin(at);
         }
+        self.collecting = matches!(phase, Phase::Collect | Phase::Destroy);
+        if self.collecting {
+            return;
+        }
         self.phase = phase;
         self.update_began |= phase.is_after_update_began();
-        self.collecting |= matches!(phase, Phase::Collect | Phase::Destroy);
         if matches!(phase, Phase::Restart | Phase::Soak(_)) {
             self.resets.allowed = self.limits.extra_restarts;
         }
@@ -381,6 +397,11 @@ impl Judge {
             self.blame(at, ReasonId::CheckFailed, message);
             return;
         }
+        // It may ask for the updated product: a control was asked, and that is all.
+        if self.role().is_control() {
+            self.done.checks.push(id.to_owned());
+            return;
+        }
         let mut reason = self.reason(at, ReasonId::CheckFailed, message);
         reason.check = Some(id.to_owned());
         self.reasons.push(reason);
@@ -420,16 +441,20 @@ impl Judge {
         }
     }
 
-    /// The guest did something wrong: the update's fault, or the lab's while there was no update yet.
+    /// The guest did something wrong: the update's fault, or the lab's where there was no update (yet).
     fn blame(&mut self, at: Millis, id: ReasonId, message: String) {
         self.blame_in(at, self.phase, id, message);
     }
 
     fn blame_in(&mut self, at: Millis, phase: Phase, id: ReasonId, message: String) {
-        if self.update_began {
+        if self.update_began && !self.role().is_control() {
             self.conclude(Reason { phase, ..self.reason(at, id, message) });
+            return;
+        }
+        let message = format!("without the candidate: {message} ({id})");
+        if self.update_began {
+            self.conclude(Reason { phase, ..self.reason(at, ReasonId::ControlUnhealthy, message) });
         } else {
-            let message = format!("without the candidate: {message} ({id})");
             self.conclude(self.reason(at, ReasonId::StartFailed, message));
         }
     }

@@ -5,7 +5,9 @@
 //! so detection happens in one place.
 
 mod boot;
+mod compare;
 mod judge;
+mod proof;
 mod stuck;
 mod words;
 

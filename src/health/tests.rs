@@ -6,6 +6,7 @@ use super::{Judge, judge};
 use crate::model::*;
 
 const SOAKED: &str = include_str!("../../tests/traces/boots-with-the-update-through-two-soak-restarts.jsonl");
+const COMPARED: &str = include_str!("../../tests/traces/is-as-well-as-its-control.jsonl");
 const STORIES: [&str; 4] = [
     SOAKED,
     include_str!("../../tests/traces/panics-in-the-first-boot-with-the-update.jsonl"),
@@ -68,11 +69,20 @@ fn progress() -> impl Strategy<Value = Progress> {
     )
 }
 
+fn outcome() -> impl Strategy<Value = Outcome> {
+    prop::sample::select(vec![Outcome::Healthy, Outcome::Unhealthy, Outcome::Inconclusive])
+}
+
+fn role() -> impl Strategy<Value = Role> {
+    prop::sample::select(vec![Role::Alone, Role::Control, Role::Compared { with: "control-a".into() }])
+}
+
 fn what() -> impl Strategy<Value = SignalKind> {
     use SignalKind::{
-        AgentAnswered, AgentConnected, AgentDisconnected, AgentSilent, BootId, Cancelled, Console, DiskError, LabFault,
-        Limits, Panicked, PhaseEnded, PhaseStarted, Planned, PoweredOff, Progress, Reset, RestartAsked, Settled,
-        Started, StepEnded, VmLost,
+        AgentAnswered, AgentConnected, AgentDisconnected, AgentSilent, BootCost, BootId, Cancelled, Console,
+        ControlEnded, ControlKnown, DiskError, LabFault, Limits, Panicked, PhaseEnded, PhaseStarted, Planned,
+        PoweredOff, Progress, Reset, RestartAsked, Sealed, Settled, Started, StartedFrom, StartedOver, StepEnded,
+        VmLost,
     };
     let limits = (any::<u16>(), any::<u16>(), 0..4u32, 0..3u32).prop_map(|(quiet, boot, resets, extra_restarts)| {
         let [quiet, boot] = [quiet, boot].map(|ms| Millis(ms.into()));
@@ -98,7 +108,15 @@ fn what() -> impl Strategy<Value = SignalKind> {
         VmLost { detail: String::new() },
         DiskError { host_is_full: true },
         DiskError { host_is_full: false },
+        StartedFrom { start: Start::Live, seal: None },
+        StartedOver { why: String::new() },
+        Sealed { seal: String::new(), took: Millis(1) },
+        BootCost { took: Millis(1), cpu: Millis(1) },
+        ControlKnown { run: "run".into(), utc: String::new(), facts: ControlFacts::default() },
     ]);
+    let facts = prop::option::of(Just(ControlFacts { failing_checks: vec!["sensor".into()], ..Default::default() }));
+    let reason = prop::option::of(prop::sample::select(ReasonId::ALL));
+    let control_ended = (outcome(), reason, facts);
     prop_oneof![
         6 => plain,
         4 => phase().prop_map(|at| PhaseStarted { at }),
@@ -106,7 +124,9 @@ fn what() -> impl Strategy<Value = SignalKind> {
         2 => progress().prop_map(|progress| Progress { progress }),
         2 => step,
         1 => limits,
-        1 => (0..3usize, 0..3u32).prop_map(|(update_steps, soak)| Planned { update_steps, soak, checks: vec![], role: Role::Alone }),
+        1 => control_ended.prop_map(|(outcome, reason, facts)| ControlEnded { outcome, reason, facts }),
+        1 => (0..3usize, 0..3u32, role())
+            .prop_map(|(update_steps, soak, role)| Planned { update_steps, soak, checks: vec![], role }),
         1 => "[ab]".prop_map(|id| BootId { id }),
         1 => prop::sample::select(vec![RestartVia::Agent, RestartVia::Acpi, RestartVia::Forced])
             .prop_map(|via| RestartAsked { via }),
@@ -121,27 +141,48 @@ fn anything() -> impl Strategy<Value = Vec<Signal>> {
         .prop_map(|all| all.into_iter().map(|(at, what)| Signal { at: Millis(at.into()), what }).collect())
 }
 
+fn planned(role: Role) -> Signal {
+    Signal { at: Millis(0), what: SignalKind::Planned { update_steps: 0, soak: 0, checks: vec![], role } }
+}
+
 /// What proves that a machine is well.
 fn is_proof(what: &SignalKind) -> bool {
     match what {
         SignalKind::StepEnded { .. } | SignalKind::BootId { .. } | SignalKind::Settled | SignalKind::Reset => true,
         SignalKind::PhaseEnded { at } => *at == Phase::Watch,
-        SignalKind::Planned { .. } | SignalKind::RestartAsked { .. } => true,
+        SignalKind::Planned { .. } | SignalKind::RestartAsked { .. } | SignalKind::ControlEnded { .. } => true,
         _ => false,
     }
 }
 
 #[test]
 fn without_any_one_of_its_proofs_a_healthy_machine_is_not_healthy() {
-    let whole = signals(SOAKED);
-    assert_eq!(judge(&whole).outcome, Outcome::Healthy);
-    let proofs: Vec<usize> = (0..whole.len()).filter(|n| is_proof(&whole[*n].what)).collect();
-    assert!(proofs.len() > 15, "the story has its proofs");
-    for proof in proofs {
-        let mut cut = whole.clone();
-        let lacks = cut.remove(proof);
-        assert_ne!(judge(&cut).outcome, Outcome::Healthy, "without {lacks:?}");
+    for (story, least) in [(SOAKED, 15), (COMPARED, 8)] {
+        let whole = signals(story);
+        assert_eq!(judge(&whole).outcome, Outcome::Healthy);
+        let proofs: Vec<usize> = (0..whole.len()).filter(|n| is_proof(&whole[*n].what)).collect();
+        assert!(proofs.len() > least, "the story has its proofs: {}", proofs.len());
+        for proof in proofs {
+            let mut cut = whole.clone();
+            let lacks = cut.remove(proof);
+            assert_ne!(judge(&cut).outcome, Outcome::Healthy, "without {lacks:?}");
+        }
     }
+}
+
+#[test]
+fn a_check_that_fails_without_the_candidate_too_says_so() {
+    let signals = signals(include_str!("../../tests/traces/fails-a-check-as-its-control-does.jsonl"));
+    let message = &judge(&signals).reasons[0].message;
+    assert!(message.ends_with(": sensor: not running; it fails without the candidate too"), "{message}");
+}
+
+#[test]
+fn a_fault_of_a_control_names_what_it_would_be_with_the_candidate() {
+    let signals = signals(include_str!("../../tests/traces/panics-without-the-candidate.jsonl"));
+    let reason = &judge(&signals).reasons[0];
+    assert_eq!(reason.message, "without the candidate: the kernel panicked (stop-error)");
+    assert_eq!(reason.phase, Phase::Boot);
 }
 
 #[test]
@@ -168,7 +209,8 @@ proptest! {
 
     #[test]
     fn signals_at_random_prove_nothing_without_all_that_was_planned(signals in anything()) {
-        if judge(&signals).outcome == Outcome::Healthy {
+        let is_known = signals.iter().any(|signal| matches!(signal.what, SignalKind::ControlKnown { .. }));
+        if judge(&signals).outcome == Outcome::Healthy && !is_known {
             for proof in [SignalKind::Settled, SignalKind::Reset, SignalKind::PhaseEnded { at: Phase::Watch }] {
                 prop_assert!(signals.iter().any(|signal| signal.what == proof), "without {:?}", proof);
             }
@@ -181,8 +223,10 @@ proptest! {
         let mut lead: Option<Reason> = None;
         for signal in &signals {
             judge.see(signal);
-            let verdict = judge.verdict();
-            if let Some(lead) = &lead {
+            let verdict = judge.own_verdict();
+            if matches!(signal.what, SignalKind::StartedOver { .. }) && !judge.is_over() {
+                lead = None;
+            } else if let Some(lead) = &lead {
                 prop_assert!(judge.is_over());
                 prop_assert_eq!(Some(lead), verdict.lead());
             } else if judge.is_over() {
@@ -193,10 +237,62 @@ proptest! {
     }
 
     #[test]
+    fn a_cell_is_never_healthy_without_a_healthy_control(mut signals in anything(), ended in outcome()) {
+        let with = Role::Compared { with: "control-a".into() };
+        signals.insert(0, planned(with));
+        signals.retain(|signal| !matches!(signal.what, SignalKind::ControlEnded { .. }));
+        prop_assert_ne!(judge(&signals).outcome, Outcome::Healthy);
+
+        let mut whole = self::signals(COMPARED);
+        whole.pop();
+        prop_assert_ne!(judge(&whole).outcome, Outcome::Healthy);
+        whole.push(Signal { at: Millis(0), what: SignalKind::ControlEnded { outcome: ended, reason: None, facts: None } });
+        prop_assert_eq!(judge(&whole).outcome == Outcome::Healthy, ended == Outcome::Healthy);
+    }
+
+    #[test]
+    fn a_control_is_never_unhealthy(mut signals in anything()) {
+        signals.insert(0, planned(Role::Control));
+        prop_assert_ne!(judge(&signals).outcome, Outcome::Unhealthy);
+    }
+
+    #[test]
+    fn of_a_machine_that_was_given_up_before_the_update_nothing_counts(
+        mut before in anything(), after in anything(), role in role(),
+    ) {
+        before.insert(0, planned(role));
+        before.retain(|signal| match &signal.what {
+            SignalKind::PhaseStarted { at } => {
+                !at.is_after_update_began() || matches!(at, Phase::Collect | Phase::Destroy)
+            }
+            _ => true,
+        });
+        let over = Signal { at: Millis(0), what: SignalKind::StartedOver { why: "x".into() } };
+        let whole: Vec<Signal> = before.iter().chain([&over]).chain(&after).cloned().collect();
+        let new: Vec<Signal> = before[..1].iter().chain(&after).cloned().collect();
+        prop_assert_eq!(judge(&whole), judge(&new));
+    }
+
+    #[test]
+    fn what_the_update_did_is_never_forgotten(
+        story in prop::sample::select(&STORIES[1..]), place in any::<Index>(),
+    ) {
+        let mut signals = signals(story);
+        let lead = judge(&signals).lead().unwrap().id;
+        let began = signals.iter().position(|s| s.what == SignalKind::PhaseStarted { at: Phase::Apply }).unwrap() + 1;
+        let place = began + place.index(signals.len() - began);
+        let over = SignalKind::StartedOver { why: "x".into() };
+        signals.insert(place, Signal { at: signals[place].at, what: over });
+        let id = judge(&signals).lead().unwrap().id;
+        prop_assert!(id == lead || id == ReasonId::HarnessDied, "{}", id);
+    }
+
+    #[test]
     fn before_the_update_nothing_is_its_fault(mut signals in anything()) {
         signals.retain(|signal| match &signal.what {
             SignalKind::PhaseStarted { at } => !at.is_after_update_began(),
-            _ => true,
+            // A control that is known needs no machine.
+            what => !matches!(what, SignalKind::ControlKnown { .. }),
         });
         prop_assert_eq!(judge(&signals).outcome, Outcome::Inconclusive);
     }
@@ -219,8 +315,10 @@ proptest! {
 
     #[test]
     fn a_healthy_story_with_anything_strange_in_it_is_never_better_than_it_was(
-        strange in vec((any::<Index>(), what()), 1..4),
+        mut strange in vec((any::<Index>(), what()), 1..4),
     ) {
+        // What that forgets has a test of its own.
+        strange.retain(|(_, what)| !matches!(what, SignalKind::StartedOver { .. }));
         let mut signals = signals(SOAKED);
         let collect = signals.iter().position(|s| s.what == SignalKind::PhaseStarted { at: Phase::Collect }).unwrap();
         let mut bad = false;

@@ -30,6 +30,9 @@ pub(super) fn check(file: Arc<SourceFile>, raw: MatrixFile) -> Result<Matrix, Di
     // Values that only an included cell has may be named by `when`, but `exclude` could never match them.
     let exclude = raw.exclude.into_iter();
     let exclude = exclude.map(|entry| entry.with(checker.pairs(&entry.value, &[], Some(entry.place)))).collect();
+    let cold = raw.cold.into_iter();
+    let cold = cold.map(|entry| entry.with(checker.pairs(&entry.value, &include, Some(entry.place)))).collect();
+    let control_off = checker.control_off(raw.control);
     let vars = checker.vars(raw.vars);
     let setup = checker.steps(raw.setup, &include);
     if raw.update.value.is_empty() {
@@ -46,12 +49,15 @@ pub(super) fn check(file: Arc<SourceFile>, raw: MatrixFile) -> Result<Matrix, Di
         exclude,
         include,
         network: checker.network(raw.network),
+        control_off,
+        start: raw.start,
+        cold,
         setup,
         update,
         candidate: raw.candidate.map(joined),
         vars,
         health,
-        policy: policy(raw.policy),
+        policy: policy(raw.policy, control_off.is_none()),
         collect: checker.collect(raw.collect),
         file,
     };
@@ -60,8 +66,8 @@ pub(super) fn check(file: Arc<SourceFile>, raw: MatrixFile) -> Result<Matrix, Di
 
 pub(super) const NAME_HINT: &str = "use a to z, digits and `-`, at most 60, with no `-` at an end";
 
-fn policy(raw: PolicyEntry) -> Policy {
-    Policy { retry_inconclusive: raw.retry_inconclusive.map_or(0, |count| count.value), control: true }
+fn policy(raw: PolicyEntry, control: bool) -> Policy {
+    Policy { retry_inconclusive: raw.retry_inconclusive.map_or(0, |count| count.value), control }
 }
 
 pub(super) struct Checker {
@@ -234,6 +240,17 @@ impl Checker {
                 Network::Named(name.to_owned())
             }
         }
+    }
+
+    /// YAML 1.1 reads `on` and `off` as booleans, YAML 1.2 as texts: both mean the same here.
+    fn control_off(&mut self, raw: Option<Placed<Written>>) -> Option<Place> {
+        let Placed { value: Written(text), place } = raw?;
+        match text.as_str() {
+            "on" | "true" => return None,
+            "off" | "false" => {}
+            _ => self.error(place, format!("`control` cannot be `{text}`"), "it is `on` or `off`"),
+        }
+        Some(place)
     }
 
     fn collect(&mut self, raw: Vec<Placed<String>>) -> Collect {

@@ -2,7 +2,7 @@ use std::{path::PathBuf, sync::Arc};
 
 use super::Template;
 use crate::{
-    model::{Collect, Millis, Network, Policy},
+    model::{Collect, Millis, Network, Policy, Start},
     source::{Place, Placed, SourceFile},
 };
 
@@ -20,6 +20,11 @@ pub struct Matrix {
     /// A value for every axis, in the axes' order.
     pub include: Vec<Placed<Vec<String>>>,
     pub network: Network,
+    /// Where `control: off` is written; none: each golden image gets a control.
+    pub control_off: Option<Place>,
+    pub start: Start,
+    /// The cells that begin from power-on whatever `start` says.
+    pub cold: Vec<Placed<Pairs>>,
     pub setup: Vec<StepSpec>,
     pub update: Vec<StepSpec>,
     /// Joined to the matrix's folder.

@@ -2,11 +2,14 @@
 //!
 //! The doc comments here are what `bootgate schema matrix` shows in an editor.
 
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 
 use super::steps_file::{CheckEntry, StepEntry};
-use crate::source::{Entries, OneOrMany, Placed, Written};
+use crate::{
+    model::Start,
+    source::{Entries, OneOrMany, Placed, Written},
+};
 
 /// Axes and, for each, a value or a list of values.
 pub(super) type AxisValues = Entries<Placed<OneOrMany<Placed<Written>>>>;
@@ -36,6 +39,17 @@ pub struct MatrixFile {
     /// What a clone's network card is connected to: `none` (the default), `user` (QEMU's own), or the name
     /// of a libvirt network.
     pub network: Option<Placed<String>>,
+    /// `on` (the default): each golden image gets a control, a cell that goes the same way without the update and
+    /// with which its other cells are compared. `off`: nothing is compared, and the run cannot be approved.
+    #[schemars(schema_with = "on_or_off")]
+    pub control: Option<Placed<Written>>,
+    /// How machines begin: `live` (the default), as clones of a machine that has settled already, where that is
+    /// possible; or `cold`, from power-on. `--start` on the command line goes first.
+    #[serde(default)]
+    pub start: Start,
+    /// Cells that begin from power-on whatever `start` says: each that matches all the pairs of an entry.
+    #[serde(default)]
+    pub cold: Vec<Placed<AxisValues>>,
     /// Steps that prepare the machine before the update. Their failure is no fault of the update.
     #[serde(default)]
     pub setup: Vec<Placed<StepEntry>>,
@@ -56,6 +70,10 @@ pub struct MatrixFile {
     /// Absolute paths in the guest to fetch when a cell fails.
     #[serde(default)]
     pub collect: Vec<Placed<String>>,
+}
+
+fn on_or_off(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "enum": ["on", "off", true, false] })
 }
 
 #[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]

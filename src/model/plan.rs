@@ -77,6 +77,10 @@ impl Role {
     pub fn is_alone(&self) -> bool {
         *self == Self::Alone
     }
+
+    pub fn is_control(&self) -> bool {
+        *self == Self::Control
+    }
 }
 
 /// How a cell's machine begins.
@@ -88,6 +92,15 @@ pub enum Start {
     Live,
     /// From power-on.
     Cold,
+}
+
+impl Start {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Live => "live",
+            Self::Cold => "cold",
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -209,4 +222,20 @@ pub struct Policy {
 
 fn yes() -> bool {
     true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cells_of_a_plan_from_before_there_were_controls_are_judged_by_themselves() {
+        let health = r#"{"checks":[],"soak":0,"watch":5000,"boot_timeout":null,"restart_timeout":null}"#;
+        let cell =
+            format!(r#"{{"id":"a","axes":[],"image":"i","setup":[],"update":[],"health":{health},"network":"none"}}"#);
+        let cell: Cell = serde_json::from_str(&cell).unwrap();
+        assert_eq!((cell.role, cell.start, cell.sealed_setup), (Role::Alone, Start::Live, 0));
+        let policy: Policy = serde_json::from_str(r#"{"retry_inconclusive":1}"#).unwrap();
+        assert!(policy.control);
+    }
 }

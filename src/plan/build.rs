@@ -4,6 +4,7 @@ use std::{
 };
 
 use super::{
+    controls::with_controls,
     expand::{Combination, expand},
     ids::cell_ids,
     pin::Pins,
@@ -32,6 +33,8 @@ pub struct Choices {
     pub only: Vec<(String, String)>,
     /// Further restarts, instead of the matrix's number.
     pub soak: Option<u32>,
+    /// How every machine begins, whatever the matrix says.
+    pub start: Option<Start>,
 }
 
 /// A plan, and what must not be in it.
@@ -62,13 +65,14 @@ pub fn plan(
     let mut images = BTreeMap::new();
     let mut cells = Vec::new();
     for (id, combination) in ids.into_iter().zip(&combinations) {
-        if let Some((cell, image)) = builder.cell(id, combination, &given, path.as_ref(), choices.soak) {
+        if let Some((cell, image)) = builder.cell(id, combination, &given, path.as_ref(), choices) {
             images.insert(image.name.clone(), image.clone());
             cells.push(cell);
         }
     }
     builder.warn(&cells);
     let mut found = builder.found;
+    let cells = with_controls(cells, matrix.policy.control);
     let plan = Plan {
         version: PLAN_VERSION,
         name: matrix.name.clone(),
@@ -116,7 +120,7 @@ pub fn secrets(plan: &Plan, environment: &dyn Fn(&str) -> Option<String>) -> Res
 }
 
 /// The texts of a step that secrets may be in.
-fn commands(kind: &StepKind) -> Vec<&str> {
+pub(super) fn commands(kind: &StepKind) -> Vec<&str> {
     match kind {
         StepKind::Run { argv } => argv.iter().map(String::as_str).collect(),
         StepKind::Sh { script } => vec![script],
@@ -198,7 +202,7 @@ impl<'a> Builder<'a> {
         combination: &Combination,
         given: &BTreeMap<String, String>,
         candidate: Option<&PathBuf>,
-        soak: Option<u32>,
+        choices: &Choices,
     ) -> Option<(Cell, &'a GoldenImage)> {
         let axes = combination.axes(self.matrix);
         let image = self.image(combination, &axes);
@@ -221,7 +225,7 @@ impl<'a> Builder<'a> {
         }
         let health = Health {
             checks,
-            soak: soak.unwrap_or(health.soak),
+            soak: choices.soak.unwrap_or(health.soak),
             watch: health.watch,
             boot_timeout: health.boot_timeout,
             restart_timeout: health.restart_timeout,
@@ -237,10 +241,15 @@ impl<'a> Builder<'a> {
             health,
             network,
             role: Role::Alone,
-            start: Start::default(),
+            start: choices.start.unwrap_or_else(|| self.start(combination)),
             sealed_setup: 0,
         };
         Some((cell, image))
+    }
+
+    fn start(&self, combination: &Combination) -> Start {
+        let cold = self.matrix.cold.iter().any(|entry| combination.matches(&entry.value));
+        if cold { Start::Cold } else { self.matrix.start }
     }
 
     fn image(&mut self, combination: &Combination, axes: &[AxisValue]) -> Option<&'a GoldenImage> {
@@ -264,6 +273,11 @@ impl<'a> Builder<'a> {
     }
 
     fn warn(&mut self, cells: &[Cell]) {
+        if let Some(place) = self.matrix.control_off {
+            let warning = Diagnostic::warning("without controls this run cannot be approved");
+            let hint = "nothing tells a fault of the update from one of the golden image: take `control: off` out";
+            self.found.push(warning.at(&self.matrix.file, place).hint(hint));
+        }
         if self.matrix.health.checks.is_empty() && !cells.is_empty() {
             let warning = Diagnostic::warning("the matrix has no health checks: a machine that boots passes");
             self.found.push(warning.hint("ask the updated product how it is, under `health: checks:`"));

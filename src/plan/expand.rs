@@ -59,6 +59,10 @@ pub(super) fn expand(matrix: &Matrix, only: &[(String, String)], found: &mut Dia
     }
     exclude(matrix, &mut cells, found);
     include(matrix, &mut cells, found);
+    for entry in matrix.cold.iter().filter(|entry| !cells.iter().any(|cell| cell.matches(&entry.value))) {
+        let error = Diagnostic::error("this entry of `cold` matches no cell").at(&matrix.file, entry.place);
+        found.push(error.hint("no cell would prove its cold start: correct it or take it out"));
+    }
     if cells.is_empty() {
         let message = "no cell is left";
         let hint = "`exclude` takes every combination out";

@@ -11,7 +11,8 @@ const MATRIX: &str = "version: 1\nname: demo\naxes:\n  os: &os [a, b]\n  v: [7.1
                       [{os: c, v: 9}]\nvars: {k: x}\nnetwork: user\nsetup:\n  - sh: 'echo ${v} $${x} ${env:T}'\n    \
                       when: {os: *os}\nupdate:\n  - {run: [/bin/x, '${k}'], name: n, timeout: 3s, success: [0, 3]}\n  - \
                       copy: {from: '${candidate}', to: /x, mode: \"0644\"}\nhealth: {soak: 1, watch: 2s, checks: [{id: \
-                      c, sh: x}]}\npolicy: {retry_inconclusive: 1}\ncollect: [/a]\n";
+                      c, sh: x}]}\npolicy: {retry_inconclusive: 1}\ncontrol: off\nstart: cold\ncold: \
+                      [{os: a}]\ncollect: [/a]\n";
 const CATALOG: &str = "version: 1\nimages:\n  - name: i\n    labels: {os: a}\n    disk: d\n    sha256: \
                        00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff\n    memory: 1GiB\n    \
                        family: linux\n    quirks: {extra_restarts: 1}\n  - {name: j, labels: {os: b}, disk: e, sha256: \

@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::{AxisValue, CellId, Sha256};
 
@@ -20,6 +20,21 @@ pub(super) fn cell_ids(cells: &[Vec<AxisValue>]) -> Vec<CellId> {
         }
     }
     ids.into_iter().map(CellId).collect()
+}
+
+/// An id for the control of every image, in their order: different from each other and from all cells'.
+pub(super) fn control_ids(images: &[String], cells: &[CellId]) -> Vec<CellId> {
+    let mut taken: BTreeSet<String> = cells.iter().map(|id| id.0.clone()).collect();
+    let id = |image: &String| {
+        let whole = format!("control-{}", slug(image));
+        let cut = |room: usize| &whole[..whole.len().min(room)];
+        let numbered = (2..).map(|n| format!("{}-{n}", cut(MAX_LEN - 10)));
+        let free = std::iter::once(cut(MAX_LEN).to_owned()).chain(numbered).find(|id| !taken.contains(id));
+        let id = free.unwrap_or_default();
+        taken.insert(id.clone());
+        CellId(id)
+    };
+    images.iter().map(id).collect()
 }
 
 /// The cell's slug, with so many digits of the digest of its exact values; a slug that must be cut has at
@@ -65,6 +80,16 @@ mod tests {
         let ids = ids(&[&["a b"], &["a-b"], &["c"]]);
         assert!(ids[0].starts_with("a-b-") && ids[1].starts_with("a-b-") && ids[0] != ids[1], "{ids:?}");
         assert_eq!((ids[0].len(), ids[2].as_str()), (10, "c"));
+    }
+
+    #[test]
+    fn a_control_is_named_by_its_image_and_never_like_a_cell() {
+        let long = format!("i{}", "x".repeat(99));
+        let images = ["debian-12".to_owned(), "b".to_owned(), long.clone(), format!("{long}y")];
+        let cells = ["control-b", "control-b-2", "debian-12"].map(CellId::from);
+        let ids: Vec<String> = control_ids(&images, &cells).into_iter().map(|id| id.0).collect();
+        assert_eq!(ids[..2], ["control-debian-12", "control-b-3"]);
+        assert!(ids[2] != ids[3] && ids.iter().all(|id| id.len() <= MAX_LEN), "{ids:?}");
     }
 
     proptest::proptest! {

@@ -4,6 +4,7 @@
 //! by its content. It starts nothing and looks at no golden disk.
 
 mod build;
+mod controls;
 mod expand;
 #[cfg(test)]
 mod fuzz;

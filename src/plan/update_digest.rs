@@ -8,7 +8,9 @@ use crate::model::{Candidate, Cell, GuestFile, Sha256, Step, StepKind};
 ///
 /// The same on every host (no host path is in it), and whatever the order or number of cells.
 pub(super) fn update_digest(candidate: Option<&Candidate>, cells: &[Cell]) -> Sha256 {
-    let updates: BTreeSet<String> = cells.iter().map(|cell| steps(&cell.update).to_string()).collect();
+    // A control gets no update.
+    let permutations = cells.iter().filter(|cell| !cell.role.is_control());
+    let updates: BTreeSet<String> = permutations.map(|cell| steps(&cell.update).to_string()).collect();
     let subject = json!({
         "version": 1,
         "candidate": candidate.map(|candidate| &candidate.sha256),

@@ -5,7 +5,7 @@ use serde::Serialize;
 use crate::{
     event::{CellState, Counts, RunState},
     gate,
-    model::{Accelerator, AxisValue, CellId, Millis, Outcome, Phase, Reason, RunId, Sha256},
+    model::{Accelerator, AxisValue, CellId, Millis, Outcome, Phase, Reason, RunId, Sha256, Start},
 };
 
 /// The version `result.json` carries.
@@ -28,6 +28,7 @@ struct ResultFile<'a> {
     accelerator: Accelerator,
     bootgate: &'a str,
     counts: Counts,
+    controls: Counts,
     flaky: usize,
     cells: Vec<Cell<'a>>,
 }
@@ -42,11 +43,17 @@ struct Candidate<'a> {
 struct Cell<'a> {
     id: &'a CellId,
     image: &'a str,
+    control: bool,
     axes: &'a [AxisValue],
     outcome: Outcome,
     reasons: Vec<Reason>,
     attempts: usize,
     flaky: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    known_from: Option<&'a RunId>,
+    start: Option<Start>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seal: Option<&'a str>,
     took_ms: Millis,
     phases: Vec<PhaseTime>,
     artifacts: &'a [String],
@@ -84,7 +91,8 @@ pub fn render(state: &RunState) -> Result<Vec<u8>, String> {
         accelerator: start.accelerator,
         bootgate: &start.bootgate,
         counts: state.final_counts(),
-        flaky: state.cells.iter().filter(|cell| cell.is_flaky()).count(),
+        controls: state.control_counts(),
+        flaky: state.permutations().filter(|cell| cell.is_flaky()).count(),
         cells: state.cells.iter().map(|cell| one_cell(state, cell)).collect(),
     };
     let mut bytes = serde_json::to_vec_pretty(&file).map_err(|error| error.to_string())?;
@@ -95,15 +103,20 @@ pub fn render(state: &RunState) -> Result<Vec<u8>, String> {
 fn one_cell<'a>(state: &RunState, cell: &'a CellState) -> Cell<'a> {
     let verdict = state.verdict(cell);
     let last = cell.attempts.last();
+    let began = last.and_then(|attempt| attempt.began());
     let spans = last.map_or(&[][..], |attempt| &attempt.phases);
     Cell {
         id: &cell.planned.id,
         image: &cell.planned.image,
+        control: cell.is_control(),
         axes: &cell.planned.axes,
         outcome: verdict.outcome,
         reasons: verdict.reasons,
         attempts: cell.attempts.len(),
         flaky: cell.is_flaky(),
+        known_from: cell.known_from(),
+        start: began.map(|(start, _)| start),
+        seal: began.and_then(|(_, seal)| seal),
         took_ms: cell.ended().map_or(Millis::ZERO, |end| end.took),
         phases: spans
             .iter()
@@ -123,5 +136,19 @@ mod tests {
         let bytes = super::render(&state).unwrap();
         assert_eq!(bytes, super::render(&testing::three().state()).unwrap(), "same events, same bytes");
         insta::assert_snapshot!(String::from_utf8(bytes).unwrap());
+    }
+
+    #[test]
+    fn controls_are_marked_and_counted_by_themselves() {
+        let bytes = super::render(&testing::controlled().state()).unwrap();
+        let result: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
+        assert_eq!(result["counts"], serde_json::json!({"healthy": 1, "unhealthy": 1, "inconclusive": 2}));
+        assert_eq!(result["controls"], serde_json::json!({"healthy": 2, "unhealthy": 0, "inconclusive": 2}));
+        let cells = result["cells"].as_array().unwrap();
+        assert_eq!(cells.iter().filter(|cell| cell["control"] == true).count(), 4);
+        assert_eq!(cells[0]["known_from"], "20260101T000000Z-demo");
+        assert!(cells[0]["start"].is_null() && cells[1].get("known_from").is_none());
+        assert_eq!(cells[5]["start"], "cold", "the machine that counted");
+        assert!(cells[5].get("seal").is_none());
     }
 }

@@ -42,6 +42,22 @@ fn an_unknown_key_is_shown_with_place_snippet_and_suggestion() {
 }
 
 #[test]
+fn what_is_neither_on_nor_off_live_nor_cold_is_refused() {
+    let err = refused_with("update:", "control: maybe\nupdate:");
+    assert!(err.contains("`control` cannot be `maybe`") && err.contains("m.yaml:5:10"), "{err}");
+    let err = refused_with("update:", "start: warm\nupdate:");
+    assert!(err.contains("warm") && err.contains("live") && err.contains("cold"), "{err}");
+}
+
+#[test]
+fn a_cold_start_of_no_cell_is_refused() {
+    let err = refused_with("update:", "cold: [{os: c}]\nupdate:");
+    assert!(err.contains("the axis `os` has no value `c`"), "{err}");
+    let err = refused_with("update:", "exclude: [{os: b}]\ncold: [{os: b}]\nupdate:");
+    assert!(err.contains("this entry of `cold` matches no cell") && err.contains("m.yaml:6:8"), "{err}");
+}
+
+#[test]
 fn a_variable_is_shown_where_it_stands_in_a_long_script() {
     insta::assert_snapshot!(refused_with("'true'\nhealth", "|\n      echo ${os}\n      echo ${oss}\nhealth"), @r"
     error: nobody defines the variable `oss`

@@ -24,7 +24,7 @@ fn properties(schema: &Value) -> BTreeSet<String> {
 
 #[test]
 fn the_schemas_have_every_key_and_say_what_it_is() {
-    let matrix = "version name catalog axes exclude include coverage network setup update candidate vars health \
+    let matrix = "version name catalog axes exclude include coverage network control start cold setup update candidate vars health \
         policy collect soak watch boot_timeout restart_timeout checks id retry_inconclusive timeout success when copy \
         files run sh from to mode file";
     assert_eq!(properties(&schema("matrix")), matrix.split_whitespace().map(str::to_owned).collect());

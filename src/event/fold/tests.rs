@@ -1,6 +1,9 @@
 use super::*;
 use crate::{
-    event::{Decision, StopCause, testing::Story},
+    event::{
+        Decision, StopCause,
+        testing::{self, Story},
+    },
     model::{Outcome, Phase, ReasonId},
 };
 
@@ -13,6 +16,27 @@ fn a_cell_knows_its_phases_steps_and_how_long_they_took() {
     assert_eq!(attempt.phases.iter().map(|span| span.phase).collect::<Vec<_>>()[5..7], [Phase::Boot, Phase::Soak(1)]);
     assert!(attempt.check("sensor").unwrap().result.as_ref().unwrap().ok);
     assert_eq!(state.contradictions, Vec::<String>::new());
+}
+
+#[test]
+fn of_a_machine_that_was_given_up_only_a_note_is_left() {
+    let state = testing::controlled().state();
+    let attempt = &state.cell(&"os-8.p2".into()).unwrap().attempts[0];
+    assert_eq!(attempt.phases.iter().filter(|span| span.phase == Phase::Start).count(), 1);
+    assert_eq!(attempt.steps.len(), 1);
+    assert_eq!(attempt.began(), Some((crate::model::Start::Cold, None)));
+    let note = "started over from power-on: the clone's memory could not be read";
+    assert_eq!(attempt.notes.iter().map(|note| note.text.as_str()).collect::<Vec<_>>(), [note]);
+}
+
+#[test]
+fn controls_are_counted_by_themselves() {
+    let state = testing::controlled().state();
+    assert_eq!(state.counts(), crate::event::Counts { healthy: 1, unhealthy: 1, inconclusive: 2 });
+    assert_eq!(state.final_counts(), state.counts());
+    assert_eq!(state.control_counts(), crate::event::Counts { healthy: 2, unhealthy: 0, inconclusive: 2 });
+    let known: Vec<_> = state.cells.iter().map(|cell| cell.known_from().is_some()).collect();
+    assert_eq!(known, [true, false, false, false, false, false, false, false]);
 }
 
 #[test]

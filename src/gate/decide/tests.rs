@@ -74,6 +74,37 @@ fn an_interruption_outranks_a_rejection_but_fail_fast_does_not_hide_one() {
 }
 
 #[test]
+fn a_control_that_is_not_healthy_bars_approval_and_is_no_cell_of_the_update() {
+    let mut story = Story::of(&["control-a-p1", "control-b-p1", "a.p1", "b.p1"]);
+    story.known("control-a-p1").healthy("a.p1", 1).healthy("b.p1", 1);
+    assert_eq!(decided(&story), (Decision::Inconclusive, vec!["1 of 2 controls inconclusive".to_owned()]));
+    // Nor is one that cannot be.
+    unhealthy(&mut story, "control-b-p1", 1);
+    assert_eq!(decided(&story), (Decision::Inconclusive, vec!["1 of 2 controls inconclusive".to_owned()]));
+    story.healthy("control-b-p1", 2);
+    assert_ne!(decided(&story).0, Decision::Approved, "flaky");
+
+    let mut story = Story::of(&["control-a-p1", "a.p1"]);
+    story.healthy("control-a-p1", 1).healthy("a.p1", 1);
+    assert_eq!(decided(&story), (Decision::Approved, vec![]));
+    let mut story = Story::of(&["control-a-p1"]);
+    assert_eq!(decided(story.healthy("control-a-p1", 1)).0, Decision::Inconclusive, "controls alone prove nothing");
+}
+
+#[test]
+fn without_controls_nothing_is_approved() {
+    let mut story = two();
+    story.healthy("a.p1", 1).healthy("b.p1", 1);
+    if let RunEvent::RunStarted { start } = &mut story.events[0].what {
+        start.uncontrolled = true;
+    }
+    let reason = "control: off: nothing was compared with a control";
+    assert_eq!(decided(&story), (Decision::Inconclusive, vec![reason.to_owned()]));
+    unhealthy(&mut story, "a.p1", 2);
+    assert_eq!(decided(&story).0, Decision::Rejected);
+}
+
+#[test]
 fn a_run_without_cells_proves_nothing() {
     assert_eq!(decided(&Story::of(&[])).0, Decision::Inconclusive);
     assert_eq!(decide(&RunState::new("r1".into())).decision, Decision::Inconclusive);

@@ -86,7 +86,7 @@ pub(super) fn cases(state: &RunState, cell: &CellState, classname: &str) -> Vec<
         .iter()
         .zip(&findings)
         .map(|(part, findings)| {
-            let mut case = TestCase::new(xml(&part.name()), status(part, findings, last, &verdict));
+            let mut case = TestCase::new(xml(&part.name()), status(cell, part, findings, &verdict));
             case.set_classname(xml(classname));
             if let Some(attempt) = last {
                 case.set_time(part.took(attempt, state.now).as_duration());
@@ -162,7 +162,7 @@ fn place(reason: &Reason, parts: &[Part<'_>], attempt: Option<&Attempt>) -> usiz
     own.or_else(unanswered_check).or_else(last_reached).unwrap_or(0)
 }
 
-fn status(part: &Part<'_>, findings: &[Finding], last: Option<&Attempt>, verdict: &Verdict) -> TestCaseStatus {
+fn status(cell: &CellState, part: &Part<'_>, findings: &[Finding], verdict: &Verdict) -> TestCaseStatus {
     let lead = findings.iter().find(|finding| matches!(finding.kind, NonSuccessKind::Failure)).or(findings.first());
     if let Some(lead) = lead {
         let mut status = TestCaseStatus::non_success(lead.kind);
@@ -174,9 +174,13 @@ fn status(part: &Part<'_>, findings: &[Finding], last: Option<&Attempt>, verdict
         return status;
     }
     let mut skipped = TestCaseStatus::skipped();
-    match last {
+    match cell.attempts.last() {
         None => skipped.set_message("the cell was never started"),
         Some(attempt) if part.was_done(attempt) => return TestCaseStatus::success(),
+        Some(_) if cell.known_from().is_some() => skipped.set_message("known from an earlier run"),
+        Some(_) if cell.is_control() && matches!(part, Part::Phase(Phase::Apply)) => {
+            skipped.set_message("a control gets no update")
+        }
         // An empty phase, such as a setup without steps, leaves no trace.
         Some(attempt) if !part.was_reached(attempt) && verdict.outcome == Outcome::Healthy => {
             skipped.set_message("nothing to do")

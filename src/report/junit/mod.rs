@@ -11,7 +11,7 @@ use quick_junit::{Report, TestSuite, XmlString};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use crate::{
-    event::{CellState, RunStart, RunState},
+    event::{Attempt, CellState, RunStart, RunState},
     model::Millis,
 };
 
@@ -43,6 +43,15 @@ fn suite(state: &RunState, start: &RunStart, cell: &CellState) -> TestSuite {
         suite.add_property((xml(name), xml(value)));
     };
     property("image", &planned.image);
+    if cell.is_control() {
+        property("control", "true");
+    }
+    if let Some(run) = cell.known_from() {
+        property("known-from", run.as_ref());
+    }
+    if let Some((start, _)) = last.and_then(Attempt::began) {
+        property("start", start.as_str());
+    }
     for axis in &planned.axes {
         property(&axis.axis, &axis.value);
     }

@@ -5,7 +5,7 @@ use super::*;
 use crate::{
     event::{
         RunEvent,
-        testing::{Story, nine, three},
+        testing::{Story, controlled, nine, three},
     },
     model::{Exit, Output, Phase, ReasonId, SignalKind, StepResult, Subject},
 };
@@ -49,6 +49,28 @@ fn each_suite_says_what_the_verdict_says() {
         assert_eq!(count("failures") > 0, outcome == crate::model::Outcome::Unhealthy, "{}", cell.planned.id);
         assert_eq!(count("errors") > 0, outcome == crate::model::Outcome::Inconclusive, "{}", cell.planned.id);
     }
+}
+
+#[test]
+fn a_control_is_a_suite_that_says_so() {
+    let xml = rendered(&controlled());
+    let document = Document::parse(&xml).unwrap();
+    let all: Vec<_> = suites(&document).collect();
+    let property = |suite: Node<'_, '_>, name: &str| {
+        let found =
+            suite.descendants().find(|node| node.attribute("name") == Some(name) && node.has_tag_name("property"));
+        found.and_then(|node| node.attribute("value").map(str::to_owned))
+    };
+    assert_eq!(all.iter().filter(|suite| property(**suite, "control").as_deref() == Some("true")).count(), 4);
+    assert_eq!(property(all[0], "known-from").as_deref(), Some("20260101T000000Z-demo"));
+    assert_eq!(verdict_of(named(all[0], "boot")), ("skipped".into(), "known from an earlier run".into()));
+    assert_eq!(verdict_of(named(all[1], "apply")), ("skipped".into(), "a control gets no update".into()));
+    assert_eq!(verdict_of(named(all[1], "boot")), (String::new(), String::new()));
+    assert_eq!(verdict_of(named(all[2], "boot")), ("error".into(), "control-unhealthy".into()));
+    assert_eq!(property(all[5], "start").as_deref(), Some("cold"));
+    // What its control came to leads, and what it showed itself stands behind it: no failure.
+    assert_eq!(verdict_of(named(all[6], "boot")), ("error".into(), "control-unhealthy".into()));
+    assert_eq!(all[6].attribute("failures"), Some("0"));
 }
 
 #[test]

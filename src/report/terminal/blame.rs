@@ -11,7 +11,7 @@ type Suspect<'a> = Vec<&'a AxisValue>;
 /// something: where to look first.
 pub(super) fn common_ground(state: &RunState) -> Option<String> {
     let with = |outcome: Outcome| -> Vec<&CellState> {
-        state.cells.iter().filter(|cell| state.verdict(cell).outcome == outcome).collect()
+        state.permutations().filter(|cell| state.verdict(cell).outcome == outcome).collect()
     };
     let (guilty, innocent) = (with(Outcome::Unhealthy), with(Outcome::Healthy));
     if guilty.len() < 2 {
@@ -22,7 +22,7 @@ pub(super) fn common_ground(state: &RunState) -> Option<String> {
     }
     if let Some(suspects) = explain(&guilty, &innocent) {
         let names: Vec<String> = suspects.iter().map(name).collect();
-        let unanswered = guilty.len() + innocent.len() < state.cells.len();
+        let unanswered = guilty.len() + innocent.len() < state.permutations().count();
         let caveat = if unanswered { ", as far as cells answered" } else { "" };
         return Some(format!("It breaks wherever {}, and only there{caveat}.", names.join(", or ")));
     }

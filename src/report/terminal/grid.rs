@@ -22,7 +22,7 @@ pub(super) fn grid(state: &RunState, look: Look) -> Vec<String> {
     for row in &rows {
         let mut line = format!("    {}", pad(row, row_width));
         for (column, width) in columns.iter().zip(&widths) {
-            let found = state.cells.iter().find(|cell| place(cell).as_ref() == Some(&(row.clone(), column.clone())));
+            let found = state.permutations().find(|cell| place(cell).as_ref() == Some(&(row.clone(), column.clone())));
             let (shown, left) = match found {
                 Some(cell) => (look.mark(Mark::of_ended(state, cell)), (width - 1) / 2),
                 // A permutation the matrix excludes.
@@ -37,14 +37,14 @@ pub(super) fn grid(state: &RunState, look: Look) -> Vec<String> {
 }
 
 fn list(state: &RunState, look: Look, wanted: impl Fn(&CellState) -> bool) -> Vec<String> {
-    let cells = state.cells.iter().filter(|cell| wanted(cell));
+    let cells = state.permutations().filter(|cell| wanted(cell));
     cells.map(|cell| format!("    {} {}", look.mark(Mark::of_ended(state, cell)), cell.planned.id)).collect()
 }
 
 /// The row and column labels, in the plan's order; none if a table would show nothing a list doesn't.
 fn shape(state: &RunState) -> Option<(Vec<String>, Vec<String>)> {
     let (mut rows, mut columns) = (Vec::new(), Vec::new());
-    for (row, column) in state.cells.iter().filter_map(place) {
+    for (row, column) in state.permutations().filter_map(place) {
         if !rows.contains(&row) {
             rows.push(row);
         }

@@ -154,7 +154,9 @@ impl Inner {
         let named = |cell: &CellId| pad(cell.as_ref(), self.id_width());
         match (what, cell) {
             (RunEvent::RunStarted { start }, _) if is_log => {
-                let cells = count(start.cells.len(), "cell");
+                let controls = start.cells.iter().filter(|cell| cell.role.is_control()).count();
+                let cells = count(start.cells.len() - controls, "cell");
+                let cells = if controls > 0 { format!("{cells} and {}", count(controls, "control")) } else { cells };
                 let text = format!("{stamp}{cells} of {} on {}", start.name, one_line(&start.lab));
                 self.say(&text);
             }
@@ -175,6 +177,9 @@ impl Inner {
             (RunEvent::Signal { signal: SignalKind::PhaseStarted { at: phase } }, Some(cell)) if self.verbose => {
                 self.say(&format!("{stamp}  {} {phase}", named(cell)));
             }
+            (RunEvent::Signal { signal: SignalKind::StartedOver { why } }, Some(cell)) => {
+                self.say(&format!("{stamp}{cell}: started over from power-on: {}", one_line(why)));
+            }
             (RunEvent::Note { level, text }, _) if *level == Level::Warning || self.verbose => {
                 let whose = cell.as_ref().map_or(String::new(), |cell| format!("{cell}: "));
                 self.say(&format!("{stamp}{whose}{}", one_line(text)));
@@ -190,7 +195,10 @@ impl Inner {
                         lead.phase,
                         one_line(&lead.message)
                     ),
-                    None => self.look.paint(mark.style(), mark.word()),
+                    None => {
+                        let known = if cell.known_from().is_some() { ", known from an earlier run" } else { "" };
+                        self.look.paint(mark.style(), mark.word()) + known
+                    }
                 };
                 // Padded first: escape sequences would count as columns.
                 let took = self.look.dim(&format!("{:>8}", end.took));
@@ -241,7 +249,7 @@ impl Inner {
             ));
             bar.tick();
         }
-        total.set_length(self.state.cells.len() as u64);
+        total.set_length(self.state.permutations().count() as u64);
         total.set_position(self.state.counts().total() as u64);
         total.set_message(self.progress(now));
     }
@@ -249,7 +257,7 @@ impl Inner {
     /// Such as `3/9 done  1 unhealthy  about 2m 05s left`.
     fn progress(&self, now: Millis) -> String {
         let counts = self.state.counts();
-        let mut parts = vec![format!("{}/{} done", counts.total(), self.state.cells.len())];
+        let mut parts = vec![format!("{}/{} done", counts.total(), self.state.permutations().count())];
         for (mark, n) in [(Mark::Unhealthy, counts.unhealthy), (Mark::Inconclusive, counts.inconclusive)] {
             if n > 0 {
                 parts.push(self.look.paint(mark.style(), &format!("{n} {}", mark.word())));

@@ -8,7 +8,7 @@ use super::{
     look::{Look, Mark},
 };
 use crate::{
-    event::{Decision, RunState},
+    event::{CellState, Counts, Decision, RunState},
     gate,
     model::{Outcome, Reason, ReasonId},
     report::{
@@ -26,12 +26,17 @@ pub fn summary(state: &RunState, look: Look, run_dir: &Path) -> String {
         lines.extend(grid(state, look));
         lines.push(String::new());
         lines.push(format!("    {}", legend(state, look)));
+        lines.extend(controls(state, look));
     }
-    lines.extend(findings(state, look, Outcome::Unhealthy));
+    let of = |outcome: Outcome| -> Vec<Found> {
+        state.permutations().filter_map(|cell| found(state, cell)).filter(|found| found.outcome == outcome).collect()
+    };
+    lines.extend(findings(of(Outcome::Unhealthy), look, "cell"));
     if let Some(sentence) = common_ground(state) {
         lines.extend([String::new(), format!("  {}", look.bold(&sentence))]);
     }
-    lines.extend(findings(state, look, Outcome::Inconclusive));
+    lines.extend(findings(state.controls().filter_map(|cell| found(state, cell)).collect(), look, "control"));
+    lines.extend(findings(of(Outcome::Inconclusive), look, "cell"));
     lines.extend(remarks(state, look));
     lines.push(String::new());
     lines.extend(decision(state, look));
@@ -47,7 +52,7 @@ fn headline(state: &RunState, look: Look) -> String {
         (Some(name), Some(sha256)) => parts.push(format!("{} {}", one_line(name), look.dim(sha256.short()))),
         _ => parts.push(format!("update {}", look.dim(start.update_sha256.short()))),
     }
-    parts.push(format!("{} in {}", count(state.cells.len(), "cell"), state.now));
+    parts.push(format!("{} in {}", count(state.permutations().count(), "cell"), state.now));
     parts.push(one_line(&start.lab));
     if !start.lab.contains(&start.accelerator.to_string()) {
         parts.push(start.accelerator.to_string());
@@ -56,48 +61,70 @@ fn headline(state: &RunState, look: Look) -> String {
 }
 
 fn legend(state: &RunState, look: Look) -> String {
-    let marks: Vec<Mark> = state.cells.iter().map(|cell| Mark::of_ended(state, cell)).collect();
+    let marks: Vec<Mark> = state.permutations().map(|cell| Mark::of_ended(state, cell)).collect();
     let kinds = [Mark::Healthy, Mark::Flaky, Mark::Unhealthy, Mark::Inconclusive];
     let shown = kinds.iter().map(|kind| (kind, marks.iter().filter(|mark| *mark == kind).count()));
     let shown = shown.filter(|(_, n)| *n > 0).map(|(kind, n)| format!("{} {n} {}", look.mark(*kind), kind.word()));
     shown.collect::<Vec<_>>().join("   ")
 }
 
+/// What became of the cells that all others are compared with, in one line; none if there are none.
+fn controls(state: &RunState, look: Look) -> Option<String> {
+    let Counts { healthy, unhealthy, inconclusive } = state.control_counts();
+    let known = state.controls().filter(|cell| cell.known_from().is_some()).count();
+    let from = if known == 1 { "an earlier run" } else { "earlier runs" };
+    let known = if known > 0 { format!(" ({known} known from {from})") } else { String::new() };
+    let told = [
+        (healthy > 0).then(|| format!("{healthy} {}{known}", Mark::Healthy.word())),
+        (unhealthy + inconclusive > 0).then(|| {
+            let word = look.paint(Mark::Inconclusive.style(), Mark::Inconclusive.word());
+            format!("{} {word}", unhealthy + inconclusive)
+        }),
+    ];
+    let told: Vec<String> = told.into_iter().flatten().collect();
+    (!told.is_empty()).then(|| format!("    controls  {}", told.join("   ")))
+}
+
 /// Cells named for each cause; a matrix may have hundreds.
 const SHOWN: usize = 12;
 
-/// A cell's id and its first cause.
-type Found<'a> = (&'a str, Option<Reason>);
+/// A cell that is not healthy.
+struct Found<'a> {
+    cell: &'a str,
+    outcome: Outcome,
+    /// Its first cause.
+    lead: Option<Reason>,
+}
 
-/// The cells of one outcome, grouped by their first cause.
-fn findings(state: &RunState, look: Look, outcome: Outcome) -> Vec<String> {
+fn found<'a>(state: &RunState, cell: &'a CellState) -> Option<Found<'a>> {
+    let verdict = state.verdict(cell);
+    let (outcome, lead) = (verdict.outcome, verdict.lead().cloned());
+    (outcome != Outcome::Healthy).then(|| Found { cell: cell.planned.id.as_ref(), outcome, lead })
+}
+
+/// Cells of one outcome (which are `what`), grouped by their first cause.
+fn findings(all: Vec<Found<'_>>, look: Look, what: &str) -> Vec<String> {
+    let unhealthy = all.iter().any(|found| found.outcome == Outcome::Unhealthy);
+    let mark = if unhealthy { Mark::Unhealthy } else { Mark::Inconclusive };
     let mut groups: Vec<(Option<ReasonId>, Vec<Found>)> = Vec::new();
-    for cell in &state.cells {
-        let verdict = state.verdict(cell);
-        if verdict.outcome != outcome {
-            continue;
-        }
-        let lead = verdict.lead().cloned();
-        let id = lead.as_ref().map(|reason| reason.id);
-        let entry = (cell.planned.id.as_ref(), lead);
+    for found in all {
+        let id = found.lead.as_ref().map(|reason| reason.id);
         match groups.iter_mut().find(|(known, _)| *known == id) {
-            Some((_, cells)) => cells.push(entry),
-            None => groups.push((id, vec![entry])),
+            Some((_, cells)) => cells.push(found),
+            None => groups.push((id, vec![found])),
         }
     }
     groups.sort_by_key(|(_, cells)| std::cmp::Reverse(cells.len()));
-    let mark = if outcome == Outcome::Unhealthy { Mark::Unhealthy } else { Mark::Inconclusive };
     let mut lines = Vec::new();
     for (id, cells) in groups {
         let name = id.map_or("no reason recorded", ReasonId::as_str);
         let title = look.paint(mark.style(), name);
         lines.push(String::new());
-        lines.push(format!("  {} {title}  {}", look.mark(mark), look.dim(&count(cells.len(), "cell"))));
-        let width = cells.iter().map(|(cell, _)| cell.len()).max().unwrap_or(0);
+        lines.push(format!("  {} {title}  {}", look.mark(mark), look.dim(&count(cells.len(), what))));
+        let width = cells.iter().map(|found| found.cell.len()).max().unwrap_or(0);
         let hidden = cells.len().saturating_sub(SHOWN);
-        for (cell, reason) in cells.into_iter().take(SHOWN) {
-            let told =
-                reason.map_or(String::new(), |reason| format!("{}: {}", reason.phase, one_line(&reason.message)));
+        for Found { cell, lead, .. } in cells.into_iter().take(SHOWN) {
+            let told = lead.map_or(String::new(), |reason| format!("{}: {}", reason.phase, one_line(&reason.message)));
             lines.push(look.fit(&format!("      {}  {told}", pad(cell, width))));
         }
         if hidden > 0 {
@@ -113,6 +140,9 @@ fn findings(state: &RunState, look: Look, outcome: Outcome) -> Vec<String> {
 /// What to do about what the lab could not answer.
 fn advice(id: ReasonId) -> Option<&'static str> {
     Some(match id {
+        ReasonId::ControlUnhealthy => {
+            "The golden image needs attention: its machine is not well without the candidate either."
+        }
         ReasonId::ImageMissing => "Put the disk where the catalogue says; `bootgate images` lists them.",
         ReasonId::ImageChanged => "Restore the disk, or give the catalogue its new digest: `bootgate images verify`.",
         ReasonId::StartFailed => "The image does not come up even without the update: see the cell's serial.log.",
@@ -147,7 +177,7 @@ fn decision(state: &RunState, look: Look) -> Vec<String> {
     };
     let word = look.paint(color.bold(), &decision.as_str().to_uppercase());
     let unhealthy = state.final_counts().unhealthy;
-    let planned = state.cells.len();
+    let planned = state.permutations().count();
     let told = match decision {
         Decision::Approved if planned == 1 => "the only permutation came up healthy".to_owned(),
         Decision::Approved => format!("all {planned} permutations came up healthy"),
@@ -167,7 +197,7 @@ fn decision(state: &RunState, look: Look) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::testing::{Story, nine};
+    use crate::event::testing::{Story, controlled, nine};
 
     fn shown(story: &Story, look: Look) -> String {
         summary(&story.state(), look, Path::new("runs/x"))
@@ -176,6 +206,11 @@ mod tests {
     #[test]
     fn a_rejected_run_shows_the_grid_the_causes_and_the_common_ground() {
         insta::assert_snapshot!(shown(&nine(), Look { width: 100, ..Look::PLAIN }));
+    }
+
+    #[test]
+    fn controls_stand_below_the_grid_and_those_that_are_not_well_have_their_reason() {
+        insta::assert_snapshot!(shown(&controlled(), Look { width: 100, ..Look::PLAIN }));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 use super::*;
 use crate::{
-    event::testing::{RUN, nine, three},
+    event::testing::{RUN, controlled, nine, three},
     model::RunId,
 };
 
@@ -37,6 +37,15 @@ fn logged(options: LiveOptions, events: &[Event]) -> String {
 #[test]
 fn a_log_gets_a_line_when_a_cell_starts_and_when_it_ends() {
     insta::assert_snapshot!(logged(LiveOptions::default(), &three().events));
+}
+
+#[test]
+fn a_log_tells_of_controls_and_of_machines_that_started_over() {
+    let text = logged(LiveOptions::default(), &controlled().events);
+    assert!(text.lines().next().unwrap().ends_with("] 4 cells and 4 controls of demo on sim"), "{text}");
+    let known = text.lines().find(|line| line.contains("✓ control-os-8-p1")).unwrap();
+    assert!(known.ends_with("healthy, known from an earlier run"), "{known}");
+    assert!(text.contains("] os-8.p2: started over from power-on: the clone's memory could not be read\n"), "{text}");
 }
 
 #[test]

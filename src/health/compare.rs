@@ -1,0 +1,53 @@
+use crate::model::{CellId, ControlFacts, Millis, Outcome, Phase, Reason, ReasonId, Verdict};
+
+/// What became of the control that a cell is compared with.
+#[derive(Clone, Debug)]
+pub(super) struct ControlEnd {
+    pub at: Millis,
+    pub outcome: Outcome,
+    pub reason: Option<ReasonId>,
+    pub facts: Option<ControlFacts>,
+}
+
+/// The verdict on a cell that is compared with a control, from what the cell showed by itself (none: health) and how
+/// the control ended (none: nobody knows). `phase`: how far the cell came.
+///
+/// Without a healthy control nothing is healthy. A control that is not well takes the blame off the update; one that
+/// was only lost does not.
+pub(super) fn compare(mut own: Vec<Reason>, control: Option<&ControlEnd>, with: &CellId, phase: Phase) -> Verdict {
+    if let Some(facts) = control.and_then(|control| control.facts.as_ref()) {
+        let fails_there_too =
+            |reason: &&mut Reason| reason.check.as_ref().is_some_and(|check| facts.failing_checks.contains(check));
+        own.iter_mut().filter(fails_there_too).for_each(|reason| {
+            reason.message.push_str("; it fails without the candidate too");
+        });
+    }
+    let reason = |at, id, message| Reason { id, phase, at, message, check: None };
+    match control {
+        Some(ControlEnd { outcome: Outcome::Healthy, .. }) => {}
+        Some(ControlEnd { at, outcome, reason: id, .. }) => {
+            // The lab alone can end a control otherwise; without a name for it nobody knows how it ended.
+            let unnamed =
+                if *outcome == Outcome::Unhealthy { ReasonId::ControlUnhealthy } else { ReasonId::HarnessDied };
+            let id = match id {
+                Some(id) if id.outcome() == Outcome::Unhealthy => ReasonId::ControlUnhealthy,
+                Some(id) => *id,
+                None => unnamed,
+            };
+            if id == ReasonId::ControlUnhealthy {
+                let message =
+                    format!("the control {with} is not well without the candidate: the golden image needs attention");
+                own.insert(0, reason(*at, id, message));
+            } else if own.is_empty() {
+                let message = format!("nothing to compare with: the control {with} ended without an answer ({id})");
+                own.push(reason(*at, id, message));
+            }
+        }
+        None if own.is_empty() => {
+            let message = format!("the record ends before the end of the control {with}");
+            own.push(reason(Millis::ZERO, ReasonId::HarnessDied, message));
+        }
+        None => {}
+    }
+    Verdict { outcome: own.first().map_or(Outcome::Healthy, |lead| lead.id.outcome()), reasons: own }
+}
