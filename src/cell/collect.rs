@@ -25,7 +25,7 @@ const FILE_CAP: usize = 4 << 20;
 /// Fetches the evidence. Whatever cannot be fetched is noted and left out; nothing here changes a verdict.
 pub(super) async fn collect(watcher: &mut Observer, mate: &Cellmate<'_>) -> Vec<PathBuf> {
     let agent_answers = watcher.judge.agent_answered() && watcher.channel_open;
-    let well = watcher.judge.verdict().outcome == Outcome::Healthy;
+    let well = watcher.judge.own_verdict().outcome == Outcome::Healthy;
     watcher.enter(Phase::Collect);
     let mut kept = Kept { dir: mate.job.dir.clone(), files: Vec::new(), problems: Vec::new() };
     let vm = watcher.vm.clone();

@@ -82,6 +82,12 @@ pub(super) struct Cellmate<'a> {
 /// Lives one cell's life. Whatever happens, the evidence is collected and the machine destroyed.
 pub async fn live(job: &Job) -> Lived {
     let emit = |what| job.emitter.emit(Some(&job.cell.id), RunEvent::Signal { signal: what });
+    let ends = |before: &[&SignalKind], reason, message: String| {
+        let what = SignalKind::LabFault { reason, message };
+        let at = emit(what.clone());
+        let before = before.iter().map(|&what| Signal { at, what: what.clone() });
+        Lived::of(&before.chain([Signal { at, what }]).collect::<Vec<_>>())
+    };
     let planned = SignalKind::Planned {
         update_steps: job.cell.update.len(),
         soak: job.cell.health.soak,
@@ -91,7 +97,7 @@ pub async fn live(job: &Job) -> Lived {
     emit(planned.clone());
     let Some(family) = family(job.image.family) else {
         let message = format!("{:?} guests are not supported by this version", job.image.family);
-        return not_started(&job.emitter, &job.cell.id, ReasonId::StartFailed, message);
+        return ends(&[&planned], ReasonId::StartFailed, message);
     };
     let mut way = Way::find(job, |text| job.note(Level::Info, text)).await;
     if let Some(known) = control::known(job, &way).await {
@@ -104,7 +110,7 @@ pub async fn live(job: &Job) -> Lived {
     emit(SignalKind::PhaseStarted { at: Phase::Start });
     let (vm, events) = match made {
         Ok(made) => made,
-        Err(error) => return not_started(&job.emitter, &job.cell.id, lab_fault(&error), error.to_string()),
+        Err(error) => return ends(&[&planned, &start], lab_fault(&error), error.to_string()),
     };
     let mut watcher = Observer::new(vm.clone(), events, job);
     let first = limits::before_first_boot(&job.cell.health, job.image.quirks);

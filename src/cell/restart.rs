@@ -94,6 +94,6 @@ async fn force(watcher: &mut Observer, mate: &Cellmate<'_>) {
     }
     watcher.watch(Instant::now() + FORCED, |judge| !judge.awaits_reset()).await;
     let deadline = Instant::now() + mate.first_boot().as_duration() * 2;
-    let reasons = watcher.judge.verdict().reasons.len();
-    watcher.watch(deadline, |judge| judge.verdict().reasons.len() > reasons).await;
+    let reasons = watcher.judge.own_verdict().reasons.len();
+    watcher.watch(deadline, |judge| judge.own_verdict().reasons.len() > reasons).await;
 }

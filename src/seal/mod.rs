@@ -10,6 +10,8 @@ mod controls;
 mod key;
 mod lock;
 mod seals;
+#[cfg(test)]
+mod tests;
 
 pub use about::{About, SealedFile};
 pub use cache::{Builder, Listed, Seal, SealCache, Taken};
