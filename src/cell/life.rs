@@ -11,14 +11,14 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Emitter, caught::caught, check, collect, limits, observe::Observer, pictures::Reference, restart, settle, step,
-    watch,
+    Emitter, boot_place::BootPlace, caught::caught, check, collect, limits, observe::Observer, pictures::Reference,
+    restart, settle, step, watch,
 };
 use crate::{
     event::{Level, RunEvent},
     guest::{Agent, Command, GuestFamily, Transcript, family},
     health::judge,
-    lab::{AgentError, Lab, LabError, Vm, VmSpec},
+    lab::{AgentError, BootKind, Boots, Lab, LabError, Vm, VmSpec},
     model::{
         Cell, CellId, Collect, Exit, GoldenImage, Limits, Millis, Phase, ReasonId, RunId, Secrets, Signal, SignalKind,
         StepKind, Verdict,
@@ -36,6 +36,8 @@ pub struct Job {
     pub collect: Collect,
     pub secrets: Secrets,
     pub lab: Arc<dyn Lab>,
+    /// Places to boot in.
+    pub boots: Boots,
     pub emitter: Emitter,
     /// Stop, and keep what is known.
     pub cancel: CancellationToken,
@@ -59,6 +61,8 @@ pub(super) struct Cellmate<'a> {
     pub family: &'static dyn GuestFamily,
     pub transcript: Transcript,
     vm: Arc<dyn Vm>,
+    /// Taken before the machine was made, for its first boot.
+    place: Mutex<Option<BootPlace>>,
     limits: Mutex<(Limits, Millis)>,
     tags: AtomicU64,
 }
@@ -76,6 +80,15 @@ pub async fn live(job: &Job) -> Lived {
     let Some(family) = family(job.image.family) else {
         let message = format!("{:?} guests are not supported by this version", job.image.family);
         return not_started(&job.emitter, &job.cell.id, ReasonId::StartFailed, message);
+    };
+    // Before the phase: what a machine waits for its turn is no part of how long it takes to start.
+    let place = tokio::select! {
+        biased;
+        () = job.cancel.cancelled() => {
+            let message = "the run was stopped".to_owned();
+            return not_started(&job.emitter, &job.cell.id, ReasonId::Cancelled, message);
+        }
+        permit = job.boots.acquire(BootKind::Start) => BootPlace::first(permit),
     };
     emit(SignalKind::PhaseStarted { at: Phase::Start });
     let spec = VmSpec {
@@ -95,6 +108,7 @@ pub async fn live(job: &Job) -> Lived {
         family,
         transcript: Transcript::new(job.secrets.clone()),
         vm: vm.clone(),
+        place: Mutex::new(Some(place)),
         limits: Mutex::new((first, Millis::ZERO)),
         tags: AtomicU64::new(0),
     };
@@ -146,6 +160,7 @@ async fn last_events(watcher: &mut Observer, mate: &Cellmate<'_>) -> bool {
 }
 
 async fn start(watcher: &mut Observer, mate: &Cellmate<'_>) -> bool {
+    let place = mate.place.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take();
     let vm = watcher.vm.clone();
     let starting = async {
         let too_slow = |_| LabError::Other(format!("the machine did not start within {}", Millis::from(START)));
@@ -164,6 +179,7 @@ async fn start(watcher: &mut Observer, mate: &Cellmate<'_>) -> bool {
     if !settle::settle(watcher, mate).await {
         return false;
     }
+    drop(place);
     let took = watcher.judge.boot_age();
     watcher.leave(Phase::Settle);
     let known = limits::after_first_boot(took, &mate.job.cell.health, mate.job.image.quirks);

@@ -8,6 +8,7 @@
 //! shows each to the judge; every wait ends when the judge is over, so each wait ends on the event it
 //! waits for, its deadline, the machine's death, or a cancel.
 
+mod boot_place;
 mod caught;
 mod check;
 mod collect;

@@ -1,4 +1,9 @@
-use std::{collections::VecDeque, io, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    io,
+    sync::Arc,
+    time::Duration,
+};
 
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use tokio::{
@@ -8,16 +13,19 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Capacity, Images, RunFolder,
+    Capacity, History, Images, RunFolder,
     admission::{Admission, Refusal},
+    cost::BootCosts,
+    history::HistoryError,
+    order::{Expectations, Queue},
     slots::Slot,
 };
 use crate::{
     cell::{Emitter, Job, Lived, live, not_started},
     event::{CellEnd, Event, JournalError, JournalWriter, Level, PlannedCell, RunEvent, RunStart, RunState, StopCause},
     gate::{self, Ruling},
-    lab::Lab,
-    model::{Cell, GoldenImage, Millis, Outcome, Plan, ReasonId, Secrets, Sha256},
+    lab::{Boots, Lab, boot_places},
+    model::{Cell, CellId, GoldenImage, Millis, Outcome, Phase, Plan, ReasonId, Secrets, Sha256, SignalKind},
 };
 
 /// How often room for the next machine is looked for. Memory, disk and other processes' slots send no
@@ -37,6 +45,9 @@ pub struct Order {
     pub secrets: Secrets,
     pub lab: Arc<dyn Lab>,
     pub capacity: Capacity,
+    /// Places for machines that boot; how many there are follows from what a boot turns out to cost.
+    pub boots: Boots,
+    pub history: History,
     pub images: Images,
     /// The first unhealthy cell stops the rest.
     pub fail_fast: bool,
@@ -78,16 +89,27 @@ struct Dispatcher<'a> {
     plan_sha256: Sha256,
     shared: Arc<Shared>,
     capacity: Capacity,
+    history: History,
+    expectations: Expectations,
+    costs: BootCosts,
+    /// Cores that a boot of an image uses, as far as that is known.
+    shares: BTreeMap<String, f64>,
     fail_fast: bool,
     interrupt: CancellationToken,
     journal: JournalWriter,
     sink: &'a mut dyn Sink,
     state: RunState,
     events: mpsc::UnboundedReceiver<Event>,
-    /// Indexes into the plan's cells and the number of the attempt.
-    waiting: VecDeque<(usize, u32)>,
+    /// Where in the plan a cell is.
+    index: HashMap<CellId, usize>,
+    waiting: Queue,
     running: JoinSet<Outcome>,
-    tasks: Vec<Task>,
+    tasks: HashMap<Id, Task>,
+    /// Running cells that have no place to boot in yet.
+    at_the_door: HashSet<CellId>,
+    /// Something happened since the last look that may let another cell start. Looking costs a lock attempt per
+    /// place: not at every event.
+    look: bool,
     stopping: bool,
     interrupted: bool,
     broken: Option<RunError>,
@@ -97,7 +119,6 @@ struct Dispatcher<'a> {
 
 /// A cell that is running.
 struct Task {
-    id: Id,
     cell: usize,
     attempt: u32,
     began: Millis,
@@ -108,6 +129,7 @@ struct Shared {
     folder: RunFolder,
     secrets: Secrets,
     lab: Arc<dyn Lab>,
+    boots: Boots,
     images: Images,
     emitter: Emitter,
     cancel: CancellationToken,
@@ -116,26 +138,39 @@ struct Shared {
 
 impl<'a> Dispatcher<'a> {
     fn new(order: Order, sink: &'a mut dyn Sink) -> Self {
-        let Order { folder, plan, plan_sha256, secrets, lab, capacity, images, .. } = order;
+        let Order { folder, plan, plan_sha256, secrets, lab, capacity, boots, history, images, .. } = order;
         let (sender, events) = mpsc::unbounded_channel();
         let emitter = Emitter::new(order.journal.last_at(), sender);
-        let state = order.resumed.unwrap_or_else(|| RunState::new(folder.run.clone()));
+        let mut state = order.resumed.unwrap_or_else(|| RunState::new(folder.run.clone()));
+        plan.cells.iter().for_each(|cell| state.forget_samples(&cell.id));
         let cancel = CancellationToken::new();
-        let shared = Shared { folder, secrets, lab, images, emitter, cancel, hurry: order.hurry };
+        let accelerator = lab.info().accelerator;
+        let expectations = Expectations::new(&plan.cells, &history.known(&plan.name, accelerator));
+        let share = |image: &String| Some((image.clone(), history.share(image, accelerator)?));
+        let shares = plan.images.keys().filter_map(share).collect();
+        let index = plan.cells.iter().enumerate().map(|(index, cell)| (cell.id.clone(), index)).collect();
+        let shared = Shared { folder, secrets, lab, boots, images, emitter, cancel, hurry: order.hurry };
         Self {
             plan,
             plan_sha256,
             shared: Arc::new(shared),
             capacity,
+            history,
+            expectations,
+            costs: BootCosts::default(),
+            shares,
             fail_fast: order.fail_fast,
             interrupt: order.interrupt,
             journal: order.journal,
             sink,
             state,
             events,
-            waiting: VecDeque::new(),
+            index,
+            waiting: Queue::default(),
             running: JoinSet::new(),
-            tasks: Vec::new(),
+            tasks: HashMap::new(),
+            at_the_door: HashSet::new(),
+            look: true,
             stopping: false,
             interrupted: false,
             broken: None,
@@ -147,35 +182,28 @@ impl<'a> Dispatcher<'a> {
         self.open();
         let mut room = tokio::time::interval(LOOK_FOR_ROOM);
         room.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        // Looking costs a lock attempt per place: not at every event.
-        let mut look = true;
         loop {
             self.take_waiting_events();
-            if look {
+            if std::mem::take(&mut self.look) {
                 self.start_what_fits();
             }
             if self.running.is_empty() && self.waiting.is_empty() {
                 break;
             }
-            look = tokio::select! {
+            tokio::select! {
                 biased;
                 () = self.interrupt.cancelled(), if !self.interrupted => {
                     self.interrupted = true;
                     self.stop(StopCause::Interrupted);
-                    false
                 }
-                Some(event) = self.events.recv() => {
-                    self.take(&event);
-                    false
-                }
-                Some(ended) = self.running.join_next_with_id(), if !self.running.is_empty() => {
-                    self.ended(ended);
-                    true
-                }
-                _ = room.tick(), if !self.waiting.is_empty() => true,
-            };
+                Some(event) = self.events.recv() => self.take(&event),
+                Some(ended) = self.running.join_next_with_id(), if !self.running.is_empty() => self.ended(ended),
+                _ = room.tick(), if !self.waiting.is_empty() => self.look = true,
+            }
         }
         self.take_waiting_events();
+        let kept = self.history.write();
+        self.warn_of_history(kept);
         let ruling = gate::decide(&self.state);
         self.shared.emitter.emit(None, RunEvent::RunEnded { decision: ruling.decision });
         self.take_waiting_events();
@@ -187,7 +215,8 @@ impl<'a> Dispatcher<'a> {
 
     /// The first line of the journal, and the queue.
     fn open(&mut self) {
-        let utc = OffsetDateTime::now_utc().format(&Rfc3339).unwrap_or_default();
+        self.bound_boots();
+        let utc = now_utc();
         let first = if self.state.start.is_some() {
             RunEvent::RunResumed { utc }
         } else {
@@ -200,7 +229,8 @@ impl<'a> Dispatcher<'a> {
             let answered = before.and_then(|before| before.ended());
             if answered.is_none_or(|end| end.verdict.outcome == Outcome::Inconclusive) {
                 let attempts = before.map_or(0, |before| before.attempts.len());
-                self.waiting.push_back((index, u32::try_from(attempts).unwrap_or(u32::MAX).saturating_add(1)));
+                let attempt = u32::try_from(attempts).unwrap_or(u32::MAX).saturating_add(1);
+                self.waiting.add(index, cell, attempt, &self.expectations);
             }
         }
     }
@@ -208,12 +238,14 @@ impl<'a> Dispatcher<'a> {
     fn run_start(&self, utc: String) -> RunStart {
         let candidate = self.plan.candidate.as_ref();
         let info = self.shared.lab.info();
+        let planned =
+            |(index, cell)| PlannedCell { expected_ms: self.expectations.took(index), ..PlannedCell::from(cell) };
         RunStart {
             utc,
             bootgate: env!("CARGO_PKG_VERSION").to_owned(),
             name: self.plan.name.clone(),
             plan_sha256: self.plan_sha256.clone(),
-            cells: self.plan.cells.iter().map(PlannedCell::from).collect(),
+            cells: self.plan.cells.iter().enumerate().map(planned).collect(),
             update_sha256: self.plan.update_sha256.clone(),
             candidate_sha256: candidate.map(|candidate| candidate.sha256.clone()),
             candidate_name: candidate
@@ -243,6 +275,59 @@ impl<'a> Dispatcher<'a> {
         }
         self.state.apply(event);
         self.sink.event(event, &self.state);
+        match (&event.what, &event.cell) {
+            (RunEvent::Signal { signal }, Some(cell)) => self.learn(cell, signal),
+            (RunEvent::CellEnded { end }, Some(cell)) => {
+                self.state.forget_samples(cell);
+                self.keep(cell, end);
+            }
+            _ => {}
+        }
+    }
+
+    /// What a signal says about other cells: whether they may start, and what their boots will cost.
+    fn learn(&mut self, id: &CellId, signal: &SignalKind) {
+        match signal {
+            // Its place to boot in is behind it.
+            SignalKind::PhaseStarted { at: Phase::Start } => self.look |= self.at_the_door.remove(id),
+            SignalKind::Sealed { .. } => self.look = true,
+            _ => {}
+        }
+        let Some(cell) = self.index.get(id).map(|index| &self.plan.cells[*index]) else { return };
+        let Some(image) = self.plan.images.get(&cell.image) else { return };
+        let accelerator = self.shared.lab.info().accelerator;
+        if let Some(cores) = self.costs.see(id, signal, image.vcpus)
+            && self.shared.boots.places().is_some()
+        {
+            let cores = self.history.learn(&image.name, accelerator, cores);
+            self.shares.insert(image.name.clone(), cores);
+            self.bound_boots();
+        }
+    }
+
+    /// As many boots at a time as the host's cores bear.
+    fn bound_boots(&self) {
+        let info = self.shared.lab.info();
+        let known = self.shares.len() as f64;
+        let share = (known > 0.0).then(|| self.shares.values().sum::<f64>() / known);
+        if let Some(places) = boot_places(info.accelerator, info.cpus, share) {
+            self.shared.boots.resize(places);
+        }
+    }
+
+    /// Keeps how a cell ended for later runs.
+    fn keep(&mut self, id: &CellId, end: &CellEnd) {
+        let Some(cell) = self.index.get(id).map(|index| &self.plan.cells[*index]) else { return };
+        let accelerator = self.shared.lab.info().accelerator;
+        let kept = self.history.record(&self.plan.name, accelerator, cell, end, now_utc());
+        self.warn_of_history(kept);
+    }
+
+    fn warn_of_history(&self, kept: Result<(), HistoryError>) {
+        if let Err(error) = kept {
+            let what = RunEvent::Note { level: Level::Warning, text: error.to_string() };
+            self.shared.emitter.emit(None, what);
+        }
     }
 
     fn stop(&mut self, why: StopCause) {
@@ -256,17 +341,33 @@ impl<'a> Dispatcher<'a> {
         self.shared.cancel.cancel();
     }
 
+    /// Whether what the cell needs of others is there, asked before it is picked. All cells of an image that are alike
+    /// in being a control or not, and in how they start, have the same answer.
+    #[expect(clippy::unused_self, reason = "no cell needs anything of another one yet")]
+    fn may_start(&self, _cell: &Cell) -> bool {
+        true
+    }
+
+    /// The cell whose turn it is. More machines than can boot in the near future would only hold memory.
+    fn next(&self) -> Option<(usize, u32)> {
+        let places = self.shared.boots.places();
+        if places.is_some_and(|places| self.at_the_door.len() >= places as usize) {
+            return None;
+        }
+        self.waiting.next(|index| self.may_start(&self.plan.cells[index]))
+    }
+
     fn start_what_fits(&mut self) {
-        while let Some(&(index, attempt)) = self.waiting.front() {
+        while let Some((index, attempt)) = self.next() {
             let cell = &self.plan.cells[index];
             let Some(image) = self.plan.images.get(&cell.image).cloned() else {
-                self.waiting.pop_front();
+                self.waiting.remove(index, cell);
                 self.refuse(index, attempt, ReasonId::ImageMissing, "the plan names no such image".to_owned());
                 continue;
             };
             match self.capacity.admit(&image, self.running.is_empty()) {
                 Ok(Admission::Admitted(slot)) => {
-                    self.waiting.pop_front();
+                    self.waiting.remove(index, cell);
                     self.told = None;
                     self.start(index, attempt, image, slot);
                 }
@@ -279,7 +380,7 @@ impl<'a> Dispatcher<'a> {
                     return;
                 }
                 Ok(Admission::Never(refusal)) => {
-                    self.waiting.pop_front();
+                    self.waiting.remove(index, cell);
                     let (reason, text) = match refusal {
                         Refusal::Memory(text) => (ReasonId::StartFailed, text),
                         Refusal::Disk(text) => (ReasonId::OutOfSpace, text),
@@ -297,6 +398,7 @@ impl<'a> Dispatcher<'a> {
     fn start(&mut self, index: usize, attempt: u32, image: GoldenImage, slot: Slot) {
         let cell = self.plan.cells[index].clone();
         let began = self.shared.emitter.emit(Some(&cell.id), RunEvent::CellStarted { attempt });
+        self.at_the_door.insert(cell.id.clone());
         let job = self.job(cell, image, attempt);
         let shared = self.shared.clone();
         let task = async move {
@@ -309,7 +411,7 @@ impl<'a> Dispatcher<'a> {
             shared.end(&job.cell, attempt, began, lived)
         };
         let id = self.running.spawn(task).id();
-        self.tasks.push(Task { id, cell: index, attempt, began });
+        self.tasks.insert(id, Task { cell: index, attempt, began });
     }
 
     /// A cell that cannot run on this host at all.
@@ -331,6 +433,7 @@ impl<'a> Dispatcher<'a> {
             collect: self.plan.collect.clone(),
             secrets: shared.secrets.clone(),
             lab: shared.lab.clone(),
+            boots: shared.boots.clone(),
             emitter: shared.emitter.clone(),
             cancel: shared.cancel.clone(),
             hurry: shared.hurry.clone(),
@@ -342,9 +445,11 @@ impl<'a> Dispatcher<'a> {
             Ok((id, _)) => *id,
             Err(error) => error.id(),
         };
-        let Some(place) = self.tasks.iter().position(|task| task.id == id) else { return };
-        let task = self.tasks.swap_remove(place);
+        let Some(task) = self.tasks.remove(&id) else { return };
         let cell = self.plan.cells[task.cell].clone();
+        self.look = true;
+        self.at_the_door.remove(&cell.id);
+        self.costs.forget(&cell.id);
         if let Some(image) = self.plan.images.get(&cell.image) {
             self.capacity.release(image);
         }
@@ -362,11 +467,16 @@ impl<'a> Dispatcher<'a> {
         match outcome {
             Outcome::Unhealthy if self.fail_fast => self.stop(StopCause::FailFast),
             Outcome::Inconclusive if task.attempt <= self.plan.policy.retry_inconclusive => {
-                self.waiting.push_back((task.cell, task.attempt + 1));
+                self.waiting.add(task.cell, &cell, task.attempt + 1, &self.expectations);
             }
             _ => {}
         }
     }
+}
+
+/// RFC 3339.
+fn now_utc() -> String {
+    OffsetDateTime::now_utc().format(&Rfc3339).unwrap_or_default()
 }
 
 impl Shared {

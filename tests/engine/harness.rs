@@ -11,7 +11,7 @@ use bootgate::{
     event::{Event, RunEvent},
     health::judge,
     lab::{
-        Lab,
+        Boots, Lab,
         sim::{GuestScript, SimHost, SimLab},
     },
     model::*,
@@ -57,6 +57,7 @@ impl Stage {
             collect: Collect::default(),
             secrets: Secrets::default(),
             lab: lab.clone(),
+            boots: Boots::unbounded(),
             emitter: Emitter::new(Millis::ZERO, sender),
             cancel: CancellationToken::new(),
             hurry: CancellationToken::new(),
