@@ -8,6 +8,7 @@ use std::{
 use tokio::time::{Instant, timeout};
 
 use super::{
+    boot_place::BootPlace,
     life::{Cellmate, Job, lab_fault},
     limits,
     observe::Observer,
@@ -91,7 +92,7 @@ pub(super) async fn create(job: &Job, way: &mut Way) -> Result<(Arc<dyn Vm>, VmE
 }
 
 /// Until the machine has settled and all its setup steps have run. False: the judge is over.
-pub(super) async fn begin(watcher: &mut Observer, mate: &Cellmate<'_>, way: Way) -> bool {
+pub(super) async fn begin(watcher: &mut Observer, mate: &Cellmate<'_>, way: Way, place: BootPlace) -> bool {
     let cell = &mate.job.cell;
     let sealed = cell.sealed_setup.min(cell.setup.len());
     let done = match way {
@@ -115,6 +116,7 @@ pub(super) async fn begin(watcher: &mut Observer, mate: &Cellmate<'_>, way: Way)
         }
     };
     let Some(done) = done else { return false };
+    drop(place);
     if watcher.judge.phase() != Phase::Setup {
         watcher.enter(Phase::Setup);
     }

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Emitter,
     begin::{self, Way},
+    boot_place::BootPlace,
     caught::caught,
     check, collect, control, limits,
     observe::Observer,
@@ -23,7 +24,7 @@ use crate::{
     event::{Level, RunEvent},
     guest::{Agent, Command, GuestFamily, Transcript, family},
     health::Judge,
-    lab::{AgentError, Lab, LabError, Vm},
+    lab::{AgentError, BootKind, Boots, Lab, LabError, Vm},
     model::{
         Cell, CellId, Collect, Exit, GoldenImage, Limits, Millis, Phase, ReasonId, RunId, Secrets, Signal, SignalKind,
         StepKind, Verdict,
@@ -41,6 +42,8 @@ pub struct Job {
     pub lab: Arc<dyn Lab>,
     /// Machines to start from; none: every start is from power-on.
     pub seals: Option<Arc<Seals>>,
+    /// Places to boot in.
+    pub boots: Boots,
     pub emitter: Emitter,
     /// Stop, and keep what is known.
     pub cancel: CancellationToken,
@@ -104,6 +107,14 @@ pub async fn live(job: &Job) -> Lived {
         let at = emit(known.clone());
         return Lived::of(&[planned, known].map(|what| Signal { at, what }));
     }
+    // Before the phase: what a machine waits for its turn is no part of how long it takes to start.
+    let place = tokio::select! {
+        biased;
+        () = job.cancel.cancelled() => {
+            return ends(&[&planned], ReasonId::Cancelled, "the run was stopped".to_owned());
+        }
+        permit = job.boots.acquire(BootKind::Start) => BootPlace::first(permit),
+    };
     let made = begin::create(job, &mut way).await;
     let start = way.signal();
     emit(start.clone());
@@ -127,7 +138,7 @@ pub async fn live(job: &Job) -> Lived {
     watcher.replay(planned);
     watcher.replay(start);
     watcher.emit(SignalKind::Limits { limits: first });
-    if let Err(panic) = caught(work(&mut watcher, &mate, way)).await {
+    if let Err(panic) = caught(work(&mut watcher, &mate, way, place)).await {
         let message = format!("internal error: {panic}");
         watcher.emit(SignalKind::LabFault { reason: ReasonId::HarnessDied, message });
     }
@@ -150,9 +161,9 @@ pub async fn live(job: &Job) -> Lived {
 }
 
 /// The life itself. False: the judge was over before its end. What it all means, the judge alone says.
-async fn work(watcher: &mut Observer, mate: &Cellmate<'_>, way: Way) -> bool {
+async fn work(watcher: &mut Observer, mate: &Cellmate<'_>, way: Way, place: BootPlace) -> bool {
     let cell = &mate.job.cell;
-    begin::begin(watcher, mate, way).await
+    begin::begin(watcher, mate, way, place).await
         && take_settled_screen(watcher).await
         && step::steps(watcher, mate, Phase::Apply, &cell.update).await
         && restart::first(watcher, mate).await

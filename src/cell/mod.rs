@@ -9,6 +9,7 @@
 //! waits for, its deadline, the machine's death, or a cancel.
 
 mod begin;
+mod boot_place;
 mod caught;
 mod check;
 mod collect;

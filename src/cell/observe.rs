@@ -139,6 +139,10 @@ impl Observer {
         self.judge.see(&Signal { at: self.emitter.now(), what });
     }
 
+    pub fn now(&self) -> Millis {
+        self.emitter.now()
+    }
+
     pub fn note(&self, level: Level, text: String) {
         self.emitter.emit(Some(&self.cell), RunEvent::Note { level, text });
     }

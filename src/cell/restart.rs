@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{life::Cellmate, observe::Observer, patience::Patience, settle};
+use super::{boot_place::Restart, life::Cellmate, observe::Observer, patience::Patience, settle};
 use crate::{
     event::Level,
     health::Judge,
@@ -17,6 +17,7 @@ const FORCED: Duration = Duration::from_secs(20);
 
 /// Restarts the machine with the update in place and waits for the new boot. False: the judge is over.
 pub(super) async fn first(watcher: &mut Observer, mate: &Cellmate<'_>) -> bool {
+    let Some(restart) = Restart::begin(watcher, mate).await else { return false };
     watcher.enter(Phase::Restart);
     if !ask(watcher, mate).await {
         return false;
@@ -25,6 +26,7 @@ pub(super) async fn first(watcher: &mut Observer, mate: &Cellmate<'_>) -> bool {
     watcher.enter(Phase::Boot);
     let settled = settle::settle(watcher, mate).await;
     if settled {
+        restart.settled(watcher).await;
         watcher.leave(Phase::Boot);
     }
     settled
@@ -32,9 +34,11 @@ pub(super) async fn first(watcher: &mut Observer, mate: &Cellmate<'_>) -> bool {
 
 /// Restarts once more, as the `n`-th soak. False: the judge is over.
 pub(super) async fn soak(watcher: &mut Observer, mate: &Cellmate<'_>, n: u32) -> bool {
+    let Some(restart) = Restart::begin(watcher, mate).await else { return false };
     watcher.enter(Phase::Soak(n));
     let settled = ask(watcher, mate).await && settle::settle(watcher, mate).await;
     if settled {
+        restart.settled(watcher).await;
         watcher.leave(Phase::Soak(n));
     }
     settled

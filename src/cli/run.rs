@@ -12,7 +12,7 @@ use crate::{
     catalog::DigestCache,
     event::{Decision, Event, JournalWriter, RunState},
     lab::{
-        Lab,
+        Boots, Lab, boot_places,
         libvirt::{LibvirtLab, OpenOptions},
     },
     model::{Accelerator, Bytes, Plan, Secrets, Sha256},
@@ -22,7 +22,7 @@ use crate::{
         terminal::{self, Live, LiveOptions, Look},
         write_all,
     },
-    run::{self, Capacity, Finished, Images, Memory, Order, RunFolder, Sink},
+    run::{self, Capacity, Finished, History, Images, Memory, Order, RunFolder, Sink},
     seal::{SealCache, Seals},
 };
 
@@ -46,7 +46,8 @@ pub struct Args {
     /// Where run directories are made
     #[arg(long, value_name = "DIR", default_value = "runs")]
     runs: PathBuf,
-    /// How many VMs at once, shared with other bootgate processes [default: by the host's cores]
+    /// How many VMs at once, shared with other bootgate processes [default: as many as the memory
+    /// holds; how many of them boot at a time follows from the host's cores]
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4096))]
     jobs: Option<u32>,
     /// How much memory all VMs of this run may use together, such as 8GiB [default: what the host has free]
@@ -166,6 +167,13 @@ async fn with_lab(
     let cache = SealCache::new(&context.state, digests.clone(), args.seal_space.unwrap_or(SealCache::LIMIT));
     cache.sweep();
     let seals = Seals::new(cache, lab.clone());
+    let places = boot_places(lab.info().accelerator, lab.info().cpus, None);
+    let boots = Boots::open(&context.state.boots(), places)
+        .with_context(|| format!("the state folder {} cannot be used", context.state.path().display()))?;
+    let (history, warning) = History::open(&context.state.history());
+    if let Some(warning) = warning {
+        tell!("warning: {warning}");
+    }
     let dir = begun.folder.dir.clone();
     let state = begun.resumed.clone().unwrap_or_else(|| RunState::new(begun.folder.run.clone()));
     let live = Live::new(state, LiveOptions { quiet: args.quiet, verbose: context.verbose });
@@ -176,6 +184,8 @@ async fn with_lab(
         secrets: begun.secrets,
         lab,
         capacity,
+        boots,
+        history,
         images: Images::new(digests, args.rehash),
         seals: Some(seals),
         fail_fast: args.fail_fast,

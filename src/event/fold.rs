@@ -1,3 +1,5 @@
+use std::collections::HashMap;
+
 use super::{Attempt, CellState, Event, Level, Note, PhaseSpan, RunEvent, RunState, StepSpan};
 use crate::model::{Millis, RunId, SignalKind};
 
@@ -14,6 +16,9 @@ impl RunState {
             decision: None,
             notes: Vec::new(),
             contradictions: Vec::new(),
+            index: HashMap::new(),
+            running: 0,
+            lanes: 0,
         }
     }
 
@@ -38,11 +43,14 @@ impl RunState {
                 }
                 let cell = |planned: &super::PlannedCell| CellState { planned: planned.clone(), attempts: Vec::new() };
                 self.cells = start.cells.iter().map(cell).collect();
+                // Of two cells with one name, which no plan has, the first is meant.
+                self.index =
+                    self.cells.iter().enumerate().rev().map(|(n, cell)| (cell.planned.id.clone(), n)).collect();
                 self.start = Some((**start).clone());
             }
             RunEvent::RunResumed { utc } => {
                 self.resumed.push(utc.clone());
-                (self.stopping, self.decision) = (None, None);
+                (self.stopping, self.decision, self.running) = (None, None, 0);
             }
             // An interruption is what the user did, and outranks whatever else stopped the run.
             RunEvent::RunStopping { why } => {
@@ -69,7 +77,11 @@ impl RunState {
                     end: None,
                 };
                 match event.cell.as_ref().and_then(|id| self.attempts_of(id)) {
-                    Some(attempts) => attempts.push(attempt),
+                    Some(attempts) => {
+                        attempts.push(attempt);
+                        self.running += 1;
+                        self.lanes = self.lanes.max(self.running);
+                    }
                     None => self.stray(event),
                 }
             }
@@ -81,6 +93,7 @@ impl RunState {
                 Some(attempt) => {
                     attempt.close_phase(at);
                     attempt.end = Some(end.clone());
+                    self.running = self.running.saturating_sub(1);
                 }
                 None => self.stray(event),
             },
@@ -88,7 +101,7 @@ impl RunState {
     }
 
     fn attempts_of(&mut self, id: &crate::model::CellId) -> Option<&mut Vec<Attempt>> {
-        self.cells.iter_mut().find(|cell| cell.planned.id == *id).map(|cell| &mut cell.attempts)
+        self.cells.get_mut(*self.index.get(id)?).map(|cell| &mut cell.attempts)
     }
 
     fn open_attempt(&mut self, event: &Event) -> Option<&mut Attempt> {

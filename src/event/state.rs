@@ -1,3 +1,5 @@
+use std::collections::HashMap;
+
 use super::{CellEnd, Decision, Level, PlannedCell, RunStart, StopCause};
 use crate::model::{
     CellId, Millis, Outcome, Phase, Reason, ReasonId, RunId, Signal, SignalKind, Start, StepResult, Subject, Verdict,
@@ -23,6 +25,11 @@ pub struct RunState {
     pub notes: Vec<Note>,
     /// Events that cannot be: about a cell nobody planned, an end without a start. Any of them bars approval.
     pub contradictions: Vec<String>,
+    /// Where in `cells` each is.
+    pub(super) index: HashMap<CellId, usize>,
+    /// How many cells run, and how many have run at once at most.
+    pub(super) running: usize,
+    pub(super) lanes: usize,
 }
 
 /// One planned cell.
@@ -111,7 +118,7 @@ impl Counts {
 
 impl RunState {
     pub fn cell(&self, id: &CellId) -> Option<&CellState> {
-        self.cells.iter().find(|cell| cell.planned.id == *id)
+        self.cells.get(*self.index.get(id)?)
     }
 
     /// The cell's verdict if nothing more is to come: what was never answered is inconclusive.
@@ -154,20 +161,55 @@ impl RunState {
         self.cells.iter().filter(|cell| cell.is_running())
     }
 
-    /// How long the run still takes, from the cells that have ended; none while nothing can be said.
+    /// How long the run still takes, from what cells took in earlier runs and in this one; none while nothing can be
+    /// said.
     ///
-    /// `now` counts as the events' moments do. Cells are taken to be alike, and as many to run at a time as
-    /// run now.
+    /// `now` counts as the events' moments do. As many cells are taken to run at a time as have done so already; no
+    /// order of them is shorter than this.
     pub fn time_left(&self, now: Millis) -> Option<Millis> {
-        let took: Vec<u64> = self.cells.iter().filter_map(CellState::ended).map(|end| end.took.0).collect();
-        let mean = took.iter().sum::<u64>().checked_div(took.len() as u64)?;
-        let running: Vec<&Attempt> = self.running().filter_map(|cell| cell.attempts.last()).collect();
-        let under_way = running.iter().map(|attempt| mean.saturating_sub(now.since(attempt.started).0));
-        let waiting = self.cells.iter().filter(|cell| cell.attempts.is_empty()).count() as u64;
-        let work = under_way.clone().sum::<u64>() + waiting * mean;
-        let lanes = (running.len() as u64).max(1);
-        Some(Millis((work / lanes).max(under_way.max().unwrap_or(0))))
+        let mean = |sum: u64, n: u64| sum.checked_div(n).map(Millis);
+        let add = |(sum, n): (u64, u64), took: Millis| (sum.saturating_add(took.0), n + 1);
+        let (sum, n) = self.cells.iter().filter_map(CellState::ended).map(|end| end.took).fold((0, 0), add);
+        let usual = mean(sum, n).or_else(|| {
+            let (sum, n) = self.cells.iter().filter_map(|cell| cell.planned.expected_ms).fold((0, 0), add);
+            mean(sum, n)
+        })?;
+        let left = |cell: &CellState| {
+            let whole = cell.planned.expected_ms.unwrap_or(usual);
+            match cell.attempts.last() {
+                None => whole,
+                Some(attempt) if attempt.end.is_none() => whole.since(now.since(attempt.started)),
+                Some(_) => Millis::ZERO,
+            }
+        };
+        let (work, longest) = self
+            .cells
+            .iter()
+            .map(left)
+            .fold((0_u64, 0), |(work, longest), left| (work.saturating_add(left.0), longest.max(left.0)));
+        Some(Millis((work / self.lanes.max(1) as u64).max(longest)))
     }
+
+    /// Lets go of what no report asks of a cell that has ended: samples, and what its phases and steps hold a second
+    /// time. A run of thousands of cells would keep it all in memory; the journal still has it.
+    pub fn forget_samples(&mut self, id: &CellId) {
+        let Some(cell) = self.index.get(id).and_then(|index| self.cells.get_mut(*index)) else { return };
+        for attempt in cell.attempts.iter_mut().filter(|attempt| attempt.end.is_some()) {
+            attempt.signals.retain(|signal| !is_sample(&signal.what));
+            attempt.signals.shrink_to_fit();
+        }
+    }
+}
+
+fn is_sample(what: &SignalKind) -> bool {
+    matches!(
+        what,
+        SignalKind::Progress { .. }
+            | SignalKind::PhaseStarted { .. }
+            | SignalKind::PhaseEnded { .. }
+            | SignalKind::StepStarted { .. }
+            | SignalKind::StepEnded { .. }
+    )
 }
 
 impl CellState {

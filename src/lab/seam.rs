@@ -149,7 +149,10 @@ pub enum VmEvent {
 /// Counters since the machine's process started.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
+    /// Of the guest's CPUs.
     pub cpu: Millis,
+    /// Of the machine's whole process, emulation of disks and the like included.
+    pub process_cpu: Millis,
     /// Time virtual CPUs waited for a core; zero where the host does not tell.
     pub cpu_wait: Millis,
     pub disk_reads: u64,

@@ -4,8 +4,10 @@ use std::path::{Path, PathBuf};
 ///
 /// ```text
 /// lab/N/  lab/N.lock   a lab root: libvirt's own files, clones, sockets; one process at a time
-/// slots/               places for running VMs, shared by every bootgate process of the host
+/// slots/               places for running VMs, shared by every bootgate process of the host, and what memory they need
+/// boots/               places for VMs that boot at the same time, shared likewise
 /// seals/               settled machines that cells start from, shared too
+/// history.sqlite       how cells ended in earlier runs, how long they took, and what a boot costs
 /// digests.json         digests of golden images, by inode, size and change time
 /// accelerator.json     which accelerator was found to work
 /// ```
@@ -31,6 +33,14 @@ impl StateDir {
 
     pub fn seals(&self) -> PathBuf {
         self.0.join("seals")
+    }
+
+    pub fn boots(&self) -> PathBuf {
+        self.0.join("boots")
+    }
+
+    pub fn history(&self) -> PathBuf {
+        self.0.join("history.sqlite")
     }
 
     pub fn digests(&self) -> PathBuf {

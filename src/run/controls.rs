@@ -1,49 +1,64 @@
 use std::collections::HashMap;
 
-use tokio::sync::watch;
-
 use crate::{
     cell::ControlEnd,
     event::RunState,
     model::{Cell, CellId, Outcome, Plan, ReasonId, Role, SignalKind},
 };
 
-/// How the controls of a run ended, for the cells that are compared with them.
-pub(super) struct Controls(HashMap<CellId, watch::Sender<Option<ControlEnd>>>);
+/// The controls of a run, and what waits for them to end.
+pub(super) struct Controls<T>(HashMap<CellId, Control<T>>);
 
-impl Controls {
+enum Control<T> {
+    Ended(ControlEnd),
+    /// Cells that have ended before it.
+    Pending(Vec<T>),
+}
+
+impl<T> Controls<T> {
     /// A resumed run's controls may have ended before.
     pub fn new(plan: &Plan, state: &RunState) -> Self {
+        let control = |cell: &Cell| match found(cell, state) {
+            // Others are run again.
+            Some(end) if end.outcome != Outcome::Inconclusive => Control::Ended(end),
+            _ => Control::Pending(Vec::new()),
+        };
         let controls = plan.cells.iter().filter(|cell| cell.role == Role::Control);
-        let healthy = |end: &ControlEnd| end.outcome != Outcome::Inconclusive;
-        Self(controls.map(|cell| (cell.id.clone(), watch::Sender::new(found(cell, state).filter(healthy)))).collect())
+        Self(controls.map(|cell| (cell.id.clone(), control(cell))).collect())
     }
 
-    /// The end of the control that this cell is compared with.
-    pub fn of(&self, cell: &Cell) -> Option<watch::Receiver<Option<ControlEnd>>> {
-        let Role::Compared { with } = &cell.role else { return None };
-        self.0.get(with).map(watch::Sender::subscribe)
-    }
-
-    /// This cell, if it is a control, will not be tried again.
-    pub fn ended(&self, cell: &Cell, state: &RunState) {
-        if let (Some(control), Some(end)) = (self.0.get(&cell.id), found(cell, state)) {
-            control.send_replace(Some(end));
+    /// The control's end, with what waits for it given back; else it is kept until then.
+    pub fn wait(&mut self, with: &CellId, waits: T) -> Option<(T, Option<ControlEnd>)> {
+        match self.0.get_mut(with) {
+            Some(Control::Ended(end)) => Some((waits, Some(end.clone()))),
+            Some(Control::Pending(all)) => {
+                all.push(waits);
+                None
+            }
+            // There never was such a control: the judge misses it.
+            None => Some((waits, None)),
         }
+    }
+
+    /// This cell, if it is a control, has ended and will not be tried again. Answers with its end and all that waited.
+    pub fn ended(&mut self, cell: &Cell, state: &RunState) -> Vec<(T, Option<ControlEnd>)> {
+        let (Some(control), Some(end)) = (self.0.get_mut(&cell.id), found(cell, state)) else { return Vec::new() };
+        settle(control, end)
     }
 
     /// The run stops: controls that do not run now never will.
-    pub fn give_up(&self, is_running: impl Fn(&CellId) -> bool) {
-        for (_, control) in self.0.iter().filter(|(id, _)| !is_running(id)) {
-            let cancelled =
-                ControlEnd { outcome: Outcome::Inconclusive, reason: Some(ReasonId::Cancelled), facts: None };
-            control.send_if_modified(|end| {
-                end.is_none() && {
-                    *end = Some(cancelled);
-                    true
-                }
-            });
-        }
+    pub fn give_up(&mut self, is_running: impl Fn(&CellId) -> bool) -> Vec<(T, Option<ControlEnd>)> {
+        let cancelled = ControlEnd { outcome: Outcome::Inconclusive, reason: Some(ReasonId::Cancelled), facts: None };
+        let pending = |control: &Control<T>| matches!(control, Control::Pending(_));
+        let given_up = self.0.iter_mut().filter(|(id, control)| pending(control) && !is_running(id));
+        given_up.flat_map(|(_, control)| settle(control, cancelled.clone())).collect()
+    }
+}
+
+fn settle<T>(control: &mut Control<T>, end: ControlEnd) -> Vec<(T, Option<ControlEnd>)> {
+    match std::mem::replace(control, Control::Ended(end.clone())) {
+        Control::Pending(waiting) => waiting.into_iter().map(|waits| (waits, Some(end.clone()))).collect(),
+        Control::Ended(_) => Vec::new(),
     }
 }
 

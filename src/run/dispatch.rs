@@ -1,4 +1,9 @@
-use std::{collections::VecDeque, io, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    io,
+    sync::Arc,
+    time::Duration,
+};
 
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use tokio::{
@@ -8,17 +13,20 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Capacity, Images, RunFolder,
+    Capacity, History, Images, RunFolder,
     admission::{Admission, Refusal},
     controls::Controls,
+    cost::BootCosts,
+    history::HistoryError,
+    order::{Expectations, Queue},
     slots::Slot,
 };
 use crate::{
-    cell::{Emitter, Job, Lived, compare, live, not_started},
+    cell::{ControlEnd, Emitter, Job, Lived, compare, live, not_started},
     event::{CellEnd, Event, JournalError, JournalWriter, Level, PlannedCell, RunEvent, RunStart, RunState, StopCause},
     gate::{self, Ruling},
-    lab::Lab,
-    model::{Cell, CellId, GoldenImage, Millis, Outcome, Plan, ReasonId, Secrets, Sha256},
+    lab::{Boots, Lab, boot_places},
+    model::{Cell, CellId, GoldenImage, Millis, Outcome, Phase, Plan, ReasonId, Role, Secrets, Sha256, SignalKind},
     seal::Seals,
 };
 
@@ -39,6 +47,9 @@ pub struct Order {
     pub secrets: Secrets,
     pub lab: Arc<dyn Lab>,
     pub capacity: Capacity,
+    /// Places for machines that boot; how many there are follows from what a boot turns out to cost.
+    pub boots: Boots,
+    pub history: History,
     pub images: Images,
     /// Machines to start from; none: every start is from power-on.
     pub seals: Option<Arc<Seals>>,
@@ -82,16 +93,28 @@ struct Dispatcher<'a> {
     plan_sha256: Sha256,
     shared: Arc<Shared>,
     capacity: Capacity,
+    history: History,
+    expectations: Expectations,
+    costs: BootCosts,
+    /// Cores that a boot of an image uses, as far as that is known.
+    shares: BTreeMap<String, f64>,
     fail_fast: bool,
     interrupt: CancellationToken,
     journal: JournalWriter,
     sink: &'a mut dyn Sink,
     state: RunState,
     events: mpsc::UnboundedReceiver<Event>,
-    /// Indexes into the plan's cells and the number of the attempt.
-    waiting: VecDeque<(usize, u32)>,
-    running: JoinSet<Outcome>,
-    tasks: Vec<Task>,
+    /// Where in the plan a cell is.
+    index: HashMap<CellId, usize>,
+    waiting: Queue,
+    running: JoinSet<Lived>,
+    controls: Controls<Ended>,
+    tasks: HashMap<Id, Task>,
+    /// Running cells that have no place to boot in yet.
+    at_the_door: HashSet<CellId>,
+    /// Something happened since the last look that may let another cell start. Looking costs a lock attempt per
+    /// place: not at every event.
+    look: bool,
     stopping: bool,
     interrupted: bool,
     broken: Option<RunError>,
@@ -101,10 +124,15 @@ struct Dispatcher<'a> {
 
 /// A cell that is running.
 struct Task {
-    id: Id,
     cell: usize,
     attempt: u32,
     began: Millis,
+}
+
+/// A cell whose machine is gone.
+struct Ended {
+    task: Task,
+    lived: Lived,
 }
 
 /// What every cell's task needs.
@@ -112,9 +140,9 @@ struct Shared {
     folder: RunFolder,
     secrets: Secrets,
     lab: Arc<dyn Lab>,
+    boots: Boots,
     images: Images,
     seals: Option<Arc<Seals>>,
-    controls: Controls,
     emitter: Emitter,
     cancel: CancellationToken,
     hurry: CancellationToken,
@@ -122,27 +150,42 @@ struct Shared {
 
 impl<'a> Dispatcher<'a> {
     fn new(order: Order, sink: &'a mut dyn Sink) -> Self {
-        let Order { folder, plan, plan_sha256, secrets, lab, capacity, images, seals, .. } = order;
+        let Order { folder, plan, plan_sha256, secrets, lab, capacity, boots, history, images, seals, .. } = order;
         let (sender, events) = mpsc::unbounded_channel();
         let emitter = Emitter::new(order.journal.last_at(), sender);
-        let state = order.resumed.unwrap_or_else(|| RunState::new(folder.run.clone()));
+        let mut state = order.resumed.unwrap_or_else(|| RunState::new(folder.run.clone()));
+        plan.cells.iter().for_each(|cell| state.forget_samples(&cell.id));
         let cancel = CancellationToken::new();
         let controls = Controls::new(&plan, &state);
-        let shared = Shared { folder, secrets, lab, images, seals, controls, emitter, cancel, hurry: order.hurry };
+        let accelerator = lab.info().accelerator;
+        let expectations = Expectations::new(&plan.cells, &history.known(&plan.name, accelerator));
+        let share = |image: &String| Some((image.clone(), history.share(image, accelerator)?));
+        let shares = plan.images.keys().filter_map(share).collect();
+        let index = plan.cells.iter().enumerate().map(|(index, cell)| (cell.id.clone(), index)).collect();
+        let hurry = order.hurry;
+        let shared = Shared { folder, secrets, lab, boots, images, seals, emitter, cancel, hurry };
         Self {
             plan,
             plan_sha256,
             shared: Arc::new(shared),
             capacity,
+            history,
+            expectations,
+            costs: BootCosts::default(),
+            shares,
             fail_fast: order.fail_fast,
             interrupt: order.interrupt,
             journal: order.journal,
             sink,
             state,
             events,
-            waiting: VecDeque::new(),
+            index,
+            waiting: Queue::default(),
             running: JoinSet::new(),
-            tasks: Vec::new(),
+            controls,
+            tasks: HashMap::new(),
+            at_the_door: HashSet::new(),
+            look: true,
             stopping: false,
             interrupted: false,
             broken: None,
@@ -154,35 +197,28 @@ impl<'a> Dispatcher<'a> {
         self.open();
         let mut room = tokio::time::interval(LOOK_FOR_ROOM);
         room.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        // Looking costs a lock attempt per place: not at every event.
-        let mut look = true;
         loop {
             self.take_waiting_events();
-            if look {
+            if std::mem::take(&mut self.look) {
                 self.start_what_fits();
             }
             if self.running.is_empty() && self.waiting.is_empty() {
                 break;
             }
-            look = tokio::select! {
+            tokio::select! {
                 biased;
                 () = self.interrupt.cancelled(), if !self.interrupted => {
                     self.interrupted = true;
                     self.stop(StopCause::Interrupted);
-                    false
                 }
-                Some(event) = self.events.recv() => {
-                    self.take(&event);
-                    false
-                }
-                Some(ended) = self.running.join_next_with_id(), if !self.running.is_empty() => {
-                    self.ended(ended);
-                    true
-                }
-                _ = room.tick(), if !self.waiting.is_empty() => true,
-            };
+                Some(event) = self.events.recv() => self.take(&event),
+                Some(ended) = self.running.join_next_with_id(), if !self.running.is_empty() => self.ended(ended),
+                _ = room.tick(), if !self.waiting.is_empty() => self.look = true,
+            }
         }
         self.take_waiting_events();
+        let kept = self.history.write();
+        self.warn_of_history(kept);
         let ruling = gate::decide(&self.state);
         self.shared.emitter.emit(None, RunEvent::RunEnded { decision: ruling.decision });
         self.take_waiting_events();
@@ -194,7 +230,8 @@ impl<'a> Dispatcher<'a> {
 
     /// The first line of the journal, and the queue.
     fn open(&mut self) {
-        let utc = OffsetDateTime::now_utc().format(&Rfc3339).unwrap_or_default();
+        self.bound_boots();
+        let utc = now_utc();
         let first = if self.state.start.is_some() {
             RunEvent::RunResumed { utc }
         } else {
@@ -207,7 +244,8 @@ impl<'a> Dispatcher<'a> {
             let answered = before.and_then(|before| before.ended());
             if answered.is_none_or(|end| end.verdict.outcome == Outcome::Inconclusive) {
                 let attempts = before.map_or(0, |before| before.attempts.len());
-                self.waiting.push_back((index, u32::try_from(attempts).unwrap_or(u32::MAX).saturating_add(1)));
+                let attempt = u32::try_from(attempts).unwrap_or(u32::MAX).saturating_add(1);
+                self.waiting.add(index, cell, attempt, &self.expectations);
             }
         }
     }
@@ -215,12 +253,14 @@ impl<'a> Dispatcher<'a> {
     fn run_start(&self, utc: String) -> RunStart {
         let candidate = self.plan.candidate.as_ref();
         let info = self.shared.lab.info();
+        let planned =
+            |(index, cell)| PlannedCell { expected_ms: self.expectations.took(index), ..PlannedCell::from(cell) };
         RunStart {
             utc,
             bootgate: env!("CARGO_PKG_VERSION").to_owned(),
             name: self.plan.name.clone(),
             plan_sha256: self.plan_sha256.clone(),
-            cells: self.plan.cells.iter().map(PlannedCell::from).collect(),
+            cells: self.plan.cells.iter().enumerate().map(planned).collect(),
             update_sha256: self.plan.update_sha256.clone(),
             candidate_sha256: candidate.map(|candidate| candidate.sha256.clone()),
             candidate_name: candidate
@@ -250,6 +290,60 @@ impl<'a> Dispatcher<'a> {
         }
         self.state.apply(event);
         self.sink.event(event, &self.state);
+        match (&event.what, &event.cell) {
+            (RunEvent::Signal { signal }, Some(cell)) => self.learn(cell, signal),
+            (RunEvent::CellEnded { end }, Some(cell)) => {
+                self.state.forget_samples(cell);
+                self.keep(cell, end);
+            }
+            _ => {}
+        }
+    }
+
+    /// What a signal says about other cells: whether they may start, and what their boots will cost.
+    fn learn(&mut self, id: &CellId, signal: &SignalKind) {
+        match signal {
+            // Its place to boot in is behind it.
+            SignalKind::PhaseStarted { at: Phase::Start } => self.look |= self.at_the_door.remove(id),
+            // Other cells of its image need not wait any more.
+            SignalKind::Sealed { .. } | SignalKind::StartedFrom { .. } => self.look = true,
+            _ => {}
+        }
+        let Some(cell) = self.index.get(id).map(|index| &self.plan.cells[*index]) else { return };
+        let Some(image) = self.plan.images.get(&cell.image) else { return };
+        let accelerator = self.shared.lab.info().accelerator;
+        if let Some(cores) = self.costs.see(id, signal, image.vcpus)
+            && self.shared.boots.places().is_some()
+        {
+            let cores = self.history.learn(&image.name, accelerator, cores);
+            self.shares.insert(image.name.clone(), cores);
+            self.bound_boots();
+        }
+    }
+
+    /// As many boots at a time as the host's cores bear.
+    fn bound_boots(&self) {
+        let info = self.shared.lab.info();
+        let known = self.shares.len() as f64;
+        let share = (known > 0.0).then(|| self.shares.values().sum::<f64>() / known);
+        if let Some(places) = boot_places(info.accelerator, info.cpus, share) {
+            self.shared.boots.resize(places);
+        }
+    }
+
+    /// Keeps how a cell ended for later runs.
+    fn keep(&mut self, id: &CellId, end: &CellEnd) {
+        let Some(cell) = self.index.get(id).map(|index| &self.plan.cells[*index]) else { return };
+        let accelerator = self.shared.lab.info().accelerator;
+        let kept = self.history.record(&self.plan.name, accelerator, cell, end, now_utc());
+        self.warn_of_history(kept);
+    }
+
+    fn warn_of_history(&self, kept: Result<(), HistoryError>) {
+        if let Err(error) = kept {
+            let what = RunEvent::Note { level: Level::Warning, text: error.to_string() };
+            self.shared.emitter.emit(None, what);
+        }
     }
 
     fn stop(&mut self, why: StopCause) {
@@ -261,21 +355,38 @@ impl<'a> Dispatcher<'a> {
         self.stopping = true;
         self.waiting.clear();
         self.shared.cancel.cancel();
-        let running = |cell: &CellId| self.tasks.iter().any(|task| self.plan.cells[task.cell].id == *cell);
-        self.shared.controls.give_up(running);
+        let running = |cell: &CellId| self.tasks.values().any(|task| self.plan.cells[task.cell].id == *cell);
+        for (ended, control) in self.controls.give_up(running) {
+            self.conclude(ended, control);
+        }
+    }
+
+    /// Whether what the cell needs of others is there, asked before it is picked. All cells of an image that are alike
+    /// in being a control or not, and in how they start, have the same answer.
+    fn may_start(&self, cell: &Cell) -> bool {
+        self.shared.seals.as_ref().is_none_or(|seals| seals.may_start(cell))
+    }
+
+    /// The cell whose turn it is. More machines than can boot in the near future would only hold memory.
+    fn next(&self) -> Option<(usize, u32)> {
+        let places = self.shared.boots.places();
+        if places.is_some_and(|places| self.at_the_door.len() >= places as usize) {
+            return None;
+        }
+        self.waiting.next(|index| self.may_start(&self.plan.cells[index]))
     }
 
     fn start_what_fits(&mut self) {
-        while let Some(&(index, attempt)) = self.waiting.front() {
+        while let Some((index, attempt)) = self.next() {
             let cell = &self.plan.cells[index];
             let Some(image) = self.plan.images.get(&cell.image).cloned() else {
-                self.waiting.pop_front();
+                self.waiting.remove(index, cell);
                 self.refuse(index, attempt, ReasonId::ImageMissing, "the plan names no such image".to_owned());
                 continue;
             };
             match self.capacity.admit(&image, self.running.is_empty()) {
                 Ok(Admission::Admitted(slot)) => {
-                    self.waiting.pop_front();
+                    self.waiting.remove(index, cell);
                     self.told = None;
                     self.start(index, attempt, image, slot);
                 }
@@ -288,7 +399,7 @@ impl<'a> Dispatcher<'a> {
                     return;
                 }
                 Ok(Admission::Never(refusal)) => {
-                    self.waiting.pop_front();
+                    self.waiting.remove(index, cell);
                     let (reason, text) = match refusal {
                         Refusal::Memory(text) => (ReasonId::StartFailed, text),
                         Refusal::Disk(text) => (ReasonId::OutOfSpace, text),
@@ -306,20 +417,20 @@ impl<'a> Dispatcher<'a> {
     fn start(&mut self, index: usize, attempt: u32, image: GoldenImage, slot: Slot) {
         let cell = self.plan.cells[index].clone();
         let began = self.shared.emitter.emit(Some(&cell.id), RunEvent::CellStarted { attempt });
+        self.at_the_door.insert(cell.id.clone());
         let job = self.job(cell, image, attempt);
         let shared = self.shared.clone();
         let task = async move {
-            let mut lived = match shared.images.verify(&job.image, &job.cancel).await {
+            let lived = match shared.images.verify(&job.image, &job.cancel).await {
                 Ok(()) => live(&job).await,
                 Err(problem) => not_started(&job.emitter, &job.cell.id, problem.reason(), problem.to_string()),
             };
             // The place is free when the machine is gone, and not before.
             drop(slot);
-            compare(&job, &mut lived, shared.controls.of(&job.cell)).await;
-            shared.end(&job.cell, attempt, began, lived)
+            lived
         };
         let id = self.running.spawn(task).id();
-        self.tasks.push(Task { id, cell: index, attempt, began });
+        self.tasks.insert(id, Task { cell: index, attempt, began });
     }
 
     /// A cell that cannot run on this host at all.
@@ -328,7 +439,7 @@ impl<'a> Dispatcher<'a> {
         let shared = &self.shared;
         let began = shared.emitter.emit(Some(&cell.id), RunEvent::CellStarted { attempt });
         let lived = not_started(&shared.emitter, &cell.id, reason, message);
-        shared.end(&cell, attempt, began, lived);
+        self.compare(Ended { task: Task { cell: index, attempt, began }, lived });
     }
 
     fn job(&self, cell: Cell, image: GoldenImage, attempt: u32) -> Job {
@@ -342,43 +453,70 @@ impl<'a> Dispatcher<'a> {
             secrets: shared.secrets.clone(),
             lab: shared.lab.clone(),
             seals: shared.seals.clone(),
+            boots: shared.boots.clone(),
             emitter: shared.emitter.clone(),
             cancel: shared.cancel.clone(),
             hurry: shared.hurry.clone(),
         }
     }
 
-    fn ended(&mut self, ended: Result<(Id, Outcome), JoinError>) {
+    fn ended(&mut self, ended: Result<(Id, Lived), JoinError>) {
         let id = match &ended {
             Ok((id, _)) => *id,
             Err(error) => error.id(),
         };
-        let Some(place) = self.tasks.iter().position(|task| task.id == id) else { return };
-        let task = self.tasks.swap_remove(place);
+        let Some(task) = self.tasks.remove(&id) else { return };
         let cell = self.plan.cells[task.cell].clone();
+        self.look = true;
+        self.at_the_door.remove(&cell.id);
+        self.costs.forget(&cell.id);
         if let Some(image) = self.plan.images.get(&cell.image) {
             self.capacity.release(image);
         }
-        let outcome = match ended {
-            Ok((_, outcome)) => outcome,
+        let lived = match ended {
+            Ok((_, lived)) => lived,
             Err(error) => {
                 let message = format!("internal error: the cell's task ended early ({error})");
-                let lived = not_started(&self.shared.emitter, &cell.id, ReasonId::HarnessDied, message);
-                self.shared.end(&cell, task.attempt, task.began, lived)
+                not_started(&self.shared.emitter, &cell.id, ReasonId::HarnessDied, message)
             }
         };
+        self.compare(Ended { task, lived });
+    }
+
+    /// The machine is gone. A cell that is compared with a control has ended once that has.
+    fn compare(&mut self, ended: Ended) {
+        let Role::Compared { with } = &self.plan.cells[ended.task.cell].role else { return self.conclude(ended, None) };
+        if let Some((ended, control)) = self.controls.wait(with, ended) {
+            self.conclude(ended, control);
+        }
+    }
+
+    fn conclude(&mut self, ended: Ended, control: Option<ControlEnd>) {
+        let Ended { task, mut lived } = ended;
+        let cell = self.plan.cells[task.cell].clone();
+        if let Some(control) = control {
+            compare(&self.shared.emitter, &cell.id, &mut lived, control);
+        }
+        let outcome = self.shared.end(&cell, task.attempt, task.began, lived);
         let again = outcome == Outcome::Inconclusive && task.attempt <= self.plan.policy.retry_inconclusive;
         if !self.stopping && again {
-            self.waiting.push_back((task.cell, task.attempt + 1));
+            self.waiting.add(task.cell, &cell, task.attempt + 1, &self.expectations);
             return;
         }
-        // Its events are in the state before its task has ended.
+        // What a control told is in the state only then.
         self.take_waiting_events();
-        self.shared.controls.ended(&cell, &self.state);
+        for (waiting, control) in self.controls.ended(&cell, &self.state) {
+            self.conclude(waiting, control);
+        }
         if !self.stopping && outcome == Outcome::Unhealthy && self.fail_fast {
             self.stop(StopCause::FailFast);
         }
     }
+}
+
+/// RFC 3339.
+fn now_utc() -> String {
+    OffsetDateTime::now_utc().format(&Rfc3339).unwrap_or_default()
 }
 
 impl Shared {

@@ -11,7 +11,7 @@ use bootgate::{
     event::{Event, RunEvent},
     health::judge,
     lab::{
-        Lab,
+        Boots, Lab,
         sim::{GuestScript, SimHost, SimLab},
     },
     model::*,
@@ -58,6 +58,7 @@ impl Stage {
             secrets: Secrets::default(),
             lab: lab.clone(),
             seals: None,
+            boots: Boots::unbounded(),
             emitter: Emitter::new(Millis::ZERO, sender),
             cancel: CancellationToken::new(),
             hurry: CancellationToken::new(),

@@ -4,7 +4,7 @@ use crate::{
         Decision, StopCause,
         testing::{self, Story},
     },
-    model::{Outcome, Phase, ReasonId},
+    model::{Outcome, Phase, Progress, ReasonId},
 };
 
 #[test]
@@ -98,8 +98,36 @@ fn the_time_left_follows_from_the_cells_that_ended() {
     let took = story.state().cells[0].ended().unwrap().took;
     story.start("b.p1", 1).start("c.p1", 1);
     let now = story.state().now;
-    // Two run side by side and one waits: half of three cells' time, less the 250 ms b has run.
+    // Two run side by side and one waits: half of three cells' time, less the 250 ms that b has run.
     let left = story.state().time_left(now).unwrap();
     assert_eq!(left, Millis((3 * took.0 - 250) / 2));
-    assert_eq!(story.state().time_left(Millis::from_secs(3600)).unwrap(), Millis(took.0 / 2));
+    // The one that waits takes as long as the first, however many places there are.
+    assert_eq!(story.state().time_left(Millis::from_secs(3600)).unwrap(), took);
+}
+
+#[test]
+fn before_the_first_cell_has_ended_the_time_left_follows_from_earlier_runs() {
+    let mut story = Story::of(&["a.p1", "b.p1", "c.p1", "d.p1"]);
+    let RunEvent::RunStarted { start } = &mut story.events[0].what else { panic!("no start") };
+    start.cells[0].expected_ms = Some(Millis(9000));
+    start.cells[1].expected_ms = Some(Millis(3000));
+    // The others count as the mean of those two: 24 s in all, one after the other.
+    assert_eq!(story.state().time_left(Millis(0)), Some(Millis(24_000)));
+    story.start("a.p1", 1).start("b.p1", 1).start("c.p1", 1).start("d.p1", 1);
+    assert_eq!(story.state().time_left(story.state().now), Some(Millis(9000 - 750)));
+}
+
+#[test]
+fn a_cell_that_has_ended_keeps_all_that_reports_show_without_its_samples() {
+    let mut story = Story::of(&["a.p1", "b.p1"]);
+    let sample = SignalKind::Progress { progress: Progress::default() };
+    story.healthy("a.p1", 1).start("b.p1", 1).signal("b.p1", sample);
+    let whole = story.state();
+    let mut lean = whole.clone();
+    lean.forget_samples(&"a.p1".into());
+    lean.forget_samples(&"b.p1".into());
+    let ([a, b], [before, running]) = (&lean.cells[..], &whole.cells[..]) else { panic!("two cells") };
+    assert_eq!((&a.attempts[0].phases, &a.attempts[0].steps), (&before.attempts[0].phases, &before.attempts[0].steps));
+    assert!(a.attempts[0].signals.len() < before.attempts[0].signals.len());
+    assert_eq!(b, running);
 }

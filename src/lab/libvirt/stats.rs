@@ -42,17 +42,20 @@ pub fn read(domain: &Domain) -> Result<Stats, Error> {
         // SAFETY: the list came from virDomainListGetStats, whose documentation says to free it this way.
         unsafe { sys::virDomainStatsRecordListFree(records) };
     }
+    // All of QEMU's threads.
+    sums.process_time = domain.info()?.cpu_time;
     if sums.vcpu_time == 0 {
-        // All of QEMU's threads, where the virtual CPUs are not told apart.
-        sums.vcpu_time = domain.info()?.cpu_time;
+        // Where the virtual CPUs are not told apart.
+        sums.vcpu_time = sums.process_time;
     }
     Ok(sums.stats())
 }
 
 #[derive(Debug, Default)]
 struct Sums {
-    /// Nanoseconds, as is the next.
+    /// Nanoseconds, as are the next two.
     vcpu_time: u64,
+    process_time: u64,
     delay: u64,
     reads: u64,
     writes: u64,
@@ -76,6 +79,7 @@ impl Sums {
         let millis = |nanos: u64| Millis(nanos / 1_000_000);
         Stats {
             cpu: millis(self.vcpu_time),
+            process_cpu: millis(self.process_time),
             cpu_wait: millis(self.delay),
             disk_reads: self.reads,
             disk_writes: self.writes,
@@ -89,7 +93,7 @@ mod tests {
 
     #[test]
     fn counters_of_all_cpus_and_disks_are_added_up() {
-        let mut sums = Sums::default();
+        let mut sums = Sums { process_time: 3_000_000_000, ..Sums::default() };
         for (name, value) in [
             ("vcpu.current", 2),
             ("vcpu.0.time", 2_000_000_000),
@@ -102,7 +106,13 @@ mod tests {
         ] {
             sums.add(name, value);
         }
-        let expected = Stats { cpu: Millis(2500), cpu_wait: Millis(70), disk_reads: 15, disk_writes: 3 };
+        let expected = Stats {
+            cpu: Millis(2500),
+            process_cpu: Millis(3000),
+            cpu_wait: Millis(70),
+            disk_reads: 15,
+            disk_writes: 3,
+        };
         assert_eq!(sums.stats(), expected);
     }
 }

@@ -60,7 +60,7 @@ impl Meter {
 
     pub fn stats(&self) -> Stats {
         let cpu = Duration::from_micros(self.cpu_us).into();
-        Stats { cpu, disk_reads: self.requests, disk_writes: self.requests, ..Stats::default() }
+        Stats { cpu, process_cpu: cpu, disk_reads: self.requests, disk_writes: self.requests, ..Stats::default() }
     }
 }
 

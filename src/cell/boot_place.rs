@@ -1,0 +1,75 @@
+use std::time::Duration;
+
+use tokio::{task::JoinHandle, time::timeout};
+
+use super::{life::Cellmate, observe::Observer, settle};
+use crate::{
+    lab::{BootKind, BootPermit},
+    model::{Millis, SignalKind},
+};
+
+/// A first boot may keep its place for so long; what is usual for the machine is not known yet.
+const FIRST: Duration = Duration::from_secs(300);
+
+/// How many times as long as the first boot a further one keeps its place.
+const PATIENCE: u32 = 2;
+
+/// A place to boot in, kept until this is dropped or the boot takes too long: a machine that hangs must not hold up
+/// the others.
+pub(super) struct BootPlace(JoinHandle<()>);
+
+impl BootPlace {
+    /// For a machine that is new.
+    pub fn first(permit: BootPermit) -> Self {
+        Self::keep(permit, FIRST)
+    }
+
+    fn keep(permit: BootPermit, longest: Duration) -> Self {
+        Self(tokio::spawn(async move {
+            tokio::time::sleep(longest).await;
+            drop(permit);
+        }))
+    }
+}
+
+impl Drop for BootPlace {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// A restart that may be asked for now: its place, and what it costs.
+pub(super) struct Restart {
+    _place: BootPlace,
+    began: Millis,
+    cpu: Option<Millis>,
+}
+
+impl Restart {
+    /// Waits for a place to boot in, observing meanwhile: no deadline runs. None: the judge is over.
+    pub async fn begin(watcher: &mut Observer, mate: &Cellmate<'_>) -> Option<Self> {
+        let boots = mate.job.boots.clone();
+        let permit = watcher.until(boots.acquire(BootKind::Restart)).await?;
+        let place = BootPlace::keep(permit, mate.first_boot().as_duration() * PATIENCE);
+        watcher.drain();
+        if watcher.judge.is_recovering() && !settle::settle(watcher, mate).await {
+            return None;
+        }
+        let cpu = process_cpu(watcher).await;
+        (!watcher.judge.is_over()).then(|| Self { _place: place, began: watcher.now(), cpu })
+    }
+
+    /// The machine has settled again.
+    pub async fn settled(self, watcher: &mut Observer) {
+        let took = watcher.now().since(self.began);
+        if let (Some(before), Some(after)) = (self.cpu, process_cpu(watcher).await) {
+            watcher.emit(SignalKind::BootCost { took, cpu: after.since(before) });
+        }
+    }
+}
+
+/// None: the lab does not tell.
+async fn process_cpu(watcher: &Observer) -> Option<Millis> {
+    let stats = timeout(Duration::from_secs(10), watcher.vm.stats()).await;
+    stats.ok()?.ok().map(|stats| stats.process_cpu)
+}
