@@ -33,7 +33,7 @@ fn beyond_the_bound(state: &bootgate::event::RunState, places: u64) -> f64 {
 }
 
 /// Ten thousand where the compiler was told to hurry up the program, else fewer: a minute is long for one test.
-const CELLS: usize = if cfg!(debug_assertions) { 1_000 } else { 10_000 };
+const CELLS: usize = if cfg!(debug_assertions) { 500 } else { 10_000 };
 
 #[tokio::test(start_paused = true)]
 async fn very_many_cells_take_hardly_longer_than_they_must() {
