@@ -5,6 +5,7 @@ mod guests;
 mod harness;
 mod hostile;
 mod runs;
+mod scale;
 mod stops;
 mod waits;
 mod yard;

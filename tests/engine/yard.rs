@@ -36,7 +36,8 @@ impl Yard {
         let memory = Path::new("/dev/shm");
         let folder = tempfile::tempdir_in(memory).or_else(|_| tempfile::tempdir()).unwrap();
         let image = golden_image(folder.path());
-        let cell = |n| Cell { id: CellId(format!("c{n}")), ..harness::cell(folder.path(), 0, 3000) };
+        let like = harness::cell(folder.path(), 0, 3000);
+        let cell = |n| Cell { id: CellId(format!("c{n}")), ..like.clone() };
         let plan = Plan {
             version: PLAN_VERSION,
             name: "yard".into(),

@@ -1,5 +1,5 @@
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io::{self, Write},
     sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc},
     thread,
@@ -20,8 +20,12 @@ use crate::{
 
 /// How often a log is told that the run is alive.
 const HEARTBEAT: Duration = Duration::from_secs(60);
-/// How often spinners turn.
-const FRAME: Duration = Duration::from_millis(100);
+/// How often the bars are drawn: events come faster than anyone reads.
+const FRAME: Duration = Duration::from_millis(200);
+/// How often the whole run's numbers are counted anew when no cell has ended.
+const COUNTED: Duration = Duration::from_secs(1);
+/// More bars than this leave no room for the lines above them.
+const MOST_BARS: usize = 24;
 
 /// What the user asked to see of a run while it goes on.
 #[derive(Clone, Copy, Debug, Default)]
@@ -49,6 +53,10 @@ struct Inner {
     /// When the last event came: the clock goes on from its moment.
     last_event: Instant,
     last_line: Instant,
+    /// When the numbers of the whole run were shown; none: something has changed since.
+    counted: Option<Instant>,
+    /// Columns that the cells' names take.
+    width: usize,
 }
 
 enum Screen {
@@ -73,7 +81,9 @@ impl Live {
 
     fn on(screen: Screen, look: Look, state: RunState, options: LiveOptions) -> Self {
         let now = Instant::now();
-        let inner = Inner { state, screen, look, verbose: options.verbose, last_event: now, last_line: now };
+        let width = id_width(&state);
+        let verbose = options.verbose;
+        let inner = Inner { state, screen, look, verbose, last_event: now, last_line: now, counted: None, width };
         let inner = Arc::new(Mutex::new(inner));
         let (until_dropped, dropped) = mpsc::channel::<()>();
         let pulse = Arc::clone(&inner);
@@ -89,7 +99,7 @@ impl Live {
     pub fn event(&self, event: &Event) {
         let mut inner = lock(&self.inner);
         inner.last_event = Instant::now();
-        inner.state.apply(event);
+        inner.take(event);
         inner.show(event);
     }
 
@@ -130,6 +140,27 @@ impl Inner {
         self.state.now + Millis::from(self.last_event.elapsed())
     }
 
+    /// Nothing that is shown comes of samples: a display that keeps none stays small.
+    fn take(&mut self, event: &Event) {
+        match (&event.what, &event.cell) {
+            (RunEvent::Signal { signal: SignalKind::Progress { .. } }, Some(_)) => {
+                self.state.now = self.state.now.max(event.at);
+                return;
+            }
+            (RunEvent::CellEnded { .. }, Some(cell)) => {
+                self.state.apply(event);
+                self.state.forget_samples(cell);
+            }
+            (RunEvent::RunStarted { .. }, _) => {
+                self.state.apply(event);
+                self.width = id_width(&self.state);
+            }
+            (RunEvent::Signal { .. }, _) => return self.state.apply(event),
+            _ => self.state.apply(event),
+        }
+        self.counted = None;
+    }
+
     fn close(&mut self) {
         if let Screen::Bars { all, .. } = &self.screen {
             let _ = all.clear();
@@ -151,7 +182,7 @@ impl Inner {
         let is_log = matches!(self.screen, Screen::Lines(_));
         // Bars show a start and the phases by themselves.
         let stamp = if is_log { format!("[{at:>8}] ") } else { "  ".to_owned() };
-        let named = |cell: &CellId| pad(cell.as_ref(), self.id_width());
+        let named = |cell: &CellId| pad(cell.as_ref(), self.width);
         match (what, cell) {
             (RunEvent::RunStarted { start }, _) if is_log => {
                 let controls = start.cells.iter().filter(|cell| cell.role.is_control()).count();
@@ -207,23 +238,21 @@ impl Inner {
             }
             _ => {}
         }
-        self.arrange();
-        self.refresh();
     }
 
-    /// A bar for each running cell, and for no other.
+    /// A bar for each running cell, as long as there is room, and for no other.
     fn arrange(&mut self) {
         let Screen::Bars { all, total, cells } = &mut self.screen else { return };
-        let running: Vec<&CellId> = self.state.running().map(|cell| &cell.planned.id).collect();
+        let running: BTreeSet<&CellId> = self.state.running().map(|cell| &cell.planned.id).collect();
         cells.retain(|id, bar| {
-            let stays = running.contains(&id);
+            let stays = running.contains(id);
             if !stays {
                 all.remove(bar);
             }
             stays
         });
         for id in running {
-            if !cells.contains_key(id) {
+            if cells.len() < MOST_BARS && !cells.contains_key(id) {
                 let template = if self.look.color { "  {spinner:.cyan} {wide_msg}" } else { "  {spinner} {wide_msg}" };
                 let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_spinner());
                 let style =
@@ -235,11 +264,11 @@ impl Inner {
 
     fn refresh(&mut self) {
         let now = self.now();
-        let width = self.id_width();
+        let width = self.width;
         let Screen::Bars { total, cells, .. } = &self.screen else { return };
         for (id, bar) in cells {
             let Some(attempt) = self.state.cell(id).and_then(|cell| cell.attempts.last()) else { continue };
-            let phase = attempt.phase().map_or_else(|| "clone".to_owned(), |phase| phase.to_string());
+            let phase = attempt.phase().map_or_else(|| "waits".to_owned(), |phase| phase.to_string());
             let here = attempt.phases.last().map_or(attempt.started, |span| span.from);
             let whole = self.look.dim(&format!("{} in all", now.since(attempt.started)));
             bar.set_message(format!(
@@ -249,9 +278,12 @@ impl Inner {
             ));
             bar.tick();
         }
-        total.set_length(self.state.permutations().count() as u64);
-        total.set_position(self.state.counts().total() as u64);
-        total.set_message(self.progress(now));
+        if self.counted.is_none_or(|counted| counted.elapsed() >= COUNTED) {
+            total.set_length(self.state.permutations().count() as u64);
+            total.set_position(self.state.counts().total() as u64);
+            total.set_message(self.progress(now));
+            self.counted = Some(Instant::now());
+        }
     }
 
     /// Such as `3/9 done  1 unhealthy  about 2m 05s left`.
@@ -270,6 +302,10 @@ impl Inner {
     }
 
     fn pulse(&mut self) {
+        // All of a run's cells are gone through only when one of them has begun or ended.
+        if self.counted.is_none() {
+            self.arrange();
+        }
         self.refresh();
         if matches!(self.screen, Screen::Lines(_)) && self.last_line.elapsed() >= HEARTBEAT {
             let now = self.now();
@@ -278,17 +314,21 @@ impl Inner {
                 format!(
                     "{} in {}",
                     cell.planned.id,
-                    phase.map_or_else(|| "clone".to_owned(), |phase| phase.to_string())
+                    phase.map_or_else(|| "waits".to_owned(), |phase| phase.to_string())
                 )
             };
-            let running: Vec<String> = self.state.running().map(running).collect();
-            self.say(&format!("[{now:>8}] {}; running: {}", self.progress(now), running.join(", ")));
+            let mut shown: Vec<String> = self.state.running().take(MOST_BARS).map(running).collect();
+            let more = self.state.running().count() - shown.len();
+            if more > 0 {
+                shown.push(format!("and {more} more"));
+            }
+            self.say(&format!("[{now:>8}] {}; running: {}", self.progress(now), shown.join(", ")));
         }
     }
+}
 
-    fn id_width(&self) -> usize {
-        self.state.cells.iter().map(|cell| cell.planned.id.0.len()).max().unwrap_or(0).min(48)
-    }
+fn id_width(state: &RunState) -> usize {
+    state.cells.iter().map(|cell| cell.planned.id.0.len()).max().unwrap_or(0).min(48)
 }
 
 #[cfg(test)]

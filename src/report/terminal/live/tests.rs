@@ -74,6 +74,7 @@ fn bars_come_and_go_with_the_cells_and_guest_text_stays_text() {
     let look = Look { width: 100, ..Look::PLAIN };
     let live = Live::on(Screen::bars(target, look), look, new(), LiveOptions::default());
     three().events.iter().for_each(|event| live.event(event));
+    lock(&live.inner).pulse();
     let shown = screen.contents();
     let lines: Vec<&str> = shown.lines().collect();
     assert!(lines[1].contains("? os-9.p1") || lines[0].contains("? os-9.p1"), "{shown}");
