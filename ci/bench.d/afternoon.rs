@@ -108,7 +108,7 @@ impl Yard {
             fs::copy(&built, yard.dir("g")?.join(format!("{name}.qcow2")))
                 .with_context(|| format!("cannot copy {}", built.display()))?;
         }
-        fs::copy(inputs::repository().join("ci/bench.d/baseline"), yard.folder.join("baseline"))?;
+        fs::copy(inputs::repository().join("ci/bench.d/baseline"), yard.folder.join("script"))?;
         yard.start_libvirtd()?;
         Ok(yard)
     }
@@ -151,7 +151,7 @@ impl Yard {
         }
         fs::write(work.join("cells"), cells)?;
         self.give_away(&work)?;
-        let mut command = self.command(&self.folder.join("baseline"));
+        let mut command = self.command(&self.folder.join("script"));
         command.arg(work.join("cells")).arg(&work);
         let ran = child::run(command, &bench.scratch, name)?;
         if ran.code != Some(0) {

@@ -78,12 +78,18 @@ pub fn run(mut command: Command, scratch: &Scratch, name: &str) -> anyhow::Resul
     let mut used = Machines::default();
     let mut peak_memory = None;
     let mut sampled: Option<Instant> = None;
-    let mut told = false;
+    let mut told: Option<Instant> = None;
     let group = host::pid(child.id()).context("a process id")?;
     while !has_ended(&child)? {
-        if stop::asked() && !told {
-            told = true;
-            let _ = kill_process_group(group, Signal::TERM);
+        match told {
+            None if stop::asked() => {
+                told = Some(Instant::now());
+                let _ = kill_process_group(group, Signal::TERM);
+            }
+            Some(at) if at.elapsed() > PATIENCE => {
+                let _ = kill_process_group(group, Signal::KILL);
+            }
+            _ => {}
         }
         if sampled.is_none_or(|at| at.elapsed() >= SAMPLE) {
             sampled = Some(Instant::now());
@@ -97,7 +103,7 @@ pub fn run(mut command: Command, scratch: &Scratch, name: &str) -> anyhow::Resul
     // It is a zombie until it is waited for, and /proc still has what it used.
     let cpu = host::process_time(child.id()).unwrap_or_default();
     let status = child.wait()?;
-    if told {
+    if told.is_some() {
         // What a script leaves when it is ended.
         let _ = kill_process_group(group, Signal::KILL);
     }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 #[derive(Clone, Debug, clap::Parser)]
 #[command(
     name = "ci/bench",
+    bin_name = "ci/bench",
     after_help = "\
 Measurements:
   1  how near a run comes to the shortest possible one, live starts with seals made before
