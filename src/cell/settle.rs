@@ -2,7 +2,6 @@ use std::time::Duration;
 
 use super::{life::Cellmate, observe::Observer};
 use crate::{
-    guest::Command,
     lab::AgentError,
     model::{Exit, SignalKind},
 };
@@ -79,17 +78,12 @@ async fn wait_for_channel(watcher: &mut Observer) -> bool {
 }
 
 async fn ask(mate: &Cellmate<'_>, wants_id: bool) -> Result<Answer, AgentError> {
-    let agent = mate.agent(PATIENCE);
     let mut boot_id = None;
     if wants_id {
-        let command = mate.family.boot_id(&mate.tag());
-        if let Exit::Code { code: 0 } = mate.finish(&command, PATIENCE).await? {
-            let (text, _) = agent.read_file(&command.stdout, 256).await?;
-            boot_id = Some(String::from_utf8_lossy(&text).trim().to_owned()).filter(|id| !id.is_empty());
-        }
-        mate.tidy(&command).await;
+        let (text, _) = mate.agent(PATIENCE).read_file(mate.family.boot_id(), 256).await?;
+        boot_id = Some(String::from_utf8_lossy(&text).trim().to_owned()).filter(|id| !id.is_empty());
     }
-    let command: Command = mate.family.settled(mate.job.image.settled.as_deref(), "settled");
+    let command = mate.family.settled(mate.job.image.settled.as_deref());
     let settled = mate.finish(&command, PATIENCE).await? == Exit::Code { code: 0 };
     Ok(Answer { boot_id, settled })
 }

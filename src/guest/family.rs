@@ -28,11 +28,11 @@ pub trait GuestFamily: Send + Sync {
     /// the step runs nothing, or this family does not know its kind.
     fn command(&self, kind: &StepKind, tag: &str) -> Option<Command>;
 
-    /// Prints the identity of the running boot: it differs after every restart.
-    fn boot_id(&self, tag: &str) -> Command;
+    /// The file that holds the identity of the running boot: it differs after every restart.
+    fn boot_id(&self) -> &'static str;
 
-    /// Exits with 0 when the boot has finished. `probe`: the image's own way to tell.
-    fn settled(&self, probe: Option<&str>, tag: &str) -> Command;
+    /// Exits with 0 when the boot has finished; it leaves no output. `probe`: the image's own way to tell.
+    fn settled(&self, probe: Option<&str>) -> Command;
 
     /// Prints what runs and how much the logs have, a line each: `service NAME`, `log LEVEL COUNT`.
     fn inventory(&self, tag: &str) -> Command;

@@ -64,6 +64,12 @@ fn shell(tag: &str, command: &[&str]) -> Command {
     }
 }
 
+/// A program whose output nobody wants.
+fn quiet(path: &str, args: &[&str]) -> Command {
+    let args = args.iter().map(|&word| word.to_owned()).collect();
+    Command { path: path.to_owned(), args, stdout: String::new(), stderr: String::new(), code: String::new() }
+}
+
 fn parent(path: &str) -> &str {
     path.rsplit_once('/').map_or("/", |(parent, _)| if parent.is_empty() { "/" } else { parent })
 }
@@ -80,12 +86,13 @@ impl GuestFamily for Linux {
         }
     }
 
-    fn boot_id(&self, tag: &str) -> Command {
-        shell(tag, &["cat", "/proc/sys/kernel/random/boot_id"])
+    fn boot_id(&self) -> &'static str {
+        "/proc/sys/kernel/random/boot_id"
     }
 
-    fn settled(&self, probe: Option<&str>, tag: &str) -> Command {
-        shell(tag, &["/bin/sh", "-c", probe.unwrap_or(SETTLED)])
+    fn settled(&self, probe: Option<&str>) -> Command {
+        // Asked again and again while the machine boots: no program more than needed.
+        quiet("/bin/sh", &["-c", probe.unwrap_or(SETTLED)])
     }
 
     fn inventory(&self, tag: &str) -> Command {
@@ -121,13 +128,7 @@ impl GuestFamily for Linux {
     }
 
     fn remove_output(&self, command: &Command) -> Command {
-        Command {
-            path: "/bin/rm".to_owned(),
-            args: vec!["-f".to_owned(), command.stdout.clone(), command.stderr.clone(), command.code.clone()],
-            stdout: String::new(),
-            stderr: String::new(),
-            code: String::new(),
-        }
+        quiet("/bin/rm", &["-f", &command.stdout, &command.stderr, &command.code])
     }
 
     fn exit(&self, status: &ExecStatus) -> Exit {

@@ -418,6 +418,9 @@ impl<'a> Dispatcher<'a> {
         let cell = self.plan.cells[index].clone();
         let began = self.shared.emitter.emit(Some(&cell.id), RunEvent::CellStarted { attempt });
         self.at_the_door.insert(cell.id.clone());
+        if let Some(seals) = &self.shared.seals {
+            seals.promise(&cell);
+        }
         let job = self.job(cell, image, attempt);
         let shared = self.shared.clone();
         let task = async move {
@@ -470,6 +473,9 @@ impl<'a> Dispatcher<'a> {
         self.look = true;
         self.at_the_door.remove(&cell.id);
         self.costs.forget(&cell.id);
+        if let Some(seals) = &self.shared.seals {
+            seals.release(&cell);
+        }
         if let Some(image) = self.plan.images.get(&cell.image) {
             self.capacity.release(image);
         }

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::{About, Builder, Seal, SealCache, SealError, SealKey, Taken};
 use crate::{
     lab::{Lab, VmSpec},
-    model::{Bytes, Cell, Millis, Start},
+    model::{Bytes, Cell, CellId, Millis, Start},
 };
 
 /// How often to look whether another process has made a seal: its lock sends no event.
@@ -32,6 +32,8 @@ pub struct Seals {
 enum State {
     #[default]
     Unknown,
+    /// This cell has been started, and will look for it.
+    Promised(CellId),
     /// A cell looks for it, or makes it.
     Claimed,
     Ready {
@@ -72,7 +74,26 @@ impl Seals {
 
     /// Whether the cell can start now, and need not wait for the seal of its image.
     pub fn may_start(&self, cell: &Cell) -> bool {
-        cell.start == Start::Cold || !matches!(self.states().get(&cell.image), Some(State::Claimed))
+        let waits = |state: &State| matches!(state, State::Promised(_) | State::Claimed);
+        cell.start == Start::Cold || !self.states().get(&cell.image).is_some_and(waits)
+    }
+
+    /// The cell is being started: it finds or makes its image's seal, if nobody has yet.
+    pub fn promise(&self, cell: &Cell) {
+        if cell.start == Start::Live
+            && let state @ State::Unknown = self.states().entry(cell.image.clone()).or_default()
+        {
+            *state = State::Promised(cell.id.clone());
+        }
+    }
+
+    /// The cell has ended; a promise that it did not keep is another one's to make.
+    pub fn release(&self, cell: &Cell) {
+        if let Some(state) = self.states().get_mut(&cell.image)
+            && matches!(state, State::Promised(by) if *by == cell.id)
+        {
+            *state = State::Unknown;
+        }
     }
 
     /// How a cell that starts now is to start.
@@ -83,7 +104,8 @@ impl Seals {
         let mut states = self.states();
         let state = states.entry(cell.image.clone()).or_default();
         match state {
-            State::Unknown => {
+            State::Promised(by) if *by != cell.id => Offer::Cold(Some("its image's seal is being made".to_owned())),
+            State::Unknown | State::Promised(_) => {
                 *state = State::Claimed;
                 let (seals, image) = (Arc::clone(self), cell.image.clone());
                 Offer::Find(Claim { seals, image, builder: None, settled: false })

@@ -28,6 +28,11 @@ impl Filesystem {
         self.files.insert(path.to_owned(), content.to_vec());
     }
 
+    /// Nothing, if there is no such file.
+    pub fn content(&self, path: &str) -> &[u8] {
+        self.files.get(path).map_or(&[], Vec::as_slice)
+    }
+
     pub fn remove(&mut self, path: &str) {
         self.files.remove(path);
     }

@@ -181,6 +181,7 @@ impl State {
         let Boot(timeline) = self.script.boots.get(self.next_boot.min(last)).cloned().unwrap_or_default();
         self.next_boot += 1;
         self.boots += 1;
+        self.disk.write("/proc/sys/kernel/random/boot_id", (self.boot_id() + "\n").as_bytes());
         for (after, happening) in timeline {
             // A guest that resets in no time would never let the clock move on.
             let least = if happening == Happening::Reset { Duration::from_millis(1) } else { Duration::ZERO };
