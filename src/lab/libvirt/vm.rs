@@ -28,11 +28,15 @@ const START: Duration = Duration::from_secs(300);
 /// How long a machine's memory may take to be written.
 const SAVE: Duration = Duration::from_secs(600);
 
-/// Lets QEMU read a seal, and nobody write it.
+/// Lets QEMU read a seal's disk, and nobody write anything. The memory is for our eyes only: it reaches QEMU through a
+/// FIFO, and holds whatever the guest had in mind.
 pub fn seal_folder(users: &Users, dir: &Path) -> Result<(), LabError> {
     users.hand_to_read(dir)?;
-    for file in [DISK, MEMORY].map(|name| dir.join(name)).into_iter().filter(|file| file.exists()) {
-        users.hand_to_read(&file)?;
+    for (name, users) in [(DISK, users), (MEMORY, &Users::Ourselves)] {
+        let file = dir.join(name);
+        if file.exists() {
+            users.hand_to_read(&file)?;
+        }
     }
     Ok(())
 }

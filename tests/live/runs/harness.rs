@@ -120,7 +120,7 @@ impl Ran {
         serde_json::from_slice(&fs::read(self.dir.join("result.json")).unwrap()).unwrap()
     }
 
-    /// Each cell's last axis value with its outcome and the id of its leading reason.
+    /// Each permutation's last axis value with its outcome and the id of its leading reason.
     pub fn verdicts(&self) -> Vec<(String, String)> {
         let result = self.result();
         let verdict = |cell: &Value| {
@@ -128,7 +128,15 @@ impl Ran {
             let reason = cell["reasons"][0]["id"].as_str();
             (id, reason.unwrap_or_else(|| cell["outcome"].as_str().unwrap()).to_owned())
         };
-        result["cells"].as_array().unwrap().iter().map(verdict).collect()
+        let permutations = result["cells"].as_array().unwrap().iter().filter(|cell| cell["control"] == false);
+        permutations.map(verdict).collect()
+    }
+
+    /// How each permutation started.
+    pub fn starts(&self) -> Vec<String> {
+        let result = self.result();
+        let permutations = result["cells"].as_array().unwrap().iter().filter(|cell| cell["control"] == false);
+        permutations.map(|cell| cell["start"].as_str().unwrap_or("none").to_owned()).collect()
     }
 }
 

@@ -3,4 +3,5 @@
 mod endings;
 mod harness;
 mod inputs;
+mod seals;
 mod verdicts;
