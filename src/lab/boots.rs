@@ -74,9 +74,6 @@ pub fn boot_places(accelerator: Accelerator, cores: u32, share: Option<f64>) -> 
         Accelerator::Tcg => share.unwrap_or(1.0).max(1.0),
         Accelerator::Kvm => share.unwrap_or(USUAL_SHARE).max(0.1),
     };
-    if let Some(n) = std::env::var("BG_BOOTS").ok().and_then(|v| v.parse().ok()) {
-        return Some(n);
-    }
     Some(((f64::from(cores) / share) as u32).max(1))
 }
 
