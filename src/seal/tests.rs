@@ -79,7 +79,8 @@ fn while_one_makes_a_seal_the_others_wait_and_when_it_gives_up_the_next_begins()
 
 #[test]
 fn a_seal_with_any_byte_changed_cut_swapped_or_rejected_is_made_anew() {
-    let damage: [(&str, fn(&Path)); 5] = [
+    type Damage = (&'static str, fn(&Path));
+    let damage: [Damage; 5] = [
         ("a byte", |dir| {
             let mut bytes = fs::read(dir.join("memory")).unwrap();
             bytes[500] ^= 1;
