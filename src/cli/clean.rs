@@ -3,12 +3,21 @@ use crate::lab::{self, libvirt};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
+Examples:
+  bootgate clean
+  bootgate clean --seals
+
 Bootgate cleans up after itself, also at the start of the next run: this verb is for when there is no next run.
-Machines of running bootgate processes, and everything that is not bootgate's, stay.")]
+Machines of running bootgate processes, and everything that is not bootgate's, stay. So do seals, the settled machines
+that cells start from, unless --seals is given: the next run then makes them again.
+Exit code 0: all of it is removed; 1: something could not be.")]
 pub struct Args {
     /// Also look for machines in this libvirt: qemu:///session, qemu:///system
     #[arg(long, value_name = "URI")]
     connect: Option<String>,
+    /// Also remove every seal that no process uses (`bootgate images list` shows them)
+    #[arg(long)]
+    seals: bool,
 }
 
 pub fn run(args: Args, context: &Context) -> anyhow::Result<u8> {
@@ -17,6 +26,8 @@ pub fn run(args: Args, context: &Context) -> anyhow::Result<u8> {
         report.merge(libvirt::clean_domains(uri, &context.state)?);
     }
     report.merge(lab::clean(&context.state)?);
+    let seals = context.seals();
+    report.merge(if args.seals { seals.clear() } else { seals.sweep() });
     let mut text = String::new();
     for (name, pid) in &report.killed {
         text += &format!("killed {name} (process {pid})\n");
@@ -27,7 +38,11 @@ pub fn run(args: Args, context: &Context) -> anyhow::Result<u8> {
     for folder in &report.folders {
         text += &format!("removed {}\n", folder.display());
     }
-    if report.is_empty() {
+    let kept = if args.seals { seals.list() } else { Vec::new() };
+    for seal in kept.iter().filter(|seal| seal.in_use) {
+        text += &format!("kept the seal {} of {}, which is in use\n", seal.about.key.short(), seal.about.image);
+    }
+    if text.is_empty() && report.failed.is_empty() {
         text = format!("nothing was left in {}\n", context.state.path().display());
     }
     context.print(&text)?;

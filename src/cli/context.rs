@@ -2,10 +2,13 @@ use std::{
     env,
     io::{self, Write as _},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use crate::{
+    catalog::DigestCache,
     model::StateDir,
+    seal::SealCache,
     source::{Diagnostics, Severity},
 };
 
@@ -36,6 +39,12 @@ impl Context {
             None => default_state_dir()?,
         };
         Ok(Self { state: StateDir::new(std::path::absolute(state)?), verbose: global.verbose > 0 })
+    }
+
+    /// The seals of the state folder, to look at and to remove.
+    pub fn seals(&self) -> SealCache {
+        let digests = Arc::new(DigestCache::open(self.state.digests()));
+        SealCache::new(&self.state, digests, SealCache::LIMIT)
     }
 
     /// Prints an error and its causes to standard error.

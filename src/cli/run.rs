@@ -165,7 +165,7 @@ async fn with_lab(
             .with_context(|| format!("the state folder {} cannot be used", context.state.path().display()))?;
     let digests = Arc::new(DigestCache::open(context.state.digests()));
     let cache = SealCache::new(&context.state, digests.clone(), args.seal_space.unwrap_or(SealCache::LIMIT));
-    cache.sweep();
+    cache.sweep().log();
     let seals = Seals::new(cache, lab.clone());
     let places = boot_places(lab.info().accelerator, lab.info().cpus, None);
     let boots = Boots::open(&context.state.boots(), places)

@@ -24,7 +24,7 @@ pub use boots::{BootKind, BootPermit, Boots, boot_places};
 pub use guest_written::open_guest_written;
 pub use host::{HostMemory, host_memory, program_version};
 pub use medium::write_iso;
-pub use root::{LabRoot, MAX_ROOT, for_each_free, make_state_dir};
+pub use root::{LabRoot, MAX_ROOT, for_each_free, make_passage, make_state_dir};
 pub use seam::{AgentError, Lab, LabError, LabInfo, Screenshot, Stats, Vm, VmEvent, VmEvents, VmFiles, VmSpec};
 pub use sweep::{CleanReport, clean};
 pub use users::Users;

@@ -36,9 +36,8 @@ impl LabRoot {
     /// # Errors
     /// A state folder that cannot be written, is too deep for UNIX sockets, or that QEMU's account cannot enter.
     pub fn take(state: &StateDir, users: &Users) -> Result<Self, LabError> {
-        make_state_dir(state)?;
         let roots = state.lab_roots();
-        make_dir(&roots, PASSAGE)?;
+        make_passage(state, &roots)?;
         let mut taken = None;
         for n in existing_roots(&roots)? {
             let Some(lock) = try_lock(&lock_path(&roots, n))? else { continue };
@@ -129,8 +128,8 @@ pub fn for_each_free(state: &StateDir, mut each: impl FnMut(&Path)) -> Result<()
     Ok(())
 }
 
-/// The mode of what lies above the roots, whoever comes first: others may pass through (QEMU's account may have
-/// to), but not look around. Each root has a mode of its own.
+/// The mode of what lies above the roots and the seals, whoever comes first: others may pass through (QEMU's account
+/// may have to), but not look around. Each root and seal has a mode of its own.
 const PASSAGE: u32 = 0o711;
 
 /// Makes the state folder, for whoever is the first to keep something in it. One that is there stays as it is.
@@ -139,6 +138,15 @@ const PASSAGE: u32 = 0o711;
 /// It cannot be made.
 pub fn make_state_dir(state: &StateDir) -> Result<(), LabError> {
     if state.path().exists() { Ok(()) } else { make_dir(state.path(), PASSAGE) }
+}
+
+/// Makes a folder of the state folder's that has in it what machines use.
+///
+/// # Errors
+/// It cannot be made.
+pub fn make_passage(state: &StateDir, dir: &Path) -> Result<(), LabError> {
+    make_state_dir(state)?;
+    make_dir(dir, PASSAGE)
 }
 
 /// With exactly this mode, whatever the umask.

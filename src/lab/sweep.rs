@@ -25,7 +25,7 @@ pub struct CleanReport {
     pub killed: Vec<(String, i32)>,
     /// Machines removed through libvirt.
     pub domains: Vec<String>,
-    /// Folders of machines.
+    /// Folders of machines and seals.
     pub folders: Vec<PathBuf>,
     /// What could not be removed, and why.
     pub failed: Vec<String>,

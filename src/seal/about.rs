@@ -14,8 +14,9 @@ const FILE: &str = "seal.json";
 /// What is known of a seal.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct About {
+    /// Of the format.
     pub version: u32,
-    /// The whole key.
+    /// The whole key, of which the folder's name is the beginning.
     pub key: Sha256,
     /// The golden image's name.
     pub image: String,
@@ -29,14 +30,18 @@ pub struct About {
     pub files: Vec<SealedFile>,
 }
 
+/// A file of a seal, by which it is known to be whole.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SealedFile {
+    /// In the seal's folder.
     pub name: String,
     pub size: Bytes,
+    /// Of its content.
     pub sha256: Sha256,
 }
 
 impl About {
+    /// Of a seal that is made now; [`Builder::finish`](super::Builder::finish) adds the files.
     pub fn new(key: &SealKey, image: &str, settle: Millis, setup: Vec<String>) -> Self {
         let utc =
             time::OffsetDateTime::now_utc().format(&time::format_description::well_known::Rfc3339).unwrap_or_default();
@@ -44,6 +49,7 @@ impl About {
         Self { version: VERSION, key, image, utc, settle, setup, files: Vec::new() }
     }
 
+    /// Of all its files together.
     pub fn size(&self) -> Bytes {
         Bytes(self.files.iter().map(|file| file.size.0).fold(0, u64::saturating_add))
     }

@@ -9,7 +9,8 @@ use std::{
 use super::{About, SealError, SealKey, SealedFile, io, lock::Lock};
 use crate::{
     catalog::DigestCache,
-    model::{Bytes, StateDir},
+    lab::{CleanReport, make_passage},
+    model::{Bytes, Sha256, StateDir},
 };
 
 /// A file in a seal's folder that says that machines did not start from it.
@@ -24,22 +25,25 @@ const REJECTED: &str = "rejected";
 /// ```
 #[derive(Clone, Debug)]
 pub struct SealCache {
+    state: StateDir,
     dir: PathBuf,
     digests: Arc<DigestCache>,
     /// Beyond this the least recently used go.
     limit: Bytes,
 }
 
-/// A whole seal, in use: nobody removes it meanwhile.
+/// A whole seal, in use: nobody removes it for as long as this lives.
 #[derive(Debug)]
 pub struct Seal {
     dir: PathBuf,
+    /// What is known of it.
     pub about: About,
     _lock: Lock,
 }
 
 /// What there is of a seal.
 pub enum Taken {
+    /// It is there, whole, and in use from here on.
     Ready(Seal),
     /// Ours to make.
     Absent(Builder),
@@ -58,8 +62,11 @@ pub struct Builder {
 /// A seal in the cache, for people.
 #[derive(Clone, Debug)]
 pub struct Listed {
+    /// What is known of it.
     pub about: About,
+    /// When a cell last took it.
     pub used: Option<SystemTime>,
+    /// Some process uses it now.
     pub in_use: bool,
 }
 
@@ -67,8 +74,10 @@ impl SealCache {
     /// How much is kept unless told otherwise.
     pub const LIMIT: Bytes = Bytes(16 * Bytes::GIB);
 
+    /// `digests`: those of the seals' files, remembered between processes. `limit`: how much disk space all seals may
+    /// take.
     pub fn new(state: &StateDir, digests: Arc<DigestCache>, limit: Bytes) -> Self {
-        Self { dir: state.seals(), digests, limit }
+        Self { state: state.clone(), dir: state.seals(), digests, limit }
     }
 
     /// Takes a seal that is whole, or the task of making it. May read all of it, so it blocks.
@@ -76,7 +85,7 @@ impl SealCache {
     /// # Errors
     /// [`SealError`]: also a damaged seal that somebody still uses.
     pub fn take(&self, key: &SealKey) -> Result<Taken, SealError> {
-        fs::create_dir_all(&self.dir).map_err(io("create", &self.dir))?;
+        make_passage(&self.state, &self.dir)?;
         let lock = self.lock_file(key.name());
         let Some(shared) = Lock::shared(&lock).map_err(io("lock", &lock))? else { return Ok(Taken::Busy) };
         let problem = match self.whole(key) {
@@ -141,11 +150,11 @@ impl SealCache {
         Ok(Some(about))
     }
 
-    fn digest(&self, path: &Path) -> Result<crate::model::Sha256, SealError> {
+    fn digest(&self, path: &Path) -> Result<Sha256, SealError> {
         self.digests.digest(path, false, &mut |_| ControlFlow::Continue(())).map_err(io("read", path))
     }
 
-    /// Every whole-looking seal, the last used first.
+    /// Every seal that is made, the last used first. Whether it is whole is not looked at.
     pub fn list(&self) -> Vec<Listed> {
         let mut all: Vec<Listed> = self.names().iter().filter_map(|name| self.listed(name)).collect();
         all.sort_by(|a, b| b.used.cmp(&a.used).then_with(|| a.about.key.cmp(&b.about.key)));
@@ -167,28 +176,31 @@ impl SealCache {
         entries.filter_map(|entry| name(entry.path())).collect()
     }
 
-    /// Removes every seal that nobody uses. Answers with the folders removed, and what could not be.
-    pub fn clear(&self) -> (Vec<PathBuf>, Vec<SealError>) {
-        let (mut gone, mut failed) = (Vec::new(), Vec::new());
-        for name in self.names() {
-            match self.remove(&name, true) {
-                Ok(folders) => gone.extend(folders),
-                Err(error) => failed.push(error),
-            }
-        }
-        (gone, failed)
+    /// Removes every seal that nobody uses, half-made ones too.
+    pub fn clear(&self) -> CleanReport {
+        self.remove_all(true)
     }
 
     /// Removes what processes that died left half-made.
-    pub fn sweep(&self) {
-        for name in self.names().iter().filter(|name| self.dir.join(format!("{name}.new")).exists()) {
-            if let Err(error) = self.remove(name, false) {
-                tracing::warn!("{error}");
-            }
-        }
+    pub fn sweep(&self) -> CleanReport {
+        self.remove_all(false)
     }
 
-    /// Nothing is done to a seal in use.
+    fn remove_all(&self, whole: bool) -> CleanReport {
+        let mut report = CleanReport::default();
+        let half = |name: &String| self.dir.join(format!("{name}.new")).exists();
+        // A lock that is tried makes others wait.
+        for name in self.names().into_iter().filter(|name| whole || half(name)) {
+            match self.remove(&name, whole) {
+                Ok(folders) => report.folders.extend(folders),
+                Err(error) => report.failed.push(error.to_string()),
+            }
+        }
+        report
+    }
+
+    /// Removes what is half-made of a seal, and the whole one if that is wanted too. Answers with the folders that are
+    /// gone: none of a seal in use.
     fn remove(&self, name: &str, whole: bool) -> Result<Vec<PathBuf>, SealError> {
         let lock = self.lock_file(name);
         let Some(exclusive) = Lock::exclusive(&lock).map_err(io("lock", &lock))? else { return Ok(Vec::new()) };
@@ -227,6 +239,7 @@ impl Seal {
         &self.dir
     }
 
+    /// What reports call it: the name of its folder.
     pub fn name(&self) -> &str {
         self.about.key.short()
     }
@@ -240,6 +253,7 @@ impl Seal {
 }
 
 impl Builder {
+    /// What the seal is made for.
     pub fn key(&self) -> &SealKey {
         &self.key
     }

@@ -12,8 +12,9 @@ pub struct KnownControl {
     /// The version of bootgate that ran it: another one may ask in another way.
     pub bootgate: String,
     pub run: RunId,
-    /// RFC 3339.
+    /// When that was: RFC 3339, UTC.
     pub utc: String,
+    /// What it was like.
     pub facts: ControlFacts,
 }
 

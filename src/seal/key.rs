@@ -14,6 +14,7 @@ const VERSION: u32 = 1;
 pub struct SealKey(Sha256);
 
 impl SealKey {
+    /// `setup`: what is to run before the machine is sealed. `subject`: the lab's part.
     pub fn new(image: &GoldenImage, setup: &[Step], subject: &str) -> Self {
         let about = json!({
             "version": VERSION,
@@ -32,6 +33,7 @@ impl SealKey {
         Self(Sha256::of(about.to_string().as_bytes()))
     }
 
+    /// All of it.
     pub fn sha256(&self) -> &Sha256 {
         &self.0
     }

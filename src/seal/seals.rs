@@ -38,6 +38,7 @@ enum State {
     Claimed,
     Ready {
         seal: Arc<Seal>,
+        /// So many machines did not start from it.
         failures: u32,
     },
     /// Cells start from power-on, for this reason.
@@ -46,6 +47,7 @@ enum State {
 
 /// How a cell is to start.
 pub enum Offer {
+    /// As a clone of this seal.
     Live(Arc<Seal>),
     /// From power-on; it is to make the seal when it has settled.
     Make(Claim),
@@ -64,6 +66,7 @@ pub struct Claim {
 }
 
 impl Seals {
+    /// `lab`: says what a seal depends on there.
     pub fn new(cache: SealCache, lab: Arc<dyn Lab>) -> Arc<Self> {
         Arc::new(Self { cache, lab, states: Mutex::default() })
     }

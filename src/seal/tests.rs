@@ -1,4 +1,4 @@
-use std::{fs, path::Path, sync::Arc};
+use std::{fs, os::unix::fs::PermissionsExt as _, path::Path, sync::Arc};
 
 use super::*;
 use crate::{
@@ -128,9 +128,19 @@ fn the_least_recently_used_goes_first_and_what_is_in_use_stays() {
     assert_eq!(listed, [key("newer").name(), oldest.name()]);
     assert!(cache.list()[1].in_use && !cache.list()[0].in_use);
     drop(oldest);
-    let (gone, failed) = cache.clear();
-    assert_eq!((gone.len(), failed.len()), (2, 0));
+    let cleared = cache.clear();
+    assert_eq!((cleared.folders.len(), cleared.failed.len()), (2, 0));
     assert_eq!(place.entries(), Vec::<String>::new());
+}
+
+#[test]
+fn others_may_pass_through_the_seals_folder_but_not_look_around() {
+    let place = Place::new();
+    fs::set_permissions(place.0.path(), fs::Permissions::from_mode(0o700)).unwrap();
+    drop(make(&place.cache(SealCache::LIMIT), &key("x"), 10));
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&place.0.path().join("seals")), 0o711);
+    assert_eq!(mode(place.0.path()), 0o700, "a state folder that is there stays as it is");
 }
 
 #[test]
@@ -140,7 +150,7 @@ fn what_a_dead_process_left_half_made_is_swept() {
     drop(make(&cache, &key("x"), 10));
     let half = place.0.path().join("seals").join(format!("{}.new", key("x")));
     fs::create_dir(&half).unwrap();
-    cache.sweep();
+    assert_eq!(cache.sweep().folders, [half.as_path()]);
     assert!(!half.exists());
     ready(cache.take(&key("x")));
 }

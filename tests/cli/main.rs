@@ -5,3 +5,4 @@ mod images;
 mod mistakes;
 mod plan;
 mod schema;
+mod seals;
