@@ -87,6 +87,7 @@ pub(super) async fn create(job: &Job, way: &mut Way) -> Result<(Arc<dyn Vm>, VmE
     let made = job.lab.create(spec(job, way.seal())).await;
     let (Err(error), Way::Live(seal), Some(seals)) = (&made, &*way, &job.seals) else { return made };
     seals.failed(seal, &error.to_string());
+    job.note(Level::Info, format!("starts from power-on: {error}"));
     *way = Way::Cold;
     job.lab.create(spec(job, None)).await
 }
