@@ -507,8 +507,10 @@ impl<'a> Dispatcher<'a> {
         if let Some(control) = control {
             compare(&self.shared.emitter, &cell.id, &mut lived, control);
         }
+        // What its control came to, another try does not change.
+        let own = lived.judge.own_verdict().outcome;
         let outcome = self.shared.end(&cell, task.attempt, task.began, lived);
-        let again = outcome == Outcome::Inconclusive && task.attempt <= self.plan.policy.retry_inconclusive;
+        let again = own == Outcome::Inconclusive && task.attempt <= self.plan.policy.retry_inconclusive;
         if !self.stopping && again {
             self.waiting.add(task.cell, &cell, task.attempt + 1, &self.expectations);
             return;
