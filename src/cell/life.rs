@@ -209,6 +209,14 @@ pub fn not_started(emitter: &Emitter, cell: &CellId, reason: ReasonId, message: 
     Lived::of(&[Signal { at, what }])
 }
 
+/// The end of a cell whose task ended early, after it had sent these signals.
+pub fn ended_early(emitter: &Emitter, cell: &CellId, before: &[Signal], message: String) -> Lived {
+    let what = SignalKind::LabFault { reason: ReasonId::HarnessDied, message };
+    let at = emitter.emit(Some(cell), RunEvent::Signal { signal: what.clone() });
+    let last = Signal { at, what };
+    Lived::of(&[before, std::slice::from_ref(&last)].concat())
+}
+
 pub(super) fn lab_fault(error: &LabError) -> ReasonId {
     match error {
         LabError::ImageMissing(_) => ReasonId::ImageMissing,

@@ -30,4 +30,4 @@ mod watch;
 
 pub use compare::{ControlEnd, compare};
 pub use emit::Emitter;
-pub use life::{Job, Lived, live, not_started};
+pub use life::{Job, Lived, ended_early, live, not_started};

@@ -97,7 +97,7 @@ impl JournalWriter {
             run: self.run.clone(),
             at_ms: event.at,
             cell: event.cell.clone(),
-            what: event.what.clone(),
+            what: &event.what,
         };
         let mut bytes = serde_json::to_vec(&line).map_err(|source| JournalError::Io {
             action: "write",

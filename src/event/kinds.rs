@@ -182,7 +182,7 @@ impl Decision {
 
 /// One line of `events.jsonl`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Line {
+pub struct Line<What = RunEvent> {
     pub v: u32,
     /// From 0, without gaps.
     pub seq: u64,
@@ -193,5 +193,5 @@ pub struct Line {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cell: Option<CellId>,
     #[serde(flatten)]
-    pub what: RunEvent,
+    pub what: What,
 }

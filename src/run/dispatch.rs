@@ -22,7 +22,7 @@ use super::{
     slots::Slot,
 };
 use crate::{
-    cell::{ControlEnd, Emitter, Job, Lived, compare, live, not_started},
+    cell::{ControlEnd, Emitter, Job, Lived, compare, ended_early, live, not_started},
     event::{CellEnd, Event, JournalError, JournalWriter, Level, PlannedCell, RunEvent, RunStart, RunState, StopCause},
     gate::{self, Ruling},
     lab::{Boots, Lab, boot_places},
@@ -483,7 +483,11 @@ impl<'a> Dispatcher<'a> {
             Ok((_, lived)) => lived,
             Err(error) => {
                 let message = format!("internal error: the cell's task ended early ({error})");
-                not_started(&self.shared.emitter, &cell.id, ReasonId::HarnessDied, message)
+                // All that it sent has a say in the verdict, as it will have when it is read again.
+                self.take_waiting_events();
+                let attempt = self.state.cell(&cell.id).and_then(|cell| cell.attempts.last());
+                let before = attempt.map_or(&[][..], |attempt| &attempt.signals);
+                ended_early(&self.shared.emitter, &cell.id, before, message)
             }
         };
         self.compare(Ended { task, lived });
@@ -503,8 +507,10 @@ impl<'a> Dispatcher<'a> {
         if let Some(control) = control {
             compare(&self.shared.emitter, &cell.id, &mut lived, control);
         }
+        // What its control came to, another try does not change.
+        let own = lived.judge.own_verdict().outcome;
         let outcome = self.shared.end(&cell, task.attempt, task.began, lived);
-        let again = outcome == Outcome::Inconclusive && task.attempt <= self.plan.policy.retry_inconclusive;
+        let again = own == Outcome::Inconclusive && task.attempt <= self.plan.policy.retry_inconclusive;
         if !self.stopping && again {
             self.waiting.add(task.cell, &cell, task.attempt + 1, &self.expectations);
             return;

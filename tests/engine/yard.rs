@@ -1,6 +1,12 @@
 //! A whole run: its host, its plan, and what holds after it.
 
-use std::{collections::BTreeMap, fs, path::Path, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use bootgate::{
     catalog::{DigestCache, sha256_file},
@@ -12,10 +18,16 @@ use bootgate::{
     },
     model::*,
     run::{self, Capacity, Finished, History, Images, Memory, Order, RunFolder, Sink},
+    seal::{SealCache, Seals},
 };
 use tokio_util::sync::CancellationToken;
 
 use crate::harness;
+
+/// The control of a [compared](Yard::compared) yard, and its cells' setup steps.
+pub const CONTROL: &str = "control";
+pub const COMMON: &str = "/opt/common";
+pub const OWN: &str = "/opt/own";
 
 /// A host, a lab and a plan.
 pub struct Yard {
@@ -25,6 +37,8 @@ pub struct Yard {
     pub jobs: u32,
     pub memory: Bytes,
     pub boots: Boots,
+    /// Machines start from seals where their cells may.
+    pub seals: bool,
     pub fail_fast: bool,
     pub interrupt: CancellationToken,
 }
@@ -50,11 +64,30 @@ impl Yard {
             policy: Policy { retry_inconclusive: 0, control: true },
             collect: Collect::default(),
         };
-        let lab = Arc::new(SimLab::new(SimHost::default(), script));
+        let lab = Arc::new(SimLab::new(SimHost::default(), script).sealing());
         let jobs = u32::try_from(cells).unwrap();
         let memory = Bytes::mib(1 << 20);
         let boots = Boots::unbounded();
-        Self { folder, lab, plan, jobs, memory, boots, fail_fast: false, interrupt: CancellationToken::new() }
+        let (seals, fail_fast, interrupt) = (false, false, CancellationToken::new());
+        Self { folder, lab, plan, jobs, memory, boots, seals, fail_fast, interrupt }
+    }
+
+    /// The cell `control`, and `cells` cells that are compared with it; they start live, have the setup step [`COMMON`]
+    /// with the control, and [`OWN`] by themselves.
+    pub fn compared(cells: usize, script: impl Fn(&VmSpec) -> GuestScript + Send + Sync + 'static) -> Self {
+        let mut yard = Self::new(cells, script);
+        let run = |program: &str| harness::step(program, StepKind::Run { argv: vec![program.into()] });
+        for cell in &mut yard.plan.cells {
+            cell.role = Role::Compared { with: CONTROL.into() };
+            (cell.start, cell.sealed_setup) = (Start::Live, 1);
+            cell.setup = vec![run(COMMON), run(OWN)];
+        }
+        let like = yard.plan.cells[0].clone();
+        let (setup, update) = (vec![run(COMMON)], Vec::new());
+        let control = Cell { id: CONTROL.into(), role: Role::Control, setup, update, ..like };
+        yard.plan.cells.insert(0, control);
+        (yard.jobs, yard.seals) = (yard.jobs + 1, true);
+        yard
     }
 
     pub fn begin(&self) -> (RunFolder, Sha256, JournalWriter) {
@@ -65,6 +98,8 @@ impl Yard {
 
     pub fn order(&self, (folder, plan_sha256, journal): (RunFolder, Sha256, JournalWriter)) -> Order {
         let slots = self.folder.path().join("slots");
+        let digests = Arc::new(DigestCache::open(self.folder.path().join("digests.json")));
+        let cache = SealCache::new(&StateDir::new(self.folder.path()), digests.clone(), SealCache::LIMIT);
         Order {
             folder,
             plan: self.plan.clone(),
@@ -74,8 +109,8 @@ impl Yard {
             capacity: Capacity::new(&slots, self.lab.info(), Some(self.jobs), Memory::Fixed(self.memory)).unwrap(),
             boots: self.boots.clone(),
             history: History::open(&self.folder.path().join("history.sqlite")).0,
-            images: Images::new(Arc::new(DigestCache::open(self.folder.path().join("digests.json"))), false),
-            seals: None,
+            images: Images::new(digests, false),
+            seals: self.seals.then(|| Seals::new(cache, self.lab.clone())),
             fail_fast: self.fail_fast,
             interrupt: self.interrupt.clone(),
             hurry: CancellationToken::new(),
@@ -105,6 +140,8 @@ impl Yard {
     /// What holds after any run: nothing left, and the journal alone tells the same.
     pub fn check(&self, folder: &RunFolder, finished: Finished) -> Ran {
         let census = self.census();
+        let half_made = self.seal_entries().into_iter().filter(|path| path.extension().is_some_and(|end| end == "new"));
+        assert_eq!(half_made.collect::<Vec<_>>(), Vec::<PathBuf>::new(), "a half-made seal is left");
         let journal = read(&folder.journal()).unwrap();
         let state = RunState::of(journal.run.clone(), &journal.events);
         let mut lean = state.clone();
@@ -118,6 +155,19 @@ impl Yard {
             }
         }
         Ran { state, decision: finished.ruling.decision, census }
+    }
+
+    /// Folders and locks of seals.
+    pub fn seal_entries(&self) -> Vec<PathBuf> {
+        let entries = fs::read_dir(self.folder.path().join("seals")).into_iter().flatten().flatten();
+        entries.map(|entry| entry.path()).collect()
+    }
+
+    /// The folder of the only seal.
+    pub fn seal(&self) -> PathBuf {
+        let folders: Vec<PathBuf> = self.seal_entries().into_iter().filter(|path| path.is_dir()).collect();
+        assert_eq!(folders.len(), 1, "{folders:?}");
+        folders.into_iter().next().unwrap()
     }
 
     pub fn census(&self) -> Census {
@@ -146,6 +196,41 @@ impl Ran {
     pub fn leads(&self) -> Vec<Option<ReasonId>> {
         let verdicts = self.state.cells.iter().map(|cell| self.state.verdict(cell));
         verdicts.map(|verdict| verdict.lead().map(|lead| lead.id)).collect()
+    }
+
+    /// What was told in the last attempts at this cell.
+    pub fn signals(&self, cell: &str) -> impl Iterator<Item = &SignalKind> {
+        let cell = self.state.cell(&cell.into()).expect("a planned cell");
+        cell.attempts.last().into_iter().flat_map(|attempt| &attempt.signals).map(|signal| &signal.what)
+    }
+
+    /// How this cell's machines began, one after the other.
+    pub fn starts(&self, cell: &str) -> Vec<Start> {
+        let start = |what: &SignalKind| match what {
+            SignalKind::StartedFrom { start, .. } => Some(*start),
+            _ => None,
+        };
+        self.signals(cell).filter_map(start).collect()
+    }
+
+    /// How often the setup step of this name ran in the last attempt at the cell.
+    pub fn ran(&self, cell: &str, step: &str) -> usize {
+        let ended = |what: &&SignalKind| matches!(what, SignalKind::StepEnded { name, .. } if name == step);
+        self.signals(cell).filter(ended).count()
+    }
+
+    /// The cells whose machines became seals.
+    pub fn sealers(&self) -> Vec<&str> {
+        let sealed = |cell: &&str| self.signals(cell).any(|what| matches!(what, SignalKind::Sealed { .. }));
+        self.state.cells.iter().map(|cell| cell.planned.id.0.as_str()).filter(sealed).collect()
+    }
+
+    /// Why this cell's machine was given up for another one, if it was.
+    pub fn started_over(&self, cell: &str) -> Option<&str> {
+        self.signals(cell).find_map(|what| match what {
+            SignalKind::StartedOver { why } => Some(why.as_str()),
+            _ => None,
+        })
     }
 
     pub fn attempts(&self) -> Vec<usize> {

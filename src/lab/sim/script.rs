@@ -90,6 +90,8 @@ pub struct GuestScript {
     pub(super) create_fault: Option<Fault>,
     pub(super) start_fault: Option<Fault>,
     pub(super) destroy_faults: u32,
+    pub(super) seal_takes: Duration,
+    pub(super) seal_fault: Option<Fault>,
     pub(super) observer: Option<Observer>,
 }
 
@@ -109,6 +111,8 @@ impl GuestScript {
             create_fault: None,
             start_fault: None,
             destroy_faults: 0,
+            seal_takes: Duration::ZERO,
+            seal_fault: None,
             observer: None,
         }
     }
@@ -162,6 +166,18 @@ impl GuestScript {
     /// The first so many attempts to destroy the machine fail.
     pub fn resists_destruction(mut self, attempts: u32) -> Self {
         self.destroy_faults = attempts;
+        self
+    }
+
+    /// Saving the machine for others to start from takes this long.
+    pub fn sealed_within(mut self, takes: Duration) -> Self {
+        self.seal_takes = takes;
+        self
+    }
+
+    /// The lab cannot save the machine for others to start from, and finds out after all that saving takes.
+    pub fn cannot_be_sealed(mut self, fault: impl Fn() -> LabError + Send + Sync + 'static) -> Self {
+        self.seal_fault = Some(Arc::new(fault));
         self
     }
 

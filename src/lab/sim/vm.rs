@@ -153,6 +153,14 @@ impl Vm for SimVm {
 
     async fn seal(&self, dir: &Path) -> Result<(), LabError> {
         let path = dir.join(SEAL);
+        let takes = self.running(|state, _| state.script.seal_takes)?;
+        if !takes.is_zero() {
+            std::fs::write(&path, &SEALED[..1]).map_err(LabError::io("write", &path))?;
+            tokio::time::sleep(takes).await;
+        }
+        if let Some(fault) = self.running(|state, _| state.script.seal_fault.clone())? {
+            return Err(fault());
+        }
         self.running(|state, now| state.save(now))?;
         std::fs::write(&path, SEALED).map_err(LabError::io("write", &path))
     }
