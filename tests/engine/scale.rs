@@ -3,15 +3,11 @@
 use std::time::Duration;
 
 use bootgate::{
-    event::{CellEnd, Decision, Event, RunState},
+    event::{CellEnd, Decision, RunState},
     lab::sim::GuestScript,
     model::*,
-    report::{
-        ReportFile,
-        terminal::{Live, LiveOptions},
-        write_all,
-    },
-    run::{self, History, Sink},
+    report::{ReportFile, write_all},
+    run::{self, History},
 };
 
 use crate::{
@@ -161,37 +157,4 @@ async fn a_machine_that_hangs_holds_up_the_others_no_longer_than_two_boots() {
     let settled = last.filter_map(|mut signals| signals.find(|signal| signal.what == SignalKind::Settled));
     let settled = settled.map(|signal| signal.at).max().unwrap();
     assert!(settled.as_duration() < boots + Duration::from_secs(15), "{settled}");
-}
-
-struct Shown(Live);
-
-impl Sink for Shown {
-    fn event(&mut self, event: &Event, _: &RunState) {
-        self.0.event(event);
-    }
-}
-
-/// CPU time of this process so far.
-fn cpu() -> Duration {
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
-    // proc_pid_stat(5): user and system time, in hundredths of a second, are the 12th and 13th field after the name.
-    let fields: Vec<&str> = stat.rsplit(") ").next().unwrap().split(' ').collect();
-    let ticks: u64 = fields[11..13].iter().map(|field| field.parse::<u64>().unwrap()).sum();
-    Duration::from_millis(ticks * 10)
-}
-
-/// `cargo test --release --test engine -- --ignored --nocapture fifty`
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "takes a minute of real time, and says something of a release build alone"]
-async fn fifty_cells_at_once_cost_little_memory_and_hardly_any_cpu() {
-    let yard = Yard::new(50, |_| GuestScript::healthy(BOOT));
-    let begun = yard.begin();
-    let live = Live::new(RunState::new(begun.0.run.clone()), LiveOptions::default());
-    let (began, before) = (std::time::Instant::now(), cpu());
-    let finished = run::run(yard.order(begun), &mut Shown(live)).await.expect("a run");
-    let (took, used) = (began.elapsed(), cpu() - before);
-    assert_eq!(finished.ruling.decision, Decision::Approved);
-    let share = used.as_secs_f64() / took.as_secs_f64();
-    println!("{took:?}, {used:?} of CPU, {:.2} %, {} KiB", share * 100.0, peak_memory_kib());
-    assert!(share < 0.02 && peak_memory_kib() < 60 << 10);
 }
