@@ -12,6 +12,7 @@ mod host;
 #[allow(unsafe_code)]
 pub mod libvirt;
 mod medium;
+mod orphans;
 mod root;
 mod seam;
 pub mod sim;

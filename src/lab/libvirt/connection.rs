@@ -119,6 +119,13 @@ impl Connection {
         self.router.sinks().insert(uuid.to_owned(), sink);
     }
 
+    /// From here on the machine's way down is the first half of a restart.
+    pub fn expect_button(&self, uuid: &str) {
+        if let Some(sink) = self.router.sinks().get_mut(uuid) {
+            sink.press_button();
+        }
+    }
+
     /// What happens to the machine from here on is our own doing.
     pub fn expect_end(&self, uuid: &str) {
         if let Some(sink) = self.router.sinks().get_mut(uuid) {

@@ -34,17 +34,24 @@ pub struct Sink {
     last_reset: Option<Instant>,
     agent_connected: bool,
     shut_down_by_host: bool,
+    /// The power button was pressed for a restart: libvirt makes a reset of the guest's way down.
+    button_pressed: bool,
     over: bool,
 }
 
 impl Sink {
     pub fn new(out: mpsc::UnboundedSender<VmEvent>, dir: PathBuf) -> Self {
-        Self { out, dir, last_reset: None, agent_connected: false, shut_down_by_host: false, over: false }
+        Self { out, dir, last_reset: None, agent_connected: false, shut_down_by_host: false, button_pressed: false, over: false }
     }
 
     /// We end the machine ourselves: what follows is no news.
     pub fn finish(&mut self) {
         self.over = true;
+    }
+
+    /// We press the power button, for a restart.
+    pub fn press_button(&mut self) {
+        self.button_pressed = true;
     }
 
     pub fn take(&mut self, raw: RawEvent, now: Instant) -> Option<Reaction> {
@@ -94,7 +101,13 @@ impl Sink {
         match event {
             sys::VIR_DOMAIN_EVENT_STARTED => (Some(VmEvent::Started), None),
             sys::VIR_DOMAIN_EVENT_CRASHED => (Some(VmEvent::Panicked { bugcheck: None }), Some(Reaction::Resume)),
-            // Comes before every end, and also before a reset through the power button: the end itself tells.
+            // A guest that turns itself off: QEMU's own end, a second later, says no more.
+            sys::VIR_DOMAIN_EVENT_SHUTDOWN
+                if detail == sys::VIR_DOMAIN_EVENT_SHUTDOWN_GUEST && !self.button_pressed =>
+            {
+                (Some(VmEvent::PoweredOff), None)
+            }
+            // Comes before every other end too, and before a reset through the power button: what follows tells.
             sys::VIR_DOMAIN_EVENT_SHUTDOWN => {
                 self.shut_down_by_host = detail == sys::VIR_DOMAIN_EVENT_SHUTDOWN_HOST;
                 (None, None)
@@ -155,11 +168,26 @@ mod tests {
     }
 
     #[test]
-    fn a_guest_that_turns_itself_off_is_powered_off_once_it_has_stopped() {
+    fn a_guest_that_turns_itself_off_is_powered_off_before_qemu_has_ended() {
         let shutdown = lifecycle(sys::VIR_DOMAIN_EVENT_SHUTDOWN, sys::VIR_DOMAIN_EVENT_SHUTDOWN_GUEST);
         let stopped = lifecycle(sys::VIR_DOMAIN_EVENT_STOPPED, sys::VIR_DOMAIN_EVENT_STOPPED_SHUTDOWN);
-        assert_eq!(fold(&[(0, shutdown.clone()), (1, stopped)]).0, [VmEvent::PoweredOff]);
-        assert_eq!(fold(&[(0, shutdown), (1, RawEvent::Reboot)]).0, [VmEvent::Reset]);
+        assert_eq!(fold(&[(0, shutdown.clone())]).0, [VmEvent::PoweredOff]);
+        assert_eq!(fold(&[(0, shutdown), (1, stopped)]).0, [VmEvent::PoweredOff]);
+    }
+
+    #[test]
+    fn after_the_power_button_the_way_down_is_a_reset_or_an_end() {
+        let shutdown = lifecycle(sys::VIR_DOMAIN_EVENT_SHUTDOWN, sys::VIR_DOMAIN_EVENT_SHUTDOWN_GUEST);
+        let stopped = lifecycle(sys::VIR_DOMAIN_EVENT_STOPPED, sys::VIR_DOMAIN_EVENT_STOPPED_SHUTDOWN);
+        for (then, event) in [(RawEvent::Reboot, VmEvent::Reset), (stopped, VmEvent::PoweredOff)] {
+            let (out, mut received) = mpsc::unbounded_channel();
+            let mut sink = Sink::new(out, "/".into());
+            sink.press_button();
+            sink.take(shutdown.clone(), Instant::now());
+            assert_eq!(received.try_recv().ok(), None);
+            sink.take(then, Instant::now());
+            assert_eq!(received.try_recv().ok(), Some(event));
+        }
     }
 
     #[test]

@@ -23,7 +23,7 @@ use super::{
     vm::{self, LibvirtVm},
 };
 use crate::{
-    lab::{self, Account, Lab, LabError, LabInfo, LabRoot, Users, Vm, VmEvents, VmSpec, accelerator},
+    lab::{self, Account, Lab, LabError, LabInfo, LabRoot, Users, Vm, VmEvents, VmSpec, accelerator, orphans::Orphans},
     model::{Accelerator, StateDir},
 };
 
@@ -46,6 +46,9 @@ pub struct LibvirtLab {
     maker: Arc<Maker>,
     session: Mutex<Option<Arc<Session>>>,
     reaper: Reaper,
+    /// None: a libvirtd starts the machines.
+    #[expect(dead_code, reason = "held for as long as machines may end")]
+    orphans: Option<Orphans>,
 }
 
 impl LibvirtLab {
@@ -76,6 +79,11 @@ impl LibvirtLab {
             None => Users::Daemon,
         };
         let root = LabRoot::take(&options.state, &users)?;
+        let orphans = embedded.then(|| Orphans::take_in(&runtime)).transpose();
+        let orphans = orphans.unwrap_or_else(|error| {
+            tracing::warn!("machines may take long to end: {error}");
+            None
+        });
         let mut emulator = None;
         let uri = match options.uri {
             Some(uri) => uri,
@@ -109,7 +117,7 @@ impl LibvirtLab {
         };
         let maker = Arc::new(Maker { accelerator, users, keeps_owners: uri.contains("/system"), emulator });
         let session = Mutex::new(Some(Arc::new(Session { connection, root, embedded })));
-        Ok(Self { info, maker, session, reaper })
+        Ok(Self { info, maker, session, reaper, orphans })
     }
 
     /// Ends every machine that is left, disconnects, and gives the root back. May be called again.

@@ -97,6 +97,7 @@ impl Vm for LibvirtVm {
 
     async fn restart_acpi(&self) -> Result<(), LabError> {
         let action = "press the power button";
+        self.machine.session.connection.expect_button(&self.machine.uuid);
         self.call(action, move |domain| {
             domain.reboot(sys::VIR_DOMAIN_REBOOT_ACPI_POWER_BTN).map_err(|error| failed(action, &error))
         })
