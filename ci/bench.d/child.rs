@@ -30,7 +30,7 @@ const PATIENCE: Duration = Duration::from_secs(90);
 pub struct Ran {
     pub code: Option<i32>,
     pub took: Duration,
-    /// CPU seconds of the program, and of its children where it waited for them (QEMU's processes are not).
+    /// CPU seconds of the program, and of its children where it waited for them.
     pub cpu: ProcessTime,
     pub peak_memory: Option<u64>,
     /// CPU seconds of the machines, sampled: what each used in its last half second is not in it.

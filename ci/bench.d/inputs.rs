@@ -39,16 +39,22 @@ pub fn content(value: &str) -> PathBuf {
 /// Three images x so many values: all cells healthy.
 pub fn plain(bench: &Bench) -> anyhow::Result<(PathBuf, Vec<String>)> {
     let values: Vec<String> = (1..=bench.options.values()).map(|n| format!("v{n}")).collect();
-    Ok((write(&bench.scratch, "plain", &values)?, values))
+    Ok((write(&bench.scratch, "plain", &values, SOAK)?, values))
+}
+
+/// The same cells with one restart each; and a matrix of one of them per image, for what a first run leaves.
+pub fn one_restart(bench: &Bench) -> anyhow::Result<(PathBuf, PathBuf)> {
+    let values: Vec<String> = (1..=bench.options.values()).map(|n| format!("v{n}")).collect();
+    Ok((write(&bench.scratch, "once", &values, 0)?, write(&bench.scratch, "first", &values[..1], 0)?))
 }
 
 /// Three images x good and bad content: the bad one breaks one of them.
 pub fn mixed(bench: &Bench) -> anyhow::Result<(PathBuf, Vec<String>)> {
     let values = vec!["good".to_owned(), "bad".to_owned()];
-    Ok((write(&bench.scratch, "mixed", &values)?, values))
+    Ok((write(&bench.scratch, "mixed", &values, SOAK)?, values))
 }
 
-fn write(scratch: &Scratch, name: &str, values: &[String]) -> anyhow::Result<PathBuf> {
+fn write(scratch: &Scratch, name: &str, values: &[String], soak: u32) -> anyhow::Result<PathBuf> {
     let folder = scratch.folder("in")?;
     for value in values {
         fs::copy(content(value), folder.join(format!("content-{value}.txt")))?;
@@ -59,7 +65,7 @@ fn write(scratch: &Scratch, name: &str, values: &[String]) -> anyhow::Result<Pat
          axes:\n  os: [{OS}]\n  patch: [{patches}]\n  value: [{values}]\n\
          update:\n  - copy: {{from: 'content-${{value}}.txt', to: {CONTENT}, mode: \"0644\"}}\n  \
          - sh: '{COMMAND}'\n\
-         health:\n  soak: {SOAK}\n  watch: {WATCH_S}s\n  checks:\n    - {{id: sensor, sh: '{CHECK}'}}\n",
+         health:\n  soak: {soak}\n  watch: {WATCH_S}s\n  checks:\n    - {{id: sensor, sh: '{CHECK}'}}\n",
         catalog()?.display()
     );
     let path = folder.join(format!("{name}.yaml"));

@@ -126,7 +126,7 @@ pub fn signals(cell: &CellState) -> impl Iterator<Item = &Signal> {
 /// Each restart's time and CPU time.
 fn boot_costs(cell: &CellState) -> impl Iterator<Item = (f64, f64)> {
     signals(cell).filter_map(|signal| match signal.what {
-        SignalKind::BootCost { took, cpu } => Some((seconds(took), seconds(cpu))),
+        SignalKind::BootCost { took, cpu, .. } => Some((seconds(took), seconds(cpu))),
         _ => None,
     })
 }

@@ -125,18 +125,34 @@ fn efficiency(bench: &mut Bench, gate: &Gate) {
 }
 
 fn against_cold(bench: &mut Bench, matrix: &Path, measured: &Gate) -> anyhow::Result<()> {
-    let ratio = Row::new(2, "live / cold");
+    let ratio = |text: &str| Row::new(2, text.to_owned());
+    let with_soak = format!("live / cold, {} restarts a cell", 1 + SOAK);
     if measured.start == "cold" {
         bench.rows.push(Row::new(2, "makespan, cold").value(measured.ran.seconds(), "s"));
-        bench.rows.push(ratio.maybe(None, "").at_most(0.60));
+        bench.rows.push(ratio(&with_soak).maybe(None, "").at_most(0.60));
         return Ok(());
     }
     say("the same cells, cold");
     let cold = gate(bench, matrix, "cold", Some("cold"))?;
     expect_all_healthy(bench, &cold);
     bench.rows.push(Row::new(2, "makespan, cold").value(cold.ran.seconds(), "s"));
-    bench.rows.push(ratio.value(measured.ran.seconds() / cold.ran.seconds(), "").at_most(0.60));
+    bench.rows.push(ratio(&with_soak).value(measured.ran.seconds() / cold.ran.seconds(), "").at_most(0.60));
     bench.raw.insert("cold_run".into(), cold.ran.json());
+
+    let (matrix, first) = inputs::one_restart(bench)?;
+    say("one restart a cell: the controls");
+    gate(bench, &first, "once-first", Some("live"))?;
+    say("one restart a cell, live");
+    let live = gate(bench, &matrix, "once-live", Some("live"))?;
+    say("one restart a cell, cold");
+    let cold = gate(bench, &matrix, "once-cold", Some("cold"))?;
+    for gate in [&live, &cold] {
+        expect_all_healthy(bench, gate);
+        bench.rows.push(Row::new(2, format!("makespan, {}, one restart", gate.start)).value(gate.ran.seconds(), "s"));
+        bench.raw.insert(format!("{}_run_one_restart", gate.start), gate.ran.json());
+    }
+    let value = live.ran.seconds() / cold.ran.seconds();
+    bench.rows.push(ratio("live / cold, one restart a cell").value(value, "").at_most(0.60));
     Ok(())
 }
 
