@@ -6,7 +6,7 @@
 use std::{collections::BTreeSet, fs, path::PathBuf};
 
 use bootgate::{
-    health::{Judge, judge},
+    health::{Judge, agree, deciding, judge},
     model::{Outcome, Phase, ReasonId, Signal, SignalKind, Verdict},
 };
 use serde::Deserialize;
@@ -104,6 +104,22 @@ fn what_was_said_at_the_end_was_said_as_soon_as_it_was_certain() {
             } else if judge.is_over() {
                 certain = Some(verdict);
             }
+        }
+    }
+}
+
+#[test]
+fn what_decides_is_enough_and_nothing_of_it_is_too_much() {
+    for Trace { name, signals, .. } in traces() {
+        let verdict = judge(&signals);
+        let deciding = deciding(&signals);
+        assert!(agree(&judge(&deciding), &verdict), "{name}");
+        for left_out in 0..deciding.len() {
+            let mut rest = deciding.clone();
+            let signal = rest.remove(left_out);
+            let other = judge(&rest);
+            let same = agree(&other, &verdict) && other.lead().map(|lead| lead.at) == verdict.lead().map(|lead| lead.at);
+            assert!(!same || verdict.reasons.len() > 1, "{name}: {signal:?} decides nothing");
         }
     }
 }

@@ -42,7 +42,8 @@ impl Drop for BootPlace {
 pub(super) struct Restart {
     _place: BootPlace,
     began: Millis,
-    cpu: Option<Millis>,
+    /// CPU time of the machine's process, and the time it waited for a core.
+    cpu: Option<(Millis, Millis)>,
 }
 
 impl Restart {
@@ -62,14 +63,15 @@ impl Restart {
     /// The machine has settled again.
     pub async fn settled(self, watcher: &mut Observer) {
         let took = watcher.now().since(self.began);
-        if let (Some(before), Some(after)) = (self.cpu, process_cpu(watcher).await) {
-            watcher.emit(SignalKind::BootCost { took, cpu: after.since(before) });
+        if let (Some((cpu, waited)), Some((cpu_now, waited_now))) = (self.cpu, process_cpu(watcher).await) {
+            let (cpu, waited) = (cpu_now.since(cpu), waited_now.since(waited));
+            watcher.emit(SignalKind::BootCost { took, waited, cpu });
         }
     }
 }
 
 /// None: the lab does not tell.
-async fn process_cpu(watcher: &Observer) -> Option<Millis> {
+async fn process_cpu(watcher: &Observer) -> Option<(Millis, Millis)> {
     let stats = timeout(Duration::from_secs(10), watcher.vm.stats()).await;
-    stats.ok()?.ok().map(|stats| stats.process_cpu)
+    stats.ok()?.ok().map(|stats| (stats.process_cpu, stats.cpu_wait))
 }

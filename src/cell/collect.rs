@@ -27,7 +27,7 @@ pub(super) async fn collect(watcher: &mut Observer, mate: &Cellmate<'_>) -> Vec<
     let agent_answers = watcher.judge.agent_answered() && watcher.channel_open;
     let well = watcher.judge.own_verdict().outcome == Outcome::Healthy;
     watcher.enter(Phase::Collect);
-    let mut kept = Kept { dir: mate.job.dir.clone(), files: Vec::new(), problems: Vec::new() };
+    let mut kept = Kept { dir: mate.job.dir.clone(), files: watcher.frames.clone(), problems: Vec::new() };
     let vm = watcher.vm.clone();
     let last = timeout(PATIENCE, vm.screenshot()).await.ok().and_then(Result::ok).flatten();
     kept.screen("settled.png", watcher.settled_screen.as_ref().map(|reference| &reference.screen));

@@ -18,7 +18,7 @@ use super::{
     check, collect, control, limits,
     observe::Observer,
     pictures::Reference,
-    restart, settle, step, watch,
+    restart, settle, state, step, watch,
 };
 use crate::{
     event::{Level, RunEvent},
@@ -98,6 +98,8 @@ pub async fn live(job: &Job) -> Lived {
         role: job.cell.role.clone(),
     };
     emit(planned.clone());
+    let tolerances = SignalKind::Tolerances { tolerances: job.cell.health.tolerances.clone() };
+    emit(tolerances.clone());
     let Some(family) = family(job.image.family) else {
         let message = format!("{:?} guests are not supported by this version", job.image.family);
         return ends(&[&planned], ReasonId::StartFailed, message);
@@ -136,6 +138,7 @@ pub async fn live(job: &Job) -> Lived {
     };
     // The judge saw nothing of what was sent before it was there.
     watcher.replay(planned);
+    watcher.replay(tolerances);
     watcher.replay(start);
     watcher.emit(SignalKind::Limits { limits: first });
     if let Err(panic) = caught(work(&mut watcher, &mate, way, place)).await {
@@ -167,10 +170,11 @@ async fn work(watcher: &mut Observer, mate: &Cellmate<'_>, way: Way, place: Boot
         && take_settled_screen(watcher).await
         && step::steps(watcher, mate, Phase::Apply, &cell.update).await
         && restart::first(watcher, mate).await
-        && watch::watch(watcher, mate, cell.health.watch).await
+        && watched(watcher, mate, 0).await
         && soak(watcher, mate, cell.health.soak).await
+        && state::tell(watcher, mate).await
         && check::checks(watcher, mate, &cell.health.checks).await
-        && control::tell(watcher, mate).await
+        && control::tell(watcher, mate)
         && last_events(watcher, mate).await
 }
 
@@ -194,12 +198,17 @@ async fn take_settled_screen(watcher: &mut Observer) -> bool {
 
 async fn soak(watcher: &mut Observer, mate: &Cellmate<'_>, times: u32) -> bool {
     for n in 1..=times {
-        let watch = mate.job.cell.health.watch;
-        if !restart::soak(watcher, mate, n).await || !watch::watch(watcher, mate, watch).await {
+        if !restart::soak(watcher, mate, n).await || !watched(watcher, mate, n).await {
             return false;
         }
     }
     true
+}
+
+/// Watches the machine after its `n`-th restart, from 0; after the last one between two looks at what runs in it.
+async fn watched(watcher: &mut Observer, mate: &Cellmate<'_>, n: u32) -> bool {
+    let health = &mate.job.cell.health;
+    (n < health.soak || state::first_look(watcher, mate).await) && watch::watch(watcher, mate, health.watch).await
 }
 
 /// The end of a cell whose machine could not even be made.

@@ -25,6 +25,7 @@ mod patience;
 mod pictures;
 mod restart;
 mod settle;
+mod state;
 mod step;
 mod watch;
 

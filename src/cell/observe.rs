@@ -1,4 +1,4 @@
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{fs, future::Future, path::PathBuf, sync::Arc, time::Duration};
 
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
@@ -10,9 +10,13 @@ use super::{
 };
 use crate::{
     event::{Level, RunEvent},
+    guest::Look,
     health::Judge,
     lab::{Screenshot, Vm, VmEvent, VmEvents},
-    model::{CellId, ConsoleMark, ControlFacts, Millis, Phase, Progress, Secrets, Signal, SignalKind, Subject},
+    model::{
+        CURSOR_PPM, CellId, ConsoleMark, ControlFacts, Millis, Phase, Progress, Secrets, Sha256, Signal, SignalKind,
+        Subject,
+    },
 };
 
 /// How often an unsettled machine is looked at. There is no event for "nothing happens".
@@ -24,6 +28,9 @@ const LAB_PATIENCE: Duration = Duration::from_secs(10);
 /// Most telling lines of one kind that are passed on per boot: a guest that floods its console shall not flood
 /// the journal.
 const LINES: usize = 5;
+
+/// Most pictures that are kept of a cell.
+const FRAMES: usize = 60;
 
 /// Longest telling line that is passed on, in characters.
 const LINE: usize = 160;
@@ -48,6 +55,9 @@ pub(super) struct Observer {
     firmware: Option<Console>,
     /// The screen of the sample before.
     pub screen: Option<Screenshot>,
+    /// Pictures of what the screen showed, below the cell's folder.
+    pub frames: Vec<PathBuf>,
+    dir: PathBuf,
     /// The screen of the settled machine before the update.
     pub settled_screen: Option<Reference>,
     /// The agent answered something since the last sample.
@@ -59,6 +69,8 @@ pub(super) struct Observer {
     secrets: Secrets,
     /// What restarts cost and which checks failed, for a control.
     pub seen: ControlFacts,
+    /// What ran in the guest when its last boot had just settled.
+    pub first_look: Option<Look>,
     /// Telling lines passed on in this boot.
     told: Vec<ConsoleMark>,
 }
@@ -89,12 +101,15 @@ impl Observer {
             serial: Console::serial(files.serial_log),
             firmware: files.firmware_log.map(Console::firmware),
             screen: None,
+            frames: Vec::new(),
+            dir: job.dir.clone(),
             settled_screen: None,
             answered: false,
             channel_open: false,
             boot: 0,
             secrets: job.secrets.clone(),
             seen: ControlFacts::default(),
+            first_look: None,
             told: Vec::new(),
         }
     }
@@ -123,7 +138,8 @@ impl Observer {
 
     fn note_facts(&mut self, what: &SignalKind) {
         match what {
-            SignalKind::BootCost { took, cpu } => {
+            SignalKind::GuestState { state } => self.seen.guest = Some(state.clone()),
+            SignalKind::BootCost { took, cpu, .. } => {
                 self.seen.restart = self.seen.restart.max(*took);
                 self.seen.restart_cpu = self.seen.restart_cpu.max(*cpu);
             }
@@ -309,7 +325,33 @@ impl Observer {
         if let Some(settled) = &self.settled_screen {
             progress.screen_unlike_settled_ppm = settled.unlike_ppm(&now);
         }
+        if progress.screen_changed_ppm.is_none_or(|ppm| ppm > CURSOR_PPM) {
+            self.keep_frame(now.clone()).await;
+        }
         self.screen = Some(now);
+    }
+
+    /// Keeps what the screen shows now. A picture that cannot be written is no fault of the machine.
+    async fn keep_frame(&mut self, screen: Screenshot) {
+        let sha256 = Sha256::of(&screen.rgb);
+        let mut file = None;
+        if self.frames.len() < FRAMES {
+            let name = format!("screens/{:02}.png", self.frames.len() + 1);
+            let path = self.dir.join(&name);
+            let write = move || {
+                path.parent().map_or(Ok(()), fs::create_dir_all)?;
+                pictures::write_png(&screen, &path).map(|()| path)
+            };
+            match tokio::task::spawn_blocking(write).await {
+                Ok(Ok(path)) => {
+                    self.frames.push(path);
+                    file = Some(name);
+                }
+                Ok(Err(error)) => self.note(Level::Info, format!("a picture cannot be kept: {error}")),
+                Err(_) => {}
+            }
+        }
+        self.emit(SignalKind::Screen { sha256, file });
     }
 
     fn read_serial(&mut self) {

@@ -5,6 +5,9 @@ use tokio::time::Instant;
 use super::{life::Cellmate, observe::Observer, settle, step};
 use crate::model::{Millis, Phase};
 
+/// How long a machine that came back from a crash has to stay up.
+const STABLE: Duration = Duration::from_secs(10);
+
 /// Looks at the settled machine for a while: late crashes, an agent that dies. False: the judge is over.
 pub(super) async fn watch(watcher: &mut Observer, mate: &Cellmate<'_>, length: Millis) -> bool {
     watcher.enter(Phase::Watch);
@@ -13,15 +16,19 @@ pub(super) async fn watch(watcher: &mut Observer, mate: &Cellmate<'_>, length: M
     if !watcher.judge.is_over() && !watcher.judge.is_recovering() {
         still_there(watcher, mate).await;
     }
-    if watcher.judge.is_recovering() {
-        // Whether it comes back decides between a crash and a loop.
-        settle::settle(watcher, mate).await;
+    // Whether it comes back, and stays, decides between a crash and a loop.
+    while watcher.judge.is_recovering() && settle::settle(watcher, mate).await {
+        let deadline = Instant::now() + length.as_duration().max(STABLE);
+        watcher.watch(deadline, |judge| judge.is_over() || judge.is_recovering()).await;
+        if watcher.is_cancelled() {
+            break;
+        }
     }
     if watcher.judge.is_over() {
         return false;
     }
     watcher.leave(Phase::Watch);
-    true
+    !watcher.judge.is_over()
 }
 
 /// The watch ends with an agent that answers.

@@ -13,7 +13,9 @@ mod clean;
 mod completions;
 mod context;
 mod doctor;
+mod explain;
 mod images;
+mod judge;
 mod plan;
 mod report;
 mod run;
@@ -55,6 +57,10 @@ enum Verb {
     Images(images::Args),
     /// Rebuild every report of a run from its journal
     Report(report::Args),
+    /// Judge a run's cells again from its journal, and show what each verdict rests on
+    Judge(judge::Args),
+    /// Tell the story of one cell of a run
+    Explain(explain::Args),
     /// Remove what a killed bootgate left behind
     Clean(clean::Args),
     /// Print the JSON Schema of matrix or catalogue files, for editors
@@ -91,6 +97,8 @@ fn verb() -> ExitCode {
         Verb::Doctor(args) => doctor::run(args, &context),
         Verb::Images(args) => images::run(args, &context),
         Verb::Report(args) => report::run(args, &context),
+        Verb::Judge(args) => judge::run(args, &context),
+        Verb::Explain(args) => explain::run(args, &context),
         Verb::Clean(args) => clean::run(args, &context),
         Verb::Schema(args) => schema::run(args, &context),
         Verb::Completions(args) => completions::run(args, &context),

@@ -38,12 +38,7 @@ enum Only {
 }
 
 pub fn run(args: Args, _context: &Context) -> anyhow::Result<u8> {
-    let path = args.run.join("events.jsonl");
-    let journal = event::read(&path).map_err(|error| not_a_run(error, &args.run))?;
-    if let Tail::Torn { line, .. } = journal.tail {
-        tell!("bootgate was killed while it wrote line {line} of {}: that line is left out", path.display());
-    }
-    let state = RunState::of(journal.run, &journal.events);
+    let state = read_run(&args.run)?;
     let files: Vec<ReportFile> = match args.only.as_slice() {
         [] => ReportFile::ALL.to_vec(),
         only => only.iter().map(|only| only.file()).collect(),
@@ -70,6 +65,19 @@ impl Only {
     }
 }
 
+/// What a run directory's journal adds up to.
+///
+/// # Errors
+/// There is no such run, or its journal is damaged.
+pub(super) fn read_run(run: &Path) -> anyhow::Result<RunState> {
+    let path = run.join("events.jsonl");
+    let journal = event::read(&path).map_err(|error| not_a_run(error, run))?;
+    if let Tail::Torn { line, .. } = journal.tail {
+        tell!("bootgate was killed while it wrote line {line} of {}: that line is left out", path.display());
+    }
+    Ok(RunState::of(journal.run, &journal.events))
+}
+
 fn not_a_run(error: JournalError, run: &Path) -> anyhow::Error {
     let is_missing = matches!(&error, JournalError::Io { source, .. }
         if matches!(source.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory));
@@ -82,5 +90,5 @@ fn not_a_run(error: JournalError, run: &Path) -> anyhow::Error {
         };
         return result.context(format!("{} is no run directory: {hint}", run.display())).unwrap_err();
     }
-    result.context(format!("cannot rebuild the reports of {}", run.display())).unwrap_err()
+    result.context(format!("cannot read the run {}", run.display())).unwrap_err()
 }

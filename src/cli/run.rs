@@ -7,7 +7,7 @@ use std::{
 use anyhow::{Context as _, bail};
 use tokio_util::sync::CancellationToken;
 
-use super::{Context, EXIT_INCONCLUSIVE, Select};
+use super::{Context, EXIT_INCONCLUSIVE, Select, table::table};
 use crate::{
     catalog::DigestCache,
     event::{Decision, Event, JournalWriter, RunState},
@@ -18,7 +18,7 @@ use crate::{
     model::{Accelerator, Bytes, Plan, Secrets, Sha256},
     plan,
     report::{
-        ReportFile,
+        Rate, Rates, ReportFile, count,
         terminal::{self, Live, LiveOptions, Look},
         write_all,
     },
@@ -32,6 +32,7 @@ Examples:
   bootgate run matrices/demo.yaml
   bootgate run nightly.yaml --candidate build/content.bin --set channel=beta
   bootgate run nightly.yaml --only os=lab-os-10 --soak 5 --fail-fast
+  bootgate run nightly.yaml --only os=lab-os-10 --repeat 20
   bootgate run --resume runs/20260102T030405Z-nightly
 
 Exit code: 0 approved; 1 rejected, an update broke something; 2 usage or configuration, nothing was
@@ -43,6 +44,10 @@ pub struct Args {
     /// Finish an interrupted run: cells that have an answer keep it, the others run again
     #[arg(long, value_name = "RUN", conflicts_with = "Select")]
     resume: Option<PathBuf>,
+    /// Run it all so many times, each in a directory of its own, and tell how often each cell ended how. The exit code is
+    /// that of the worst run
+    #[arg(long, value_name = "N", conflicts_with = "resume", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    repeat: Option<u32>,
     /// Where run directories are made
     #[arg(long, value_name = "DIR", default_value = "runs")]
     runs: PathBuf,
@@ -133,7 +138,10 @@ async fn gate(args: Args, context: &Context) -> anyhow::Result<u8> {
         Ok(lab) => lab,
         Err(error) => return lab_failed(context, &error.into()),
     };
-    let result = with_lab(&args, context, planned, lab.clone(), interrupt, hurry).await;
+    let result = match (args.repeat, planned) {
+        (Some(times), Some(planned)) => repeat(&args, context, &planned, &lab, times, &interrupt, &hurry).await,
+        (_, planned) => with_lab(&args, context, planned, lab.clone(), interrupt, hurry).await.map(|ended| ended.code),
+    };
     if let Err(error) = lab.close().await {
         tell!("warning: the lab could not be closed cleanly: {error}; `bootgate clean` removes what is left");
     }
@@ -147,6 +155,66 @@ fn lab_failed(context: &Context, error: &anyhow::Error) -> anyhow::Result<u8> {
     Ok(EXIT_INCONCLUSIVE)
 }
 
+/// What a run came to.
+struct Ended {
+    code: u8,
+    /// None: it broke.
+    state: Option<RunState>,
+}
+
+/// Runs the plan again and again, and tells how stable its cells are.
+async fn repeat(
+    args: &Args,
+    context: &Context,
+    planned: &plan::Planned,
+    lab: &Arc<LibvirtLab>,
+    times: u32,
+    interrupt: &CancellationToken,
+    hurry: &CancellationToken,
+) -> anyhow::Result<u8> {
+    let mut rates = Rates::default();
+    let mut worst = 0;
+    for _ in 0..times {
+        let (interrupt, hurry) = (interrupt.clone(), hurry.clone());
+        let Ended { code, state } =
+            with_lab(args, context, Some(planned.clone()), lab.clone(), interrupt.clone(), hurry).await?;
+        worst = heavier(worst, code);
+        let Some(state) = state else { break };
+        // What was cut short says nothing about the cells.
+        if interrupt.is_cancelled() {
+            break;
+        }
+        rates.add(&state);
+    }
+    context.print(&stability(&rates))?;
+    Ok(worst)
+}
+
+/// Of two exit codes the one that a gate must obey.
+fn heavier(a: u8, b: u8) -> u8 {
+    let weight = |code: u8| match code {
+        0 => 0,
+        1 => 2,
+        130 => 3,
+        _ => 1,
+    };
+    if weight(b) > weight(a) { b } else { a }
+}
+
+fn stability(rates: &Rates) -> String {
+    let row = |rate: Rate| {
+        let (low, high) = rate.unhealthy_share;
+        let reasons: Vec<String> = rate.reasons.iter().map(|(id, count)| format!("{id} {count}")).collect();
+        let counts = [rate.healthy, rate.unhealthy, rate.inconclusive].map(|count| count.to_string());
+        let [healthy, unhealthy, inconclusive] = counts;
+        let share = format!("{:.1} to {:.1} %", low * 100.0, high * 100.0);
+        [rate.cell.to_string(), healthy, unhealthy, inconclusive, share, reasons.join(", ")]
+    };
+    let rows: Vec<[String; 6]> = rates.cells().into_iter().map(row).collect();
+    let head = ["CELL", "HEALTHY", "UNHEALTHY", "INCONCLUSIVE", "UNHEALTHY, 95 %", "REASONS"];
+    format!("\n{}\n{}", count(rates.runs() as usize, "run"), table(head, &rows))
+}
+
 async fn with_lab(
     args: &Args,
     context: &Context,
@@ -154,7 +222,7 @@ async fn with_lab(
     lab: Arc<LibvirtLab>,
     interrupt: CancellationToken,
     hurry: CancellationToken,
-) -> anyhow::Result<u8> {
+) -> anyhow::Result<Ended> {
     let begun = match (planned, &args.resume) {
         (Some(planned), _) => begin(args, planned)?,
         (None, Some(dir)) => resume(dir)?,
@@ -197,10 +265,13 @@ async fn with_lab(
     let finished = run::run(order, &mut ToTerminal(&live)).await;
     live.close();
     match finished {
-        Ok(finished) => Ok(report(&finished, &dir, &shown(&dir))),
+        Ok(finished) => {
+            let code = report(&finished, &dir, &shown(&dir));
+            Ok(Ended { code, state: Some(finished.state) })
+        }
         Err(error) => {
             context.print_error(&error.into());
-            Ok(EXIT_INCONCLUSIVE)
+            Ok(Ended { code: EXIT_INCONCLUSIVE, state: None })
         }
     }
 }

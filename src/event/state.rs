@@ -205,6 +205,7 @@ fn is_sample(what: &SignalKind) -> bool {
     matches!(
         what,
         SignalKind::Progress { .. }
+            | SignalKind::Screen { .. }
             | SignalKind::PhaseStarted { .. }
             | SignalKind::PhaseEnded { .. }
             | SignalKind::StepStarted { .. }

@@ -1,5 +1,5 @@
 use crate::{
-    event::{Decision, RunState, StopCause},
+    event::{CellState, Decision, RunState, StopCause},
     model::Outcome,
 };
 
@@ -28,6 +28,14 @@ pub fn decide(state: &RunState) -> Ruling {
     }
     if flaky > 0 {
         found(Decision::Rejected, format!("{} flaky: unhealthy first, healthy on another try", share(flaky, planned)));
+    }
+    let lost_later = |cell: &&CellState| {
+        cell.ended().is_some_and(|end| end.verdict.outcome == Outcome::Inconclusive)
+            && cell.earlier_with(Outcome::Unhealthy).next().is_some()
+    };
+    let lost = state.permutations().filter(lost_later).count();
+    if lost > 0 {
+        found(Decision::Rejected, format!("{} unhealthy first, inconclusive on another try", share(lost, planned)));
     }
     if counts.inconclusive > 0 {
         found(Decision::Inconclusive, format!("{} inconclusive", share(counts.inconclusive, planned)));

@@ -34,7 +34,13 @@ pub trait GuestFamily: Send + Sync {
     /// Exits with 0 when the boot has finished; it leaves no output. `probe`: the image's own way to tell.
     fn settled(&self, probe: Option<&str>) -> Command;
 
-    /// Prints what runs and how much the logs have, a line each: `service NAME`, `log LEVEL COUNT`.
+    /// Prints what runs, for [`Look::read`](super::Look::read): `program PID NAME` a line, or the blocks of `systemctl
+    /// show`.
+    fn services(&self, tag: &str) -> Command;
+
+    /// Prints what runs and what the guest is like, for [`Look::read`](super::Look::read), a line each: `error TEXT`,
+    /// `log LEVEL COUNT`, `memory TOTAL AVAILABLE` and `disk SIZE FREE MOUNT` in KiB, `readonly MOUNT`, `network WHAT`,
+    /// `dump FILE`, `time SECONDS`.
     fn inventory(&self, tag: &str) -> Command;
 
     /// Makes the folders of these files.

@@ -1,44 +1,227 @@
-use crate::model::ControlFacts;
+use std::collections::{BTreeMap, BTreeSet};
 
-/// Most services and the longest name that are taken from a guest.
-const SERVICES: usize = 500;
-const NAME: usize = 100;
+use crate::model::{Bytes, DiskState, GuestState};
+
+/// Most names, texts and places of one kind that are taken from a guest, and the longest of them.
+const MANY: usize = 500;
+const ERRORS: usize = 40;
+const LONG: usize = 160;
 
 /// The severities of syslog (RFC 5424), by number.
 const LEVELS: [&str; 8] = ["emerg", "alert", "crit", "err", "warning", "notice", "info", "debug"];
 
-/// Reads what [`GuestFamily::inventory`](super::GuestFamily::inventory) printed. Lines that make no sense are passed over.
-pub fn read_inventory(text: &str, facts: &mut ControlFacts) {
-    for line in text.lines() {
-        let words: Vec<&str> = line.split_whitespace().collect();
-        match words[..] {
-            ["service", name] if facts.services.len() < SERVICES => {
-                facts.services.push(name.chars().take(NAME).collect())
+/// What a kernel says where its host gave it no core for a while (Linux `kernel/rcu/tree_stall.h`, `kernel/watchdog.c`,
+/// `kernel/hung_task.c`, `kernel/time/clocksource.c`): no news of the guest.
+const HOST_IS_SLOW: [&str; 6] = [
+    "rcu: ",
+    "rcu_sched",
+    "watchdog: BUG: soft lockup",
+    "blocked for more than",
+    "clocksource",
+    "hrtimer: interrupt took",
+];
+
+/// One look at a guest, as [`GuestFamily::inventory`](super::GuestFamily::inventory) tells it.
+#[derive(Clone, Debug, Default)]
+pub struct Look {
+    /// Services, or programs, and their process ids.
+    pub services: BTreeMap<String, BTreeSet<u32>>,
+    /// The guest's clock, in seconds since 1970.
+    pub clock: Option<i64>,
+    state: GuestState,
+}
+
+impl Look {
+    /// Reads what the guest printed. Lines that make no sense are passed over.
+    pub fn read(text: &str) -> Self {
+        let mut look = Self::default();
+        let mut unit = Unit::default();
+        for line in text.lines() {
+            let line = line.trim_end();
+            if let Some((key, value)) = line.split_once('=').filter(|(key, _)| !key.contains(' ')) {
+                unit.set(key, value);
+            } else if line.is_empty() {
+                look.service(std::mem::take(&mut unit));
+            } else if let Some((kind, rest)) = line.split_once(' ') {
+                look.line(kind, rest.trim_start());
             }
-            ["log", level, count] => {
-                // Facility times eight, plus severity.
+        }
+        look.service(unit);
+        look
+    }
+
+    /// What the guest is like now, compared with the look before.
+    pub fn since(mut self, first: &Self) -> GuestState {
+        let is_new =
+            |name: &String, now: &BTreeSet<u32>| first.services.get(name).is_some_and(|before| before.is_disjoint(now));
+        let restarted = self.services.iter().filter(|(name, now)| is_new(name, now)).map(|(name, _)| name.clone());
+        self.state.restarted = restarted.collect();
+        self.state.services = self.services.into_keys().collect();
+        self.state
+    }
+
+    fn service(&mut self, unit: Unit) {
+        if unit.running && !unit.name.is_empty() && unit.pid != 0 {
+            self.program(&unit.name, unit.pid);
+        }
+    }
+
+    fn program(&mut self, name: &str, pid: u32) {
+        if self.services.len() < MANY {
+            self.services.entry(short(name)).or_default().insert(pid);
+        }
+    }
+
+    fn line(&mut self, kind: &str, rest: &str) {
+        let words: Vec<&str> = rest.split_whitespace().collect();
+        let state = &mut self.state;
+        match (kind, &words[..]) {
+            ("program", [pid, ..]) => {
+                let name = rest[pid.len()..].trim();
+                if let (Ok(pid), false) = (pid.parse(), name.is_empty()) {
+                    self.program(name, pid);
+                }
+            }
+            // Facility times eight, plus severity.
+            ("log", [level, count]) => {
                 if let (Ok(level), Ok(count)) = (level.parse::<usize>(), count.parse::<u64>()) {
-                    let lines = facts.log_lines.entry(LEVELS[level % 8].to_owned()).or_default();
+                    let lines = state.log_lines.entry(LEVELS[level % 8].to_owned()).or_default();
                     *lines = lines.saturating_add(count);
                 }
             }
+            ("error", [_, ..]) => {
+                let text = plain(rest);
+                let known = state.errors.contains(&text) || HOST_IS_SLOW.iter().any(|slow| text.contains(slow));
+                if !known && !text.is_empty() && state.errors.len() < ERRORS {
+                    state.errors.push(text);
+                }
+            }
+            ("memory", [total, available]) => {
+                if let (Ok(total), Ok(available)) = (total.parse::<u64>(), available.parse::<u64>()) {
+                    state.memory_used = kib(total.saturating_sub(available));
+                }
+            }
+            ("disk", [size, free, _, ..]) => {
+                let mount = rest.splitn(3, ' ').nth(2).unwrap_or_default();
+                if let (Ok(size), Ok(free)) = (size.parse::<u64>(), free.parse::<u64>())
+                    && state.disks.len() < MANY
+                    && state.disks.iter().all(|disk| disk.mount != mount)
+                {
+                    state.disks.push(DiskState {
+                        mount: short(mount),
+                        size: kib(size),
+                        free: kib(free),
+                        read_only: false,
+                    });
+                }
+            }
+            ("readonly", [_, ..]) => {
+                state.disks.iter_mut().filter(|disk| disk.mount == rest).for_each(|disk| disk.read_only = true);
+            }
+            ("time", [seconds]) => self.clock = seconds.parse().ok(),
+            ("network", [_, ..]) => keep(&mut state.network, rest),
+            ("dump", [_, ..]) => keep(&mut state.dumps, rest),
             _ => {}
         }
     }
+}
+
+/// A block of `systemctl show`: `Id`, `MainPID`, `SubState`, in any order.
+#[derive(Default)]
+struct Unit {
+    name: String,
+    pid: u32,
+    running: bool,
+}
+
+impl Unit {
+    fn set(&mut self, key: &str, value: &str) {
+        match key {
+            "Id" => self.name = value.to_owned(),
+            "MainPID" => self.pid = value.parse().unwrap_or(0),
+            "SubState" => self.running = value == "running",
+            _ => {}
+        }
+    }
+}
+
+fn keep(list: &mut Vec<String>, text: &str) {
+    let text = short(text);
+    if list.len() < MANY && !list.contains(&text) {
+        list.push(text);
+    }
+}
+
+fn kib(n: u64) -> Bytes {
+    Bytes(n.saturating_mul(1024))
+}
+
+fn short(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).take(LONG).collect()
+}
+
+/// A message without what differs from boot to boot: the kernel's `<3>[   10.636073] `, and numbers.
+fn plain(text: &str) -> String {
+    let text = text.strip_prefix('<').and_then(|text| text.split_once('>')).map_or(text, |(_, rest)| rest);
+    let text = text.strip_prefix('[').and_then(|text| text.split_once("] ")).map_or(text, |(_, rest)| rest);
+    let mut out = String::new();
+    for c in text.chars().filter(|c| !c.is_control()).take(LONG) {
+        let c = if c.is_ascii_digit() { '#' } else { c };
+        if c != '#' || !out.ends_with('#') {
+            out.push(c);
+        }
+    }
+    out.trim().to_owned()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const SAID: &str = "program 12 sensord\nprogram 30 my tool\nlog 3 2\nlog 11 5\nlog x 1\n\
+        error <3>[    1.250] ata1: error 0x51 at 99\nerror <3>[    7.1] ata1: error 0x51 at 7\n\
+        error <3>[    7.1] rcu: INFO: rcu_sched self-detected stall\nmemory 200000 150000\n\
+        disk 1000 100 /\ndisk 50 50 /data disk\nreadonly /data disk\ntime 1700000000\nnetwork eth0 up\ndump /var/crash/1\n\
+        \u{1b}[1m\nlog 6 99999999999999999999\nmemory a b\n";
+
     #[test]
-    fn services_and_log_lines_are_read_and_nonsense_is_passed_over() {
-        let mut facts = ControlFacts::default();
-        read_inventory(
-            "service sshd\nlog 3 2\nlog 11 5\nlog x 1\nlog 6 99999999999999999999\n\u{1b}[1m\nservice a b\n",
-            &mut facts,
+    fn what_a_guest_says_is_read_and_nonsense_is_passed_over() {
+        let look = Look::read(SAID);
+        assert_eq!(look.clock, Some(1_700_000_000));
+        let state = look.clone().since(&look);
+        assert_eq!(state.services, ["my tool", "sensord"]);
+        assert!(state.restarted.is_empty());
+        assert_eq!(state.log_lines.into_iter().collect::<Vec<_>>(), [("err".to_owned(), 7)]);
+        assert_eq!(state.errors, ["ata#: error #x# at #"]);
+        assert_eq!(state.memory_used, Bytes(50_000 * 1024));
+        assert_eq!(state.disks[0].free, Bytes(100 * 1024));
+        assert_eq!((state.disks[1].mount.as_str(), state.disks[1].read_only), ("/data disk", true));
+        assert_eq!((state.network, state.dumps), (vec!["eth0 up".to_owned()], vec!["/var/crash/1".to_owned()]));
+    }
+
+    #[test]
+    fn units_of_systemd_are_read_in_any_order_and_only_those_that_run() {
+        let look = Look::read(
+            "MainPID=7\nId=ssh.service\nSubState=running\n\nSubState=exited\nId=setup.service\nMainPID=0\n\n\
+             Id=cron.service\nMainPID=9\nSubState=running\n",
         );
-        assert_eq!(facts.services, ["sshd"]);
-        assert_eq!(facts.log_lines.into_iter().collect::<Vec<_>>(), [("err".to_owned(), 7)]);
+        assert_eq!(look.services.keys().collect::<Vec<_>>(), ["cron.service", "ssh.service"]);
+    }
+
+    #[test]
+    fn a_service_with_none_of_its_earlier_processes_was_restarted() {
+        let first = Look::read("program 1 a\nprogram 2 b\nprogram 3 b\nprogram 4 c\n");
+        let state = Look::read("program 9 a\nprogram 3 b\nprogram 8 b\nprogram 7 new\n").since(&first);
+        assert_eq!(state.restarted, ["a"]);
+        assert_eq!(state.services, ["a", "b", "new"]);
+    }
+
+    #[test]
+    fn any_text_is_read_without_a_fault() {
+        use proptest::prelude::*;
+        proptest!(|(text in "(\\PC|[\n\r=<>\\[\\] 0-9]|disk |error |program |readonly ){0,60}")| {
+            let look = Look::read(&text);
+            let _ = look.clone().since(&look);
+        });
     }
 }

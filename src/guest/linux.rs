@@ -22,16 +22,39 @@ const CAPTURE: &str =
 const SETTLED: &str = "command -v systemctl >/dev/null || exit 0; \
     case $(systemctl is-system-running) in running|degraded) exit 0;; *) exit 1;; esac";
 
-/// Services where there is systemd, else the programs that run: kernel threads have no `exe`. Log levels as the kernel's
-/// ring buffer numbers them, facility included.
-const INVENTORY: &str = r#"if command -v systemctl >/dev/null; then
-  systemctl list-units --type=service --state=running --no-legend --plain | while read -r n _; do echo "service $n"; done
+/// Services where there is systemd, else the programs that run: kernel threads have no command line. No program more
+/// than needed: an emulated guest takes long to start one.
+const SERVICES: &str = r#"if command -v systemctl >/dev/null; then
+  systemctl show '*.service' -p Id -p MainPID -p SubState; echo
 else
   for p in /proc/[0-9]*; do
-    [ -n "$(readlink "$p/exe" 2>/dev/null)" ] && read -r n <"$p/comm" && echo "service $n"
-  done | sort -u
+    c= n=
+    { IFS= read -r c <"$p/cmdline"; IFS= read -r n <"$p/comm"; } 2>/dev/null
+    [ -z "$c" ] || echo "program ${p#/proc/} $n"
+  done
 fi
+"#;
+
+/// Log levels as the kernel's ring buffer numbers them: eight times the facility (here the first five), plus the level,
+/// of which 3 is `err`.
+const REST: &str = r#"if command -v journalctl >/dev/null; then
+  journalctl -b -p 3 -o cat --no-pager -q | tail -n 200 | while IFS= read -r l; do echo "error $l"; done
+else
+  dmesg -r | sed -n -E '/^<([0-3]|[89]|1[016-9]|2[4-7]|3[2-5])>/s/^/error /p'
+fi 2>/dev/null
 dmesg -r 2>/dev/null | sed -n 's/^<\([0-9]*\)>.*/\1/p' | sort | uniq -c | while read -r c l; do echo "log $l $c"; done
+while read -r k v _; do case $k in MemTotal:) t=$v;; MemAvailable:) echo "memory $t $v"; break;; esac; done </proc/meminfo
+df -P -k 2>/dev/null | while read -r d s _ a _ m; do case $d in /dev/*) echo "disk $s $a $m";; esac; done
+while read -r d m _ o _; do
+  case $d in /dev/*) case ",$o," in *,ro,*) echo "readonly $m";; esac;; esac
+done </proc/mounts
+for p in /sys/class/net/*; do
+  n=${p##*/}; [ "$n" != lo ] && read -r s <"$p/operstate" && [ "$s" = up ] && echo "network $n up"
+done 2>/dev/null
+ip -o addr show scope global 2>/dev/null | while read -r _ n _; do echo "network $n address"; done
+while read -r _ t _; do [ "$t" = 00000000 ] && echo "network default route"; done </proc/net/route 2>/dev/null
+for f in /var/crash/* /var/lib/systemd/coredump/* /sys/fs/pstore/*; do [ ! -e "$f" ] || echo "dump $f"; done
+echo "time $(date +%s)"
 exit 0"#;
 
 /// Mounts the first CD drive, copies NAME TO pairs, unmounts.
@@ -95,8 +118,12 @@ impl GuestFamily for Linux {
         quiet("/bin/sh", &["-c", probe.unwrap_or(SETTLED)])
     }
 
+    fn services(&self, tag: &str) -> Command {
+        shell(tag, &["/bin/sh", "-c", SERVICES])
+    }
+
     fn inventory(&self, tag: &str) -> Command {
-        shell(tag, &["/bin/sh", "-c", INVENTORY])
+        shell(tag, &["/bin/sh", "-c", &[SERVICES, REST].concat()])
     }
 
     fn make_parents(&self, files: &[&str], tag: &str) -> Command {

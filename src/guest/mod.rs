@@ -10,5 +10,5 @@ mod transcript;
 
 pub use agent::{Agent, ExecStatus, WRITE_CHUNK};
 pub use family::{Command, GuestFamily, Placed, family};
-pub use inventory::read_inventory;
+pub use inventory::Look;
 pub use transcript::Transcript;

@@ -1,10 +1,6 @@
 use std::collections::BTreeSet;
 
-use crate::model::{ConsoleMark, Millis, Progress};
-
-/// Change on the screen below this share of its pixels is a blinking cursor (a text cursor: at most a
-/// cell of 9x16 in 720x400, 500 ppm for a block, 63 for an underline).
-const CURSOR_PPM: u32 = 150;
+use crate::model::{CURSOR_PPM, ConsoleMark, Millis, Progress};
 
 /// A screen that differs from the settled one by less than this share of what is drawn there shows the same.
 const SAME_SCREEN_PPM: u32 = 100_000;

@@ -1,4 +1,5 @@
-use crate::model::{CellId, ControlFacts, Millis, Outcome, Phase, Reason, ReasonId, Verdict};
+use super::differ::differences;
+use crate::model::{CellId, ControlFacts, GuestState, Millis, Outcome, Phase, Reason, ReasonId, Tolerances, Verdict};
 
 /// What became of the control that a cell is compared with.
 #[derive(Clone, Debug)]
@@ -9,12 +10,31 @@ pub(super) struct ControlEnd {
     pub facts: Option<ControlFacts>,
 }
 
-/// The verdict on a cell that is compared with a control, from what the cell showed by itself (none: health) and how
-/// the control ended (none: nobody knows). `phase`: how far the cell came.
+/// What a cell showed by itself.
+#[derive(Clone, Debug)]
+pub(super) struct Own<'a> {
+    /// None: health.
+    pub reasons: Vec<Reason>,
+    /// What the guest is like, and when it said so.
+    pub state: Option<&'a (Millis, Box<GuestState>)>,
+    /// How long its last restart took.
+    pub restart: Option<Millis>,
+    /// How far it came.
+    pub phase: Phase,
+}
+
+/// The verdict on a cell that is compared with a control, from what the cell showed by itself and how the control ended
+/// (none: nobody knows). `tolerances`: how much worse its guest may be; none: that is not compared.
 ///
 /// Without a healthy control nothing is healthy. A control that is not well takes the blame off the update; one that
 /// was only lost does not.
-pub(super) fn compare(mut own: Vec<Reason>, control: Option<&ControlEnd>, with: &CellId, phase: Phase) -> Verdict {
+pub(super) fn compare(
+    cell: Own<'_>,
+    control: Option<&ControlEnd>,
+    with: &CellId,
+    tolerances: Option<&Tolerances>,
+) -> Verdict {
+    let Own { reasons: mut own, state, restart, phase } = cell;
     if let Some(facts) = control.and_then(|control| control.facts.as_ref()) {
         let fails_there_too =
             |reason: &&mut Reason| reason.check.as_ref().is_some_and(|check| facts.failing_checks.contains(check));
@@ -24,7 +44,19 @@ pub(super) fn compare(mut own: Vec<Reason>, control: Option<&ControlEnd>, with: 
     }
     let reason = |at, id, message| Reason { id, phase, at, message, check: None };
     match control {
-        Some(ControlEnd { outcome: Outcome::Healthy, .. }) => {}
+        Some(ControlEnd { outcome: Outcome::Healthy, facts, .. }) => {
+            if let (Some(facts), Some(tolerances)) = (facts, tolerances) {
+                if let Some((at, state)) = state {
+                    let found = differences(state, restart, facts, tolerances);
+                    own.extend(found.into_iter().map(|(id, message)| reason(*at, id, message)));
+                    // The first cause in time leads.
+                    own.sort_by_key(|reason| reason.at);
+                } else if own.is_empty() && facts.guest.is_some() {
+                    let message = "the guest did not say what it is like, and its control did".to_owned();
+                    own.push(reason(Millis::ZERO, ReasonId::HarnessDied, message));
+                }
+            }
+        }
         Some(ControlEnd { at, outcome, reason: id, .. }) => {
             // The lab alone can end a control otherwise; without a name for it nobody knows how it ended.
             let unnamed =

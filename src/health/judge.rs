@@ -1,12 +1,12 @@
 use super::{
     boot::Boot,
-    compare::{ControlEnd, compare},
+    compare::{ControlEnd, Own, compare},
     proof::{Done, Planned},
     stuck, words,
 };
 use crate::model::{
-    ConsoleMark, Exit, Limits, Millis, ONE_RESET, Outcome, Phase, Reason, ReasonId, RestartVia, Role, Signal,
-    SignalKind, StepResult, Subject, Verdict,
+    ConsoleMark, Exit, GuestState, Limits, Millis, ONE_RESET, Outcome, Phase, Reason, ReasonId, RestartVia, Role,
+    Signal, SignalKind, StepResult, Subject, Tolerances, Verdict,
 };
 
 /// The verdict on a cell, from all of its signals.
@@ -45,6 +45,12 @@ pub struct Judge {
     known: bool,
     /// The end of the control that this cell is compared with.
     control: Option<ControlEnd>,
+    /// None: the machine is not compared with its control but for its checks.
+    tolerances: Option<Tolerances>,
+    /// What the guest said it is like, and when, since its last restart.
+    state: Option<(Millis, Box<GuestState>)>,
+    /// How long that restart took.
+    restart: Option<Millis>,
     /// The run has turned to collecting: what happens now is our own doing.
     collecting: bool,
     /// A step or check is running: an agent that goes away may be part of it, and who runs it waits for it.
@@ -58,6 +64,8 @@ struct Resets {
     unexplained: u32,
     /// One of them hit a machine whose agent was up; when and in which phase.
     after_agent: Option<(Millis, Phase)>,
+    /// It settled again. More such resets make a loop all the same.
+    came_back: bool,
     /// How many more the OS may do by itself.
     allowed: u32,
     /// What the kernel said when it panicked in a boot that ended in such a reset.
@@ -90,6 +98,9 @@ impl Judge {
             planned: None,
             known: false,
             control: None,
+            tolerances: None,
+            state: None,
+            restart: None,
             collecting: false,
             in_step: false,
         }
@@ -122,7 +133,7 @@ impl Judge {
 
     /// Whether a reset that nobody asked for happened and the machine has not settled since.
     pub fn is_recovering(&self) -> bool {
-        self.resets.unexplained > 0
+        self.resets.unexplained > 0 && !self.boot.settled
     }
 
     /// How long the running boot has taken so far, not counting time in which the host had no core for it.
@@ -132,6 +143,17 @@ impl Judge {
 
     pub fn see(&mut self, signal: &Signal) {
         let at = signal.at;
+        // Whoever goes on with the machine has seen that it stays.
+        if matches!(
+            signal.what,
+            SignalKind::PhaseStarted { .. }
+                | SignalKind::PhaseEnded { .. }
+                | SignalKind::StepStarted { .. }
+                | SignalKind::RestartAsked { .. }
+        ) && let Some(crash) = self.crash()
+        {
+            self.conclude(crash);
+        }
         match &signal.what {
             SignalKind::ControlEnded { outcome, reason, facts } => {
                 self.control = Some(ControlEnd { at, outcome: *outcome, reason: *reason, facts: facts.clone() });
@@ -142,6 +164,12 @@ impl Judge {
                 let (update_steps, soak, checks, role) = (*update_steps, *soak, checks.clone(), role.clone());
                 self.planned.get_or_insert(Planned { update_steps, soak, checks, role });
             }
+            SignalKind::Tolerances { tolerances } => self.tolerances = Some(tolerances.clone()),
+            SignalKind::GuestState { state } if self.update_began && !self.over => {
+                self.state = Some((at, state.clone()));
+            }
+            SignalKind::GuestState { .. } => {}
+            SignalKind::BootCost { took, waited, .. } => self.restart = Some(took.since(*waited)),
             SignalKind::ControlKnown { .. } => self.known = true,
             SignalKind::Limits { limits } => self.limits = *limits,
             SignalKind::PhaseStarted { at: phase } => self.enter(at, *phase),
@@ -193,9 +221,9 @@ impl Judge {
             }
             SignalKind::Cancelled => self.fault(at, ReasonId::Cancelled, "the run was stopped".to_owned()),
             SignalKind::Facts { .. }
+            | SignalKind::Screen { .. }
             | SignalKind::StartedFrom { .. }
             | SignalKind::Sealed { .. }
-            | SignalKind::BootCost { .. }
             | SignalKind::ControlFacts { .. } => {}
         }
     }
@@ -204,13 +232,20 @@ impl Judge {
     pub fn verdict(&self) -> Verdict {
         let own = self.own_verdict();
         match self.role() {
-            Role::Compared { with } => compare(own.reasons, self.control.as_ref(), with, self.phase),
+            Role::Compared { with } => {
+                let Judge { state, restart, tolerances, phase, .. } = self;
+                let own = Own { reasons: own.reasons, state: state.as_ref(), restart: *restart, phase: *phase };
+                compare(own, self.control.as_ref(), with, tolerances.as_ref())
+            }
             Role::Alone | Role::Control => own,
         }
     }
 
     /// What can be said now of the machine by itself, whatever its control came to.
     pub fn own_verdict(&self) -> Verdict {
+        if let (true, Some(crash)) = (self.reasons.is_empty(), self.crash()) {
+            return Verdict { outcome: crash.id.outcome(), reasons: vec![crash] };
+        }
         if let Some(lead) = self.reasons.first() {
             return Verdict { outcome: lead.id.outcome(), reasons: self.reasons.clone() };
         }
@@ -241,7 +276,8 @@ impl Judge {
                 format!("the machine was given up after the update had begun: {why}"),
             );
         } else {
-            *self = Judge { planned: self.planned.take(), ..Judge::new() };
+            let (planned, tolerances) = (self.planned.take(), self.tolerances.take());
+            *self = Judge { planned, tolerances, ..Judge::new() };
         }
     }
 
@@ -270,6 +306,7 @@ impl Judge {
         self.requested_boot = false;
         // What was proven of the boot that ends here says nothing about the next.
         self.done.checks.clear();
+        (self.state, self.restart) = (None, None);
         if via == RestartVia::Forced {
             let message =
                 format!("neither the agent's nor the ACPI request led to a reset within {} each", self.limits.restart);
@@ -313,11 +350,10 @@ impl Judge {
             let message = format!("{count} resets that nobody asked for, with a kernel panic on the console: {text}");
             self.blame(at, ReasonId::StopError, message);
         } else {
-            self.blame(
-                at,
-                ReasonId::BootLoop,
-                format!("{count} resets that nobody asked for, and no settled boot between"),
-            );
+            let between =
+                if self.resets.came_back { "however often it settled" } else { "and no settled boot between" };
+            let message = format!("{count} resets that nobody asked for, {between}");
+            self.blame(at, ReasonId::BootLoop, message);
         }
     }
 
@@ -325,16 +361,15 @@ impl Judge {
         if std::mem::replace(&mut self.boot.settled, true) {
             return;
         }
-        let Resets { after_agent, panic, allowed, .. } = std::mem::take(&mut self.resets);
+        if self.resets.after_agent.is_some() && self.resets.panic.is_none() {
+            self.resets.came_back = true;
+            return;
+        }
+        let Resets { panic, allowed, .. } = std::mem::take(&mut self.resets);
         self.resets.allowed = allowed;
         if let Some(text) = panic {
             let message = format!("the kernel panicked while it booted, and the machine came back by itself: {text}");
             self.blame(at, ReasonId::StopError, message);
-            return;
-        }
-        if let Some((when, phase)) = after_agent {
-            let message = format!("the machine reset itself in phase {phase} while the agent was up, and came back");
-            self.blame_in(when, phase, ReasonId::LateCrash, message);
             return;
         }
         self.done.settled |= !self.update_began;
@@ -348,6 +383,13 @@ impl Judge {
             let message = "the machine settled, but nothing proves that this is a new boot".to_owned();
             self.blame(at, ReasonId::RestartRefused, message);
         }
+    }
+
+    /// The crash that a machine came back from.
+    fn crash(&self) -> Option<Reason> {
+        let (when, phase) = self.resets.after_agent.filter(|_| self.resets.came_back && !self.over)?;
+        let message = format!("the machine reset itself in phase {phase} while the agent was up, and came back");
+        Some(self.blamed(when, phase, ReasonId::LateCrash, message))
     }
 
     fn agent_silent(&mut self, at: Millis, waited: Millis) {
@@ -377,7 +419,7 @@ impl Judge {
         match result.exit {
             Exit::Timeout => self.blame(at, ReasonId::UpdateTimeout, message),
             // A reset explains it: whether the machine comes back decides between a crash and a loop.
-            Exit::AgentGone if self.is_recovering() => {}
+            Exit::AgentGone if self.resets.unexplained > 0 => {}
             Exit::AgentGone => self.blame(at, ReasonId::AgentLost, message),
             _ => self.blame(at, ReasonId::UpdateFailed, message),
         }
@@ -385,7 +427,7 @@ impl Judge {
 
     fn check_failed(&mut self, at: Millis, id: &str, result: &StepResult) {
         // A reset explains it, as above.
-        if self.over || (result.exit == Exit::AgentGone && self.is_recovering()) {
+        if self.over || (result.exit == Exit::AgentGone && self.resets.unexplained > 0) {
             return;
         }
         let message = format!("check `{id}` {}", words::ended(result));
@@ -443,19 +485,18 @@ impl Judge {
 
     /// The guest did something wrong: the update's fault, or the lab's where there was no update (yet).
     fn blame(&mut self, at: Millis, id: ReasonId, message: String) {
-        self.blame_in(at, self.phase, id, message);
+        self.conclude(self.blamed(at, self.phase, id, message));
     }
 
-    fn blame_in(&mut self, at: Millis, phase: Phase, id: ReasonId, message: String) {
+    fn blamed(&self, at: Millis, phase: Phase, id: ReasonId, message: String) -> Reason {
         if self.update_began && !self.role().is_control() {
-            self.conclude(Reason { phase, ..self.reason(at, id, message) });
-            return;
+            return Reason { phase, ..self.reason(at, id, message) };
         }
         let message = format!("without the candidate: {message} ({id})");
         if self.update_began {
-            self.conclude(Reason { phase, ..self.reason(at, ReasonId::ControlUnhealthy, message) });
+            Reason { phase, ..self.reason(at, ReasonId::ControlUnhealthy, message) }
         } else {
-            self.conclude(self.reason(at, ReasonId::StartFailed, message));
+            self.reason(at, ReasonId::StartFailed, message)
         }
     }
 

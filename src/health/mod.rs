@@ -6,11 +6,14 @@
 
 mod boot;
 mod compare;
+mod deciding;
+mod differ;
 mod judge;
 mod proof;
 mod stuck;
 mod words;
 
+pub use deciding::{agree, deciding};
 pub use judge::{Judge, judge};
 
 #[cfg(test)]

@@ -77,12 +77,17 @@ fn role() -> impl Strategy<Value = Role> {
     prop::sample::select(vec![Role::Alone, Role::Control, Role::Compared { with: "control-a".into() }])
 }
 
+/// A guest with a service less and an error more than one of which nothing is known.
+fn worse() -> GuestState {
+    GuestState { errors: vec!["odd".into()], ..GuestState::default() }
+}
+
 fn what() -> impl Strategy<Value = SignalKind> {
     use SignalKind::{
         AgentAnswered, AgentConnected, AgentDisconnected, AgentSilent, BootCost, BootId, Cancelled, Console,
-        ControlEnded, ControlKnown, DiskError, LabFault, Limits, Panicked, PhaseEnded, PhaseStarted, Planned,
-        PoweredOff, Progress, Reset, RestartAsked, Sealed, Settled, Started, StartedFrom, StartedOver, StepEnded,
-        VmLost,
+        ControlEnded, ControlKnown, DiskError, GuestState, LabFault, Limits, Panicked, PhaseEnded, PhaseStarted,
+        Planned, PoweredOff, Progress, Reset, RestartAsked, Sealed, Settled, Started, StartedFrom, StartedOver,
+        StepEnded, Tolerances, VmLost,
     };
     let limits = (any::<u16>(), any::<u16>(), 0..4u32, 0..3u32).prop_map(|(quiet, boot, resets, extra_restarts)| {
         let [quiet, boot] = [quiet, boot].map(|ms| Millis(ms.into()));
@@ -111,10 +116,18 @@ fn what() -> impl Strategy<Value = SignalKind> {
         StartedFrom { start: Start::Live, seal: None },
         StartedOver { why: String::new() },
         Sealed { seal: String::new(), took: Millis(1) },
-        BootCost { took: Millis(1), cpu: Millis(1) },
+        BootCost { took: Millis(99_000), waited: Millis(1), cpu: Millis(1) },
+        Tolerances { tolerances: Default::default() },
+        GuestState { state: Default::default() },
+        GuestState { state: Box::new(worse()) },
         ControlKnown { run: "run".into(), utc: String::new(), facts: ControlFacts::default() },
     ]);
-    let facts = prop::option::of(Just(ControlFacts { failing_checks: vec!["sensor".into()], ..Default::default() }));
+    let facts = prop::option::of(Just(ControlFacts {
+        failing_checks: vec!["sensor".into()],
+        guest: Some(Default::default()),
+        restart: Millis(5),
+        ..Default::default()
+    }));
     let reason = prop::option::of(prop::sample::select(ReasonId::ALL));
     let control_ended = (outcome(), reason, facts);
     prop_oneof![

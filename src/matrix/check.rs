@@ -67,7 +67,8 @@ pub(super) fn check(file: Arc<SourceFile>, raw: MatrixFile) -> Result<Matrix, Di
 pub(super) const NAME_HINT: &str = "use a to z, digits and `-`, at most 60, with no `-` at an end";
 
 fn policy(raw: PolicyEntry, control: bool) -> Policy {
-    Policy { retry_inconclusive: raw.retry_inconclusive.map_or(0, |count| count.value), control }
+    let count = |raw: Option<Placed<u32>>| raw.map_or(0, |count| count.value);
+    Policy { retry_inconclusive: count(raw.retry_inconclusive), retries: count(raw.retries), control }
 }
 
 pub(super) struct Checker {
@@ -209,10 +210,11 @@ impl Checker {
             boot_timeout: self.deadline(raw.boot_timeout),
             restart_timeout: self.deadline(raw.restart_timeout),
             checks: self.checks(raw.checks),
+            tolerances: self.tolerances(raw.compare),
         }
     }
 
-    fn duration(&mut self, raw: Option<Placed<String>>) -> Option<Millis> {
+    pub(super) fn duration(&mut self, raw: Option<Placed<String>>) -> Option<Millis> {
         let raw = raw?;
         raw.value.parse().map_err(|error| self.error(raw.place, format!("{error}"), TIME_HINT)).ok()
     }

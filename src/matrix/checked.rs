@@ -2,7 +2,7 @@ use std::{path::PathBuf, sync::Arc};
 
 use super::Template;
 use crate::{
-    model::{Collect, Millis, Network, Policy, Start},
+    model::{Collect, Millis, Network, Policy, Start, Tolerances},
     source::{Place, Placed, SourceFile},
 };
 
@@ -82,6 +82,7 @@ pub struct HealthSpec {
     pub watch: Millis,
     pub boot_timeout: Option<Millis>,
     pub restart_timeout: Option<Millis>,
+    pub tolerances: Tolerances,
 }
 
 /// Whether this is `[a-z0-9-]+` with no `-` at an end: the form of a matrix's name and of a check's id.

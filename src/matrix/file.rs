@@ -98,13 +98,39 @@ pub struct HealthEntry {
     pub restart_timeout: Option<Placed<String>>,
     /// Questions to the guest once it has settled after the update.
     pub checks: Vec<Placed<CheckEntry>>,
+    /// How much worse than its control a machine may be.
+    pub compare: CompareEntry,
+}
+
+/// How much worse than its control a machine may be.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(
+    rename = "Compare",
+    deny_unknown_fields,
+    default,
+    expecting = "a mapping such as `{memory: 2, ignore: [event-log]}`"
+)]
+pub struct CompareEntry {
+    /// `slow-boot`: a restart may take so many times the control's; 2 by default.
+    pub boot: Option<Placed<f64>>,
+    /// `memory-growth`: so many times the control's memory may be used; 1.5 by default.
+    pub memory: Option<Placed<f64>>,
+    /// `disk-full`: the share of a disk that must stay free where it is free in the control, in percent; 5 by default.
+    pub disk_free: Option<Placed<f64>>,
+    /// `clock-wrong`: how much more than the control's its clock may be off; `60s` by default.
+    pub clock: Option<Placed<String>>,
+    /// Differences that the update is meant to make: a reason id such as `service-down`, or `service-down cron` for those
+    /// whose message has the text that follows.
+    pub ignore: Vec<Placed<String>>,
 }
 
 /// What must hold for an approval beyond "every cell is healthy".
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename = "Policy", deny_unknown_fields, default, expecting = "a mapping such as `{retry_inconclusive: 1}`")]
 pub struct PolicyEntry {
-    /// How often a cell about which the lab could not tell is tried again. A cell that the update broke is
-    /// never retried.
+    /// How often a cell about which the lab could not tell is tried again; 0 by default.
     pub retry_inconclusive: Option<Placed<u32>>,
+    /// How often a cell that the update broke is tried again; 0 by default. One that is healthy then is flaky, which
+    /// is told and never approved.
+    pub retries: Option<Placed<u32>>,
 }

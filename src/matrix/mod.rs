@@ -5,6 +5,7 @@
 
 mod check;
 mod checked;
+mod compare;
 mod file;
 mod steps;
 mod steps_file;

@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::Millis;
+use super::{Bytes, Millis};
 
 /// What a machine is like without the candidate: what its cells are compared with.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -14,10 +14,70 @@ pub struct ControlFacts {
     pub restart: Millis,
     /// CPU time of the machine's process for such a restart.
     pub restart_cpu: Millis,
-    /// Services that run, or programs where the guest knows no services.
-    pub services: Vec<String>,
-    /// How many lines the logs have, by level (`err`, `warn`, ...).
-    pub log_lines: BTreeMap<String, u64>,
     /// Checks that fail without the candidate too.
     pub failing_checks: Vec<String>,
+    /// None: the guest could not tell.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub guest: Option<Box<GuestState>>,
+}
+
+/// What a guest says of itself after its last restart: two looks, before and after it was watched.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct GuestState {
+    /// Services that run, or programs where the guest knows no services; by name.
+    pub services: Vec<String>,
+    /// Those of them that were not the same processes at the first look.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub restarted: Vec<String>,
+    /// How many lines the logs have, by level (`err`, `warning`, ...).
+    pub log_lines: BTreeMap<String, u64>,
+    /// Different texts at level `err` and worse, numbers replaced by `#`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub errors: Vec<String>,
+    /// Memory that is not available to programs.
+    pub memory_used: Bytes,
+    pub disks: Vec<DiskState>,
+    /// The guest's clock minus the host's, in milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub clock_ahead_ms: Option<i64>,
+    /// What the network has: `eth0 up`, `eth0 address`, `default route`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub network: Vec<String>,
+    /// Crash dumps that lie in the guest's usual places.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub dumps: Vec<String>,
+}
+
+/// A mounted file system on a disk of the guest.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DiskState {
+    /// Where it is mounted.
+    pub mount: String,
+    pub size: Bytes,
+    pub free: Bytes,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub read_only: bool,
+}
+
+/// How much worse than its control a machine may be.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Tolerances {
+    /// A restart may take so many times the control's.
+    pub boot: f64,
+    /// So many times the control's memory may be used.
+    pub memory: f64,
+    /// The share of a disk that must be free, in percent, where it is for the control.
+    pub disk_free: f64,
+    /// How much more its clock may be off.
+    pub clock: Millis,
+    /// Differences that the update is meant to make: a reason's id, or `ID TEXT` for those whose message has the text.
+    pub ignore: Vec<String>,
+}
+
+impl Default for Tolerances {
+    fn default() -> Self {
+        Self { boot: 2.0, memory: 1.5, disk_free: 5.0, clock: Millis::from_secs(60), ignore: Vec::new() }
+    }
 }

@@ -16,7 +16,7 @@ mod units;
 mod verdict;
 
 pub use accelerator::Accelerator;
-pub use control::ControlFacts;
+pub use control::{ControlFacts, DiskState, GuestState, Tolerances};
 pub use ids::{CellId, RunId, Sha256};
 pub use phase::Phase;
 pub use plan::{
@@ -25,7 +25,8 @@ pub use plan::{
 };
 pub use secrets::Secrets;
 pub use signal::{
-    Bugcheck, ConsoleMark, Exit, Limits, ONE_RESET, Output, Progress, RestartVia, Signal, SignalKind, StepResult,
+    Bugcheck, CURSOR_PPM, ConsoleMark, Exit, Limits, ONE_RESET, Output, Progress, RestartVia, Signal, SignalKind,
+    StepResult,
 };
 pub use state_dir::StateDir;
 pub use step::{Check, Collect, GuestFile, Health, HostFile, Step, StepKind, Subject};

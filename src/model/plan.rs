@@ -213,8 +213,11 @@ pub enum Network {
 /// What must hold for an approval beyond "every cell is healthy".
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Policy {
-    /// How often a cell that was inconclusive is tried again (unhealthy is never retried).
+    /// How often a cell that was inconclusive is tried again.
     pub retry_inconclusive: u32,
+    /// How often one that was unhealthy is.
+    #[serde(default)]
+    pub retries: u32,
     /// Whether each golden image gets a control; without one nothing is approved.
     #[serde(default = "yes")]
     pub control: bool,

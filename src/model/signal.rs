@@ -2,7 +2,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{ControlFacts, Millis, Outcome, Phase, ReasonId, Role, RunId, Start, Subject};
+use super::{
+    ControlFacts, GuestState, Millis, Outcome, Phase, ReasonId, Role, RunId, Sha256, Start, Subject, Tolerances,
+};
 
 /// Something that was observed, and when. The judge sees nothing else.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -39,9 +41,20 @@ pub enum SignalKind {
         seal: String,
         took: Millis,
     },
+    /// How much worse than its control the machine may be.
+    Tolerances {
+        tolerances: Tolerances,
+    },
+    /// What the guest is like after its last restart.
+    GuestState {
+        state: Box<GuestState>,
+    },
     /// What a restart cost, from the request until settled.
     BootCost {
         took: Millis,
+        /// Of that, time in which the host had no core for the guest.
+        #[serde(default, skip_serializing_if = "Millis::is_zero")]
+        waited: Millis,
         /// CPU time of the machine's process, emulation included.
         cpu: Millis,
     },
@@ -131,6 +144,14 @@ pub enum SignalKind {
     Progress {
         progress: Progress,
     },
+    /// The screen of a machine that is not settled shows something else than before.
+    Screen {
+        /// Of its pixels.
+        sha256: Sha256,
+        /// The picture's name in the cell's folder; none: there are many already.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        file: Option<String>,
+    },
     /// A telling line on the serial console or in the firmware's log.
     Console {
         mark: ConsoleMark,
@@ -167,6 +188,10 @@ pub struct Limits {
 /// every 250 ms: of such a loop enough is left to see that it is one, because the time counts from the first
 /// event and not from the last.
 pub const ONE_RESET: Millis = Millis::from_secs(1);
+
+/// Change on the screen below this share of its pixels, per million, is a blinking cursor (a text cursor: at most a cell
+/// of 9x16 in 720x400, 500 ppm for a block, 63 for an underline).
+pub const CURSOR_PPM: u32 = 150;
 
 /// How a machine is asked to restart, gentlest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

@@ -2,7 +2,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Bytes, Millis, Sha256};
+use super::{Bytes, Millis, Sha256, Tolerances};
 
 /// A file on the host that a step brings into the guest, pinned by its content when the plan is made.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -63,7 +63,7 @@ pub struct Check {
 }
 
 /// What healthy means for a cell, and how long to look.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Health {
     pub checks: Vec<Check>,
     /// Restarts after the first one.
@@ -74,6 +74,9 @@ pub struct Health {
     pub boot_timeout: Option<Millis>,
     /// How long a request to restart may take to lead to a reset; none: the default.
     pub restart_timeout: Option<Millis>,
+    /// How much worse than its control it may be.
+    #[serde(default)]
+    pub tolerances: Tolerances,
 }
 
 /// What to fetch from a guest that failed.

@@ -14,6 +14,10 @@ impl Millis {
         Millis(seconds.saturating_mul(1000))
     }
 
+    pub const fn is_zero(&self) -> bool {
+        self.0 == 0
+    }
+
     pub const fn as_duration(self) -> Duration {
         Duration::from_millis(self.0)
     }

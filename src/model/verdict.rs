@@ -91,6 +91,26 @@ reasons! {
     LateCrash = "late-crash" => Unhealthy,
     /// A health check's answer was no success.
     CheckFailed = "check-failed" => Unhealthy,
+    /// A service that the control has does not run.
+    ServiceDown = "service-down" => Unhealthy,
+    /// A service that the control has began anew while the settled machine was watched.
+    ServiceFlapping = "service-flapping" => Unhealthy,
+    /// Errors in the log that the control does not have.
+    EventLog = "event-log" => Unhealthy,
+    /// A crash dump that the control does not have.
+    CrashDump = "crash-dump" => Unhealthy,
+    /// A restart took much longer than the control's.
+    SlowBoot = "slow-boot" => Unhealthy,
+    /// Much more memory is used than by the control.
+    MemoryGrowth = "memory-growth" => Unhealthy,
+    /// A disk is nearly full, and the control's is not.
+    DiskFull = "disk-full" => Unhealthy,
+    /// A disk cannot be written, and the control's can.
+    DiskReadonly = "disk-readonly" => Unhealthy,
+    /// The clock is off by much more than the control's.
+    ClockWrong = "clock-wrong" => Unhealthy,
+    /// A link, address or default route that the control has is missing.
+    NetworkDown = "network-down" => Unhealthy,
     /// The golden image's machine is not well without the candidate either.
     ControlUnhealthy = "control-unhealthy" => Inconclusive,
     /// The golden image's file is not there.

@@ -229,6 +229,7 @@ impl<'a> Builder<'a> {
             watch: health.watch,
             boot_timeout: health.boot_timeout,
             restart_timeout: health.restart_timeout,
+            tolerances: health.tolerances.clone(),
         };
         let image = image?;
         let network = self.matrix.network.clone();

@@ -7,9 +7,13 @@
 mod files;
 mod json;
 mod junit;
+mod rates;
+mod story;
 pub mod terminal;
 mod text;
 
 pub use files::{ReportFile, Written, write_all};
 pub use json::RESULT_VERSION;
-pub use text::count;
+pub use rates::{Rate, Rates, interval};
+pub use story::{Detail, story, told};
+pub use text::{count, one_line};

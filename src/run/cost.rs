@@ -26,7 +26,7 @@ impl BootCosts {
                     *waited = Some((first, progress.cpu_wait));
                 }
             }
-            SignalKind::BootCost { took, cpu } => {
+            SignalKind::BootCost { took, cpu, .. } => {
                 let waited = self.waited.remove(cell).flatten().map_or(Millis::ZERO, |(first, last)| last.since(first));
                 return cores(*took, *cpu, waited, cpus);
             }
@@ -72,7 +72,7 @@ mod tests {
         let mut costs = BootCosts::default();
         let cell = CellId::from("a");
         let waited = |ms| SignalKind::Progress { progress: Progress { cpu_wait: Millis(ms), ..Progress::default() } };
-        let cost = SignalKind::BootCost { took: Millis(10 * S), cpu: Millis(4 * S) };
+        let cost = SignalKind::BootCost { took: Millis(10 * S), waited: Millis::ZERO, cpu: Millis(4 * S) };
         assert_eq!(costs.see(&cell, &waited(9 * S), 1), None);
         assert_eq!(costs.see(&cell, &SignalKind::RestartAsked { via: RestartVia::Agent }, 1), None);
         assert_eq!(costs.see(&cell, &waited(50 * S), 1), None);

@@ -510,7 +510,12 @@ impl<'a> Dispatcher<'a> {
         // What its control came to, another try does not change.
         let own = lived.judge.own_verdict().outcome;
         let outcome = self.shared.end(&cell, task.attempt, task.began, lived);
-        let again = own == Outcome::Inconclusive && task.attempt <= self.plan.policy.retry_inconclusive;
+        let policy = &self.plan.policy;
+        let again = match (outcome, own) {
+            (Outcome::Unhealthy, _) => task.attempt <= policy.retries,
+            (_, Outcome::Inconclusive) => task.attempt <= policy.retry_inconclusive,
+            _ => false,
+        };
         if !self.stopping && again {
             self.waiting.add(task.cell, &cell, task.attempt + 1, &self.expectations);
             return;

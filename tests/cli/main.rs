@@ -2,6 +2,7 @@
 
 mod harness;
 mod images;
+mod judge;
 mod mistakes;
 mod plan;
 mod schema;

@@ -173,6 +173,7 @@ pub fn cell(folder: &Path, soak: u32, length: usize) -> Cell {
             watch: Millis::from_secs(10),
             boot_timeout: None,
             restart_timeout: None,
+            tolerances: Default::default(),
         },
         network: Network::None,
         role: Role::Alone,

@@ -61,7 +61,7 @@ impl Yard {
             update_sha256: Sha256::of(b"update"),
             images: BTreeMap::from([("widget".to_owned(), image)]),
             cells: (0..cells).map(cell).collect(),
-            policy: Policy { retry_inconclusive: 0, control: true },
+            policy: Policy { retry_inconclusive: 0, retries: 0, control: true },
             collect: Collect::default(),
         };
         let lab = Arc::new(SimLab::new(SimHost::default(), script).sealing());

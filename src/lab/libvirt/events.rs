@@ -41,7 +41,15 @@ pub struct Sink {
 
 impl Sink {
     pub fn new(out: mpsc::UnboundedSender<VmEvent>, dir: PathBuf) -> Self {
-        Self { out, dir, last_reset: None, agent_connected: false, shut_down_by_host: false, button_pressed: false, over: false }
+        Self {
+            out,
+            dir,
+            last_reset: None,
+            agent_connected: false,
+            shut_down_by_host: false,
+            button_pressed: false,
+            over: false,
+        }
     }
 
     /// We end the machine ourselves: what follows is no news.

@@ -1,0 +1,65 @@
+//! What the guest is like after its last restart, for the comparison with the control.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use tokio::time::Instant;
+
+use super::{life::Cellmate, observe::Observer, step};
+use crate::{
+    event::Level,
+    guest::{Command, Look},
+    model::{Exit, SignalKind},
+};
+
+/// How long the guest may take to answer one look.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A guest in which services still come and go is looked at again, so often and after such a pause: on a busy host some
+/// start later than others.
+const LOOKS: u32 = 5;
+const PAUSE: Duration = Duration::from_secs(2);
+
+/// Looks at what runs now that the last boot has settled. False: the judge is over.
+pub(super) async fn first_look(watcher: &mut Observer, mate: &Cellmate<'_>) -> bool {
+    let command = mate.family.services(&mate.tag());
+    watcher.first_look = look(watcher, mate, &command).await;
+    !watcher.judge.is_over()
+}
+
+/// Tells what the guest is like. False: the judge is over.
+pub(super) async fn tell(watcher: &mut Observer, mate: &Cellmate<'_>) -> bool {
+    let mut before = watcher.first_look.take();
+    let first = before.clone().unwrap_or_default();
+    for turn in 1..=LOOKS {
+        let Some(now) = look(watcher, mate, &mate.family.inventory(&mate.tag())).await else { break };
+        let is_steady = before.as_ref().is_some_and(|before| before.services.keys().eq(now.services.keys()));
+        if is_steady || turn == LOOKS {
+            let host = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_millis());
+            let host = i64::try_from(host).unwrap_or(i64::MAX);
+            let ahead = now.clock.map(|guest| guest.saturating_mul(1000).saturating_sub(host));
+            let mut state = now.since(&first);
+            state.clock_ahead_ms = ahead;
+            for text in state.errors.iter_mut().chain(&mut state.services).chain(&mut state.restarted) {
+                *text = mate.job.secrets.mask(text);
+            }
+            watcher.emit(SignalKind::GuestState { state: Box::new(state) });
+            break;
+        }
+        before = Some(now);
+        if watcher.pause(PAUSE).await.is_none() {
+            break;
+        }
+    }
+    !watcher.judge.is_over()
+}
+
+/// None: the guest could not tell, or the judge is over.
+async fn look(watcher: &mut Observer, mate: &Cellmate<'_>, command: &Command) -> Option<Look> {
+    match step::execute(watcher, mate, command, Instant::now() + PATIENCE).await? {
+        (Exit::Code { code: 0 }, output) => Some(Look::read(&output.stdout)),
+        (exit, _) => {
+            watcher.note(Level::Info, format!("what the guest is like is not known: {exit:?}"));
+            None
+        }
+    }
+}

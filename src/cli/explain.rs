@@ -1,0 +1,81 @@
+use std::{fmt::Write as _, path::PathBuf};
+
+use anyhow::anyhow;
+
+use super::{Context, report::read_run};
+use crate::{
+    event::{CellState, RunState},
+    model::CellId,
+    report::{Detail, one_line, story},
+};
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  bootgate explain runs/20260102T030405Z-nightly debian-12.p1
+  bootgate explain runs/20260102T030405Z-nightly debian-12.p1 --all
+
+Times count from the begin of the attempt. Exit code 0; 2: there is no such run or cell.")]
+pub struct Args {
+    /// The run's directory, the one with events.jsonl
+    run: PathBuf,
+    /// The cell's id, as `plan` and the reports show it
+    cell: String,
+    /// Samples, deadlines and facts too
+    #[arg(long)]
+    all: bool,
+}
+
+pub fn run(args: Args, context: &Context) -> anyhow::Result<u8> {
+    let state = read_run(&args.run)?;
+    let cell = find(&state, &args.cell)?;
+    let detail = if args.all { Detail::All } else { Detail::Story };
+    context.print(&text(&state, cell, &args, detail))?;
+    Ok(0)
+}
+
+/// The cell of this id.
+///
+/// # Errors
+/// The run has no such cell; the nearest is named.
+pub(super) fn find<'a>(state: &'a RunState, id: &str) -> anyhow::Result<&'a CellState> {
+    state.cell(&CellId::from(id)).ok_or_else(|| {
+        let ids = state.cells.iter().map(|cell| cell.planned.id.as_ref());
+        let nearest = ids.max_by(|a, b| strsim::jaro_winkler(a, id).total_cmp(&strsim::jaro_winkler(b, id)));
+        let hint = nearest.map(|nearest| format!("; did you mean `{nearest}`?")).unwrap_or_default();
+        anyhow!("the run {} has no cell `{id}`{hint}", state.run)
+    })
+}
+
+fn text(state: &RunState, cell: &CellState, args: &Args, detail: Detail) -> String {
+    let verdict = state.verdict(cell);
+    let mut text = format!("{}: {}\n", cell.planned.id, verdict.outcome);
+    for reason in &verdict.reasons {
+        let _ = writeln!(text, "  {} in phase {}: {}", reason.id, reason.phase, one_line(&reason.message));
+    }
+    for attempt in &cell.attempts {
+        let began = attempt.started;
+        let _ =
+            writeln!(text, "\nattempt {}, {began} after the run began; image {}", attempt.number, cell.planned.image);
+        for (at, line) in story(attempt, detail) {
+            let _ = writeln!(text, "{:>10}  {line}", at.to_string());
+        }
+        let Some(end) = &attempt.end else {
+            let _ = writeln!(text, "            bootgate ended before this attempt did");
+            continue;
+        };
+        let _ = writeln!(text, "{:>10}  ended: {}", end.took.to_string(), end.verdict.outcome);
+        let pictures = |path: &&PathBuf| path.extension().is_some_and(|kind| kind == "png");
+        let files: Vec<PathBuf> = end.artifacts.iter().map(|path| args.run.join(path)).collect();
+        for (what, wanted) in [("pictures", true), ("files", false)] {
+            let paths: Vec<&PathBuf> = files.iter().filter(|path| pictures(path) == wanted).collect();
+            if !paths.is_empty() {
+                let _ = writeln!(text, "  {what}");
+                for path in paths {
+                    let _ = writeln!(text, "    {}", path.display());
+                }
+            }
+        }
+    }
+    text
+}

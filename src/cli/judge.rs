@@ -1,0 +1,160 @@
+use std::{
+    fmt::Write as _,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context as _, bail};
+use serde::{Deserialize, Serialize};
+
+use super::{Context, explain, plan::Format, report::read_run};
+use crate::{
+    health::{agree, deciding, judge},
+    model::{CellId, Millis, Outcome, ReasonId, Signal, Verdict},
+    report::{one_line, told},
+};
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  bootgate judge runs/20260102T030405Z-nightly
+  bootgate judge runs/20260102T030405Z-nightly --cell debian-12.p1
+  bootgate judge runs/20260102T030405Z-nightly --cell debian-12.p1 --trace panics.jsonl
+  bootgate judge panics.jsonl
+
+Exit code 0: every verdict is the recorded one; 1: one is not; 2: it cannot be read.")]
+pub struct Args {
+    /// A run's directory, or a trace: a file with a signal a line
+    #[arg(value_name = "RUN|TRACE")]
+    source: PathBuf,
+    /// Only this cell of the run
+    #[arg(long, value_name = "ID")]
+    cell: Option<String>,
+    /// Write what the cell's verdict rests on as a trace
+    #[arg(long, value_name = "FILE", requires = "cell")]
+    trace: Option<PathBuf>,
+    /// How to print
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+}
+
+/// The first line of a trace: what is to be said of it.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Expected {
+    outcome: Outcome,
+    reasons: Vec<ReasonId>,
+}
+
+/// A verdict that was judged again.
+#[derive(Debug, Serialize)]
+struct Judged {
+    /// None: a trace.
+    cell: Option<CellId>,
+    verdict: Verdict,
+    /// Whether that is what was recorded; none: nothing was.
+    as_recorded: Option<bool>,
+    recorded: Option<Expected>,
+    /// The signals that it rests on.
+    deciding: Vec<Signal>,
+}
+
+pub fn run(args: Args, context: &Context) -> anyhow::Result<u8> {
+    let all = if args.source.is_file() { vec![trace(&args.source)?] } else { cells(&args)? };
+    if let (Some(path), Some(only)) = (&args.trace, all.first()) {
+        write_trace(path, only)?;
+    }
+    let text = match args.format {
+        Format::Table => all.iter().map(for_people).collect::<Vec<_>>().join("\n"),
+        Format::Json => serde_json::to_string_pretty(&all)? + "\n",
+    };
+    context.print(&text)?;
+    Ok(u8::from(all.iter().any(|judged| judged.as_recorded == Some(false))))
+}
+
+/// The last attempt of each cell that was begun.
+fn cells(args: &Args) -> anyhow::Result<Vec<Judged>> {
+    let state = read_run(&args.source)?;
+    let cells = match &args.cell {
+        Some(id) => vec![explain::find(&state, id)?],
+        None => state.cells.iter().collect(),
+    };
+    let begun = cells.into_iter().filter_map(|cell| Some((cell, cell.attempts.last()?)));
+    let judged = begun.map(|(cell, attempt)| {
+        let verdict = judge(&attempt.signals);
+        let recorded = attempt.end.as_ref().map(|end| &end.verdict);
+        Judged {
+            cell: Some(cell.planned.id.clone()),
+            as_recorded: recorded.map(|recorded| agree(recorded, &verdict)),
+            recorded: recorded.map(Expected::of),
+            deciding: deciding(&attempt.signals),
+            verdict,
+        }
+    });
+    Ok(judged.collect())
+}
+
+fn trace(path: &Path) -> anyhow::Result<Judged> {
+    let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let mut lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()).peekable();
+    let recorded: Option<Expected> = lines.peek().and_then(|(_, line)| serde_json::from_str(line).ok());
+    if recorded.is_some() {
+        lines.next();
+    }
+    let mut signals: Vec<Signal> = Vec::new();
+    for (index, line) in lines {
+        match serde_json::from_str(line) {
+            Ok(signal) => signals.push(signal),
+            Err(error) => bail!(
+                "{}, line {}: this is no signal: {error}; a trace has a signal a line, `judge RUN --cell ID --trace \
+                 FILE` writes one",
+                path.display(),
+                index + 1
+            ),
+        }
+    }
+    let verdict = judge(&signals);
+    let says = Expected::of(&verdict);
+    let as_recorded = recorded.as_ref().map(|recorded| *recorded == says);
+    Ok(Judged { cell: None, as_recorded, recorded, deciding: deciding(&signals), verdict })
+}
+
+fn write_trace(path: &Path, judged: &Judged) -> anyhow::Result<()> {
+    let mut text = serde_json::to_string(&Expected::of(&judged.verdict))? + "\n";
+    for signal in &judged.deciding {
+        text.push_str(&(serde_json::to_string(signal)? + "\n"));
+    }
+    fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
+}
+
+impl Expected {
+    fn of(verdict: &Verdict) -> Self {
+        Self { outcome: verdict.outcome, reasons: verdict.reasons.iter().map(|reason| reason.id).collect() }
+    }
+}
+
+fn for_people(judged: &Judged) -> String {
+    let Judged { cell, verdict, as_recorded, recorded, deciding } = judged;
+    let name = cell.as_ref().map_or("the trace", AsRef::as_ref);
+    let mut text = format!("{name}: {}", verdict.outcome);
+    match (as_recorded, recorded) {
+        (Some(true), _) => text.push_str(", as recorded"),
+        (Some(false), Some(Expected { outcome, reasons })) => {
+            let ids: Vec<&str> = reasons.iter().map(|id| id.as_str()).collect();
+            let _ = write!(
+                text,
+                ", and recorded as {outcome} ({})",
+                if ids.is_empty() { "no reason".into() } else { ids.join(", ") }
+            );
+        }
+        _ => text.push_str("; no verdict was recorded"),
+    }
+    text.push('\n');
+    for reason in &verdict.reasons {
+        let _ = writeln!(text, "  {} in phase {}: {}", reason.id, reason.phase, one_line(&reason.message));
+    }
+    let began = deciding.first().map_or(Millis::ZERO, |signal| signal.at);
+    for Signal { at, what } in deciding {
+        let _ = writeln!(text, "{:>10}  {}", at.since(began).to_string(), told(what));
+    }
+    text
+}
