@@ -118,7 +118,8 @@ fn what_decides_is_enough_and_nothing_of_it_is_too_much() {
             let mut rest = deciding.clone();
             let signal = rest.remove(left_out);
             let other = judge(&rest);
-            let same = agree(&other, &verdict) && other.lead().map(|lead| lead.at) == verdict.lead().map(|lead| lead.at);
+            let same =
+                agree(&other, &verdict) && other.lead().map(|lead| lead.at) == verdict.lead().map(|lead| lead.at);
             assert!(!same || verdict.reasons.len() > 1, "{name}: {signal:?} decides nothing");
         }
     }

@@ -53,7 +53,7 @@ impl Restart {
         let permit = watcher.until(boots.acquire(BootKind::Restart)).await?;
         let place = BootPlace::keep(permit, mate.first_boot().as_duration() * PATIENCE);
         watcher.drain();
-        if watcher.judge.is_recovering() && !settle::settle(watcher, mate).await {
+        if !watcher.judge.is_settled() && !settle::settle(watcher, mate).await {
             return None;
         }
         let cpu = process_cpu(watcher).await;

@@ -181,7 +181,7 @@ async fn work(watcher: &mut Observer, mate: &Cellmate<'_>, way: Way, place: Boot
 /// What happened in the cell's last moment counts too.
 async fn last_events(watcher: &mut Observer, mate: &Cellmate<'_>) -> bool {
     watcher.drain();
-    if watcher.judge.is_recovering() {
+    if !watcher.judge.is_settled() {
         settle::settle(watcher, mate).await;
     }
     !watcher.judge.is_over()

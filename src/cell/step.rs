@@ -21,6 +21,8 @@ pub(super) struct Work<'a> {
     pub name: &'a str,
     pub kind: &'a StepKind,
     pub timeout: Millis,
+    /// How often it may restart the machine by itself.
+    pub restarts: u32,
     pub success: &'a [i32],
 }
 
@@ -47,8 +49,8 @@ pub(super) async fn some(
             Phase::Setup => Subject::Setup { step: index },
             _ => Subject::Update { step: index },
         };
-        let Step { name, kind, timeout, success } = step;
-        let work = Work { subject, name, kind, timeout: *timeout, success };
+        let Step { name, kind, timeout, success, restarts } = step;
+        let work = Work { subject, name, kind, timeout: *timeout, success, restarts: *restarts };
         if !run(watcher, mate, &work).await {
             return false;
         }
@@ -59,13 +61,14 @@ pub(super) async fn some(
 /// Runs one step or check and sends its result. False: the judge is over.
 pub(super) async fn run(watcher: &mut Observer, mate: &Cellmate<'_>, work: &Work<'_>) -> bool {
     let subject = work.subject.clone();
-    watcher.emit(SignalKind::StepStarted { subject: subject.clone(), name: work.name.to_owned() });
+    let (name, restarts) = (work.name.to_owned(), work.restarts);
+    watcher.emit(SignalKind::StepStarted { subject: subject.clone(), name, restarts });
     let began = Instant::now();
     let Some((exit, output)) = perform(watcher, mate, work).await else { return false };
     let ok = matches!(exit, Exit::Code { code } if work.success.contains(&code));
     let result = StepResult { exit, ok, took: began.elapsed().into(), output };
     watcher.emit(SignalKind::StepEnded { subject, name: work.name.to_owned(), result });
-    if watcher.judge.is_recovering() {
+    if !watcher.judge.is_settled() {
         // The machine reset itself under the step. Whether it comes back decides what that was.
         super::settle::settle(watcher, mate).await;
     }

@@ -143,7 +143,7 @@ impl Attempt {
                 let text = format!("started over from power-on: {why}");
                 self.notes.push(Note { at, level: Level::Warning, text });
             }
-            SignalKind::StepStarted { subject, name } => {
+            SignalKind::StepStarted { subject, name, .. } => {
                 self.steps.push(StepSpan { subject: subject.clone(), name: name.clone(), from: at, result: None });
             }
             SignalKind::StepEnded { subject, name, result } => {

@@ -110,7 +110,8 @@ impl Story {
             Subject::Check { id } => id.clone(),
             _ => "sensorctl install".into(),
         };
-        self.signal(cell, SignalKind::StepStarted { subject: subject.clone(), name: name.clone() }).wait(100);
+        self.signal(cell, SignalKind::StepStarted { subject: subject.clone(), name: name.clone(), restarts: 0 })
+            .wait(100);
         let output = Output { stdout: stdout.into(), stderr: String::new(), truncated: false };
         let exit = Exit::Code { code: i32::from(!ok) };
         self.signal(

@@ -11,13 +11,14 @@ const LONG: usize = 160;
 const LEVELS: [&str; 8] = ["emerg", "alert", "crit", "err", "warning", "notice", "info", "debug"];
 
 /// What a kernel says where its host gave it no core for a while (Linux `kernel/rcu/tree_stall.h`, `kernel/watchdog.c`,
-/// `kernel/hung_task.c`, `kernel/time/clocksource.c`): no news of the guest.
-const HOST_IS_SLOW: [&str; 6] = [
+/// `kernel/hung_task.c`, `kernel/time/clocksource.c`, `arch/x86/kernel/apic/io_apic.c`): no news of the guest.
+const HOST_IS_SLOW: [&str; 7] = [
     "rcu: ",
     "rcu_sched",
     "watchdog: BUG: soft lockup",
     "blocked for more than",
     "clocksource",
+    "MP-BIOS bug",
     "hrtimer: interrupt took",
 ];
 

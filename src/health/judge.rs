@@ -68,6 +68,9 @@ struct Resets {
     came_back: bool,
     /// How many more the OS may do by itself.
     allowed: u32,
+    /// How many more the update's step may do, and whether it did one.
+    by_step: u32,
+    step_did: bool,
     /// What the kernel said when it panicked in a boot that ended in such a reset.
     panic: Option<String>,
 }
@@ -187,7 +190,13 @@ impl Judge {
             SignalKind::AgentSilent { waited } => self.agent_silent(at, *waited),
             SignalKind::BootId { id } => self.boot.id = Some(id.clone()),
             SignalKind::Settled => self.settled(at),
-            SignalKind::StepStarted { .. } => self.in_step = true,
+            SignalKind::StepStarted { subject, restarts, .. } => {
+                self.in_step = true;
+                self.resets.step_did = false;
+                if matches!(subject, Subject::Update { .. }) {
+                    self.resets.by_step = *restarts;
+                }
+            }
             SignalKind::StepEnded { subject, name, result } => {
                 self.in_step = false;
                 self.step_ended(at, subject, name, result);
@@ -297,7 +306,7 @@ impl Judge {
         self.phase = phase;
         self.update_began |= phase.is_after_update_began();
         if matches!(phase, Phase::Restart | Phase::Soak(_)) {
-            self.resets.allowed = self.limits.extra_restarts;
+            self.resets.allowed = self.limits.extra_restarts.saturating_add(std::mem::take(&mut self.resets.by_step));
         }
     }
 
@@ -326,6 +335,9 @@ impl Judge {
         }
         if let Some(via) = self.asked.take() {
             self.requested_boot = via != RestartVia::Forced;
+        } else if self.update_began && self.resets.by_step > 0 && !before.panicked && !before.panic_on_console() {
+            self.resets.by_step -= 1;
+            self.resets.step_did = true;
         } else if self.update_began && self.resets.allowed > 0 && !before.settled && !before.panic_on_console() {
             self.resets.allowed -= 1;
         } else if !before.panicked {
@@ -365,8 +377,8 @@ impl Judge {
             self.resets.came_back = true;
             return;
         }
-        let Resets { panic, allowed, .. } = std::mem::take(&mut self.resets);
-        self.resets.allowed = allowed;
+        let Resets { panic, allowed, by_step, step_did, .. } = std::mem::take(&mut self.resets);
+        (self.resets.allowed, self.resets.by_step, self.resets.step_did) = (allowed, by_step, step_did);
         if let Some(text) = panic {
             let message = format!("the kernel panicked while it booted, and the machine came back by itself: {text}");
             self.blame(at, ReasonId::StopError, message);
@@ -408,16 +420,20 @@ impl Judge {
             Subject::Update { step } if result.ok => {
                 self.done.update_steps += usize::from(*step == self.done.update_steps);
             }
-            Subject::Update { .. } => self.update_step_failed(at, name, result),
+            Subject::Update { step } => self.update_step_failed(at, *step, name, result),
             Subject::Check { id } if result.ok => self.done.checks.push(id.clone()),
             Subject::Check { id } => self.check_failed(at, id, result),
         }
     }
 
-    fn update_step_failed(&mut self, at: Millis, name: &str, result: &StepResult) {
+    fn update_step_failed(&mut self, at: Millis, step: usize, name: &str, result: &StepResult) {
         let message = format!("step `{name}` {}", words::ended(result));
         match result.exit {
             Exit::Timeout => self.blame(at, ReasonId::UpdateTimeout, message),
+            // What it came to, the boots and checks that follow will tell.
+            Exit::AgentGone if self.resets.step_did => {
+                self.done.update_steps += usize::from(step == self.done.update_steps);
+            }
             // A reset explains it: whether the machine comes back decides between a crash and a loop.
             Exit::AgentGone if self.resets.unexplained > 0 => {}
             Exit::AgentGone => self.blame(at, ReasonId::AgentLost, message),
@@ -453,6 +469,11 @@ impl Judge {
         self.boot.marks.insert(mark);
         if mark != ConsoleMark::Login {
             self.boot.console_text.get_or_insert_with(|| text.to_owned());
+        }
+        if mark == ConsoleMark::KernelPanic && !self.boot.answered && words::is_for_want_of_a_core(text) {
+            let message = format!("the host gave the guest no core while its kernel tried its timer: {text}");
+            self.fault(at, ReasonId::HostLost, message);
+            return;
         }
         // The firmware has the last word when there is nothing to boot. Other marks are text that any
         // program may print: they count only when the boot does not settle.

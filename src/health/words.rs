@@ -13,6 +13,12 @@ pub(super) fn panic(bugcheck: Option<&Bugcheck>, console: Option<&str>) -> Strin
     }
 }
 
+/// Whether a kernel panics because its timer's interrupts did not come in time: an emulated guest whose host gave it no
+/// core in these milliseconds (Linux `arch/x86/kernel/apic/io_apic.c`, `check_timer`). Under KVM it does not look.
+pub(super) fn is_for_want_of_a_core(panic: &str) -> bool {
+    panic.contains("IO-APIC + timer doesn't work")
+}
+
 /// How a step ended, with the last line it said.
 pub(super) fn ended(result: &StepResult) -> String {
     let how = match &result.exit {

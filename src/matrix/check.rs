@@ -34,6 +34,10 @@ pub(super) fn check(file: Arc<SourceFile>, raw: MatrixFile) -> Result<Matrix, Di
     let cold = cold.map(|entry| entry.with(checker.pairs(&entry.value, &include, Some(entry.place)))).collect();
     let control_off = checker.control_off(raw.control);
     let vars = checker.vars(raw.vars);
+    for restarts in raw.setup.iter().filter_map(|step| step.value.restarts.as_ref()) {
+        let hint = "what restarts the machine in `setup` belongs into the golden image";
+        checker.error(restarts.place, "only a step of `update` may restart the machine by itself", hint);
+    }
     let setup = checker.steps(raw.setup, &include);
     if raw.update.value.is_empty() {
         checker.error(raw.update.place, "`update` has no step", "without an update there is nothing to test");

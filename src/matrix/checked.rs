@@ -51,6 +51,7 @@ pub struct StepSpec {
     pub place: Place,
     pub name: Option<String>,
     pub timeout: Millis,
+    pub restarts: u32,
     pub success: Vec<i32>,
     /// The cells it belongs to; none: all.
     pub when: Pairs,

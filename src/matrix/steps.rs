@@ -53,7 +53,8 @@ impl Checker {
         let action =
             self.exactly_one(place, actions.into_iter().flatten().collect(), "step", "copy, files, run, sh")?;
         let name = entry.name.map(|name| name.value);
-        Some(StepSpec { place, name, timeout, success, when, action })
+        let restarts = entry.restarts.map_or(0, |restarts| restarts.value);
+        Some(StepSpec { place, name, timeout, restarts, success, when, action })
     }
 
     pub(super) fn checks(&mut self, raw: Vec<Placed<CheckEntry>>) -> Vec<CheckSpec> {

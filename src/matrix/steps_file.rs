@@ -19,6 +19,9 @@ pub struct StepEntry {
     pub timeout: Option<Placed<String>>,
     /// The exit codes that mean success; `[0]` by default.
     pub success: Option<Placed<Vec<Placed<i32>>>>,
+    /// How often the step may restart the machine by itself, until it settles after the restart that bootgate asks for; 0
+    /// by default. Only in `update`.
+    pub restarts: Option<Placed<u32>>,
     /// Only in the cells whose axes have these values: `{axis: value}` or `{axis: [value, value]}`.
     pub when: Option<AxisValues>,
     /// Brings one file into the guest.

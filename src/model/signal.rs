@@ -114,6 +114,9 @@ pub enum SignalKind {
     StepStarted {
         subject: Subject,
         name: String,
+        /// How often it may restart the machine by itself.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        restarts: u32,
     },
     StepEnded {
         subject: Subject,
@@ -164,6 +167,10 @@ pub enum SignalKind {
     },
     /// The run is being stopped.
     Cancelled,
+}
+
+fn is_zero(count: &u32) -> bool {
+    *count == 0
 }
 
 /// Deadlines, so that a verdict needs nothing but the signals.

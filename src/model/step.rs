@@ -32,6 +32,9 @@ pub struct Step {
     pub kind: StepKind,
     /// The deadline for the whole step.
     pub timeout: Millis,
+    /// How often the step, or what it leaves behind, may restart the machine by itself.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub restarts: u32,
     /// Exit codes that mean success.
     pub success: Vec<i32>,
 }
@@ -49,6 +52,10 @@ pub enum StepKind {
     Run { argv: Vec<String> },
     /// Run a script with the guest's `/bin/sh` (`sh -e` is the script's own business).
     Sh { script: String },
+}
+
+fn is_zero(count: &u32) -> bool {
+    *count == 0
 }
 
 /// A question about the health of the guest, asked once it has settled after the update.

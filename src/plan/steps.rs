@@ -21,7 +21,8 @@ impl StepMaker<'_> {
     pub fn step(&mut self, spec: &StepSpec) -> Result<Step, Diagnostic> {
         let kind = self.kind(&spec.action)?;
         let name = spec.name.clone().unwrap_or_else(|| made_name(&kind));
-        Ok(Step { name, kind, timeout: spec.timeout, success: spec.success.clone() })
+        let (timeout, restarts, success) = (spec.timeout, spec.restarts, spec.success.clone());
+        Ok(Step { name, kind, timeout, restarts, success })
     }
 
     pub fn check(&mut self, spec: &CheckSpec) -> Result<Check, Diagnostic> {

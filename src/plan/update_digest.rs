@@ -22,11 +22,15 @@ pub(super) fn update_digest(candidate: Option<&Candidate>, cells: &[Cell]) -> Sh
 
 fn steps(steps: &[Step]) -> Value {
     let step = |step: &Step| {
-        json!({
+        let mut about = json!({
             "kind": kind(&step.kind),
             "timeout": step.timeout,
             "success": step.success,
-        })
+        });
+        if step.restarts > 0 {
+            about["restarts"] = step.restarts.into();
+        }
+        about
     };
     steps.iter().map(step).collect()
 }

@@ -111,7 +111,11 @@ fn sentence(what: &SignalKind) -> String {
             let facts: Vec<String> = facts.iter().map(|(key, value)| format!("{key}={value}")).collect();
             format!("the guest is {}", facts.join(", "))
         }
-        SignalKind::StepStarted { subject, name } => format!("{} `{name}` begins", subject_word(subject)),
+        SignalKind::StepStarted { subject, name, restarts } => {
+            let may =
+                if *restarts == 0 { String::new() } else { format!(", and may restart the machine {restarts} times") };
+            format!("{} `{name}` begins{may}", subject_word(subject))
+        }
         SignalKind::StepEnded { subject, name, result } => {
             format!("{} `{name}` {}", subject_word(subject), ended(result))
         }

@@ -25,6 +25,7 @@ pub fn control_key(cell: &Cell) -> Sha256 {
         name: check.id.clone(),
         kind: check.kind.clone(),
         timeout: check.timeout,
+        restarts: 0,
         success: check.success.clone(),
     };
     let checks: Vec<Step> = health.checks.iter().map(asked).collect();

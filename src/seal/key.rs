@@ -73,7 +73,7 @@ mod tests {
 
     fn sh(script: &str) -> Step {
         let kind = StepKind::Sh { script: script.into() };
-        Step { name: script.into(), kind, timeout: Millis::from_secs(1), success: vec![0] }
+        Step { name: script.into(), kind, timeout: Millis::from_secs(1), restarts: 0, success: vec![0] }
     }
 
     #[test]

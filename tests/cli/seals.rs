@@ -17,7 +17,7 @@ fn cache(bench: &Bench) -> SealCache {
 fn seal(bench: &Bench, image: &str, setup: &[&str]) -> Seal {
     let step = |name: &&str| {
         let kind = StepKind::Sh { script: (*name).to_owned() };
-        Step { name: (*name).to_owned(), kind, timeout: Millis::from_secs(1), success: vec![0] }
+        Step { name: (*name).to_owned(), kind, timeout: Millis::from_secs(1), restarts: 0, success: vec![0] }
     };
     let steps: Vec<Step> = setup.iter().map(step).collect();
     let key = SealKey::new(&GoldenImage::plain(image, "/disk.qcow2"), &steps, "made up");

@@ -149,7 +149,7 @@ pub fn image() -> GoldenImage {
 }
 
 pub fn step(name: &str, kind: StepKind) -> Step {
-    Step { name: name.into(), kind, timeout: Millis::from_secs(60), success: vec![0] }
+    Step { name: name.into(), kind, timeout: Millis::from_secs(60), restarts: 0, success: vec![0] }
 }
 
 pub fn cell(folder: &Path, soak: u32, length: usize) -> Cell {
