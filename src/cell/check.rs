@@ -9,7 +9,7 @@ use crate::model::{Check, Phase, Subject};
 pub(super) async fn checks(watcher: &mut Observer, mate: &Cellmate<'_>, checks: &[Check]) -> bool {
     watcher.enter(Phase::Check);
     for check in checks {
-        let Check { id, kind, timeout, success } = check;
+        let Check { id, kind, timeout, success, .. } = check;
         let subject = Subject::Check { id: id.clone() };
         let work = Work { subject, name: id, kind, timeout: *timeout, success, restarts: 0 };
         if !step::run(watcher, mate, &work).await {

@@ -95,6 +95,7 @@ pub async fn live(job: &Job) -> Lived {
         update_steps: job.cell.update.len(),
         soak: job.cell.health.soak,
         checks: job.cell.health.checks.iter().map(|check| check.id.clone()).collect(),
+        evidence: job.cell.health.checks.iter().filter(|check| check.evidence).map(|check| check.id.clone()).collect(),
         role: job.cell.role.clone(),
     };
     emit(planned.clone());

@@ -15,6 +15,8 @@ pub(super) struct ControlEnd {
 pub(super) struct Own<'a> {
     /// None: health.
     pub reasons: Vec<Reason>,
+    /// Checks that prove that the update took effect.
+    pub evidence: &'a [String],
     /// What the guest is like, and when it said so.
     pub state: Option<&'a (Millis, Box<GuestState>)>,
     /// How long its last restart took.
@@ -34,17 +36,29 @@ pub(super) fn compare(
     with: &CellId,
     tolerances: Option<&Tolerances>,
 ) -> Verdict {
-    let Own { reasons: mut own, state, restart, phase } = cell;
+    let Own { reasons: mut own, evidence, state, restart, phase } = cell;
     if let Some(facts) = control.and_then(|control| control.facts.as_ref()) {
-        let fails_there_too =
-            |reason: &&mut Reason| reason.check.as_ref().is_some_and(|check| facts.failing_checks.contains(check));
+        let fails_there_too = |reason: &&mut Reason| {
+            reason.id == ReasonId::CheckFailed
+                && reason.check.as_ref().is_some_and(|check| facts.failing_checks.contains(check))
+        };
         own.iter_mut().filter(fails_there_too).for_each(|reason| {
             reason.message.push_str("; it fails without the candidate too");
         });
     }
     let reason = |at, id, message| Reason { id, phase, at, message, check: None };
     match control {
-        Some(ControlEnd { outcome: Outcome::Healthy, facts, .. }) => {
+        Some(ControlEnd { at, outcome: Outcome::Healthy, facts, .. }) => {
+            if let Some(facts) = facts
+                && let Some(check) = evidence.iter().find(|check| !facts.failing_checks.contains(check))
+            {
+                let message = format!(
+                    "check `{check}` is to prove that the update took effect, and holds on the control {with} without it: \
+                     the golden image needs attention, or the check does"
+                );
+                own.insert(0, reason(*at, ReasonId::ControlUnhealthy, message));
+                return verdict(own);
+            }
             if let (Some(facts), Some(tolerances)) = (facts, tolerances) {
                 if let Some((at, state)) = state {
                     let found = differences(state, restart, facts, tolerances);
@@ -81,5 +95,9 @@ pub(super) fn compare(
         }
         None => {}
     }
-    Verdict { outcome: own.first().map_or(Outcome::Healthy, |lead| lead.id.outcome()), reasons: own }
+    verdict(own)
+}
+
+fn verdict(reasons: Vec<Reason>) -> Verdict {
+    Verdict { outcome: reasons.first().map_or(Outcome::Healthy, |lead| lead.id.outcome()), reasons }
 }

@@ -163,9 +163,10 @@ impl Judge {
             }
             SignalKind::StartedOver { why } => self.start_over(at, why),
             _ if self.collecting => {}
-            SignalKind::Planned { update_steps, soak, checks, role } => {
-                let (update_steps, soak, checks, role) = (*update_steps, *soak, checks.clone(), role.clone());
-                self.planned.get_or_insert(Planned { update_steps, soak, checks, role });
+            SignalKind::Planned { update_steps, soak, checks, evidence, role } => {
+                let (update_steps, soak, role) = (*update_steps, *soak, role.clone());
+                let (checks, evidence) = (checks.clone(), evidence.clone());
+                self.planned.get_or_insert(Planned { update_steps, soak, checks, evidence, role });
             }
             SignalKind::Tolerances { tolerances } => self.tolerances = Some(tolerances.clone()),
             SignalKind::GuestState { state } if self.update_began && !self.over => {
@@ -243,7 +244,9 @@ impl Judge {
         match self.role() {
             Role::Compared { with } => {
                 let Judge { state, restart, tolerances, phase, .. } = self;
-                let own = Own { reasons: own.reasons, state: state.as_ref(), restart: *restart, phase: *phase };
+                let evidence = self.planned.as_ref().map_or(&[][..], |planned| &planned.evidence);
+                let own =
+                    Own { reasons: own.reasons, evidence, state: state.as_ref(), restart: *restart, phase: *phase };
                 compare(own, self.control.as_ref(), with, tolerances.as_ref())
             }
             Role::Alone | Role::Control => own,
@@ -460,7 +463,9 @@ impl Judge {
             self.done.checks.push(id.to_owned());
             return;
         }
-        let mut reason = self.reason(at, ReasonId::CheckFailed, message);
+        let is_evidence = self.planned.as_ref().is_some_and(|planned| planned.evidence.iter().any(|proof| proof == id));
+        let id_of = if is_evidence { ReasonId::UpdateNotApplied } else { ReasonId::CheckFailed };
+        let mut reason = self.reason(at, id_of, message);
         reason.check = Some(id.to_owned());
         self.reasons.push(reason);
     }

@@ -6,6 +6,7 @@ pub(super) struct Planned {
     pub update_steps: usize,
     pub soak: u32,
     pub checks: Vec<String>,
+    pub evidence: Vec<String>,
     pub role: Role,
 }
 

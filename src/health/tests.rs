@@ -139,7 +139,7 @@ fn what() -> impl Strategy<Value = SignalKind> {
         1 => limits,
         1 => control_ended.prop_map(|(outcome, reason, facts)| ControlEnded { outcome, reason, facts }),
         1 => (0..3usize, 0..3u32, role())
-            .prop_map(|(update_steps, soak, role)| Planned { update_steps, soak, checks: vec![], role }),
+            .prop_map(|(update_steps, soak, role)| Planned { update_steps, soak, checks: vec![], evidence: vec![], role }),
         1 => "[ab]".prop_map(|id| BootId { id }),
         1 => prop::sample::select(vec![RestartVia::Agent, RestartVia::Acpi, RestartVia::Forced])
             .prop_map(|via| RestartAsked { via }),
@@ -155,7 +155,7 @@ fn anything() -> impl Strategy<Value = Vec<Signal>> {
 }
 
 fn planned(role: Role) -> Signal {
-    Signal { at: Millis(0), what: SignalKind::Planned { update_steps: 0, soak: 0, checks: vec![], role } }
+    Signal { at: Millis(0), what: SignalKind::Planned { update_steps: 0, soak: 0, checks: vec![], evidence: vec![], role } }
 }
 
 /// What proves that a machine is well.

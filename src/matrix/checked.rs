@@ -70,6 +70,7 @@ pub enum Action {
 #[derive(Clone, Debug)]
 pub struct CheckSpec {
     pub id: String,
+    pub evidence: bool,
     pub timeout: Millis,
     pub success: Vec<i32>,
     /// `Run` or `Sh`.

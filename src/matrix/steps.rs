@@ -70,7 +70,7 @@ impl Checker {
             let (timeout, success) = (self.timeout(entry.timeout), self.success(entry.success));
             let actions = [self.run(entry.run), self.sh(entry.sh)].into_iter().flatten().collect();
             if let Some(action) = self.exactly_one(place, actions, "check", "run, sh") {
-                checks.push(CheckSpec { id: entry.id.value, timeout, success, action });
+                checks.push(CheckSpec { id: entry.id.value, evidence: entry.evidence, timeout, success, action });
             }
         }
         checks

@@ -40,6 +40,10 @@ pub struct StepEntry {
 pub struct CheckEntry {
     /// `a` to `z`, digits and `-`; every check has its own.
     pub id: Placed<String>,
+    /// `true`: the answer proves that the update took effect. It must fail on the control, and where it fails with the
+    /// update that was not applied (`update-not-applied`).
+    #[serde(default)]
+    pub evidence: bool,
     /// The longest time the answer may take, e.g. `30s`; 5m by default.
     pub timeout: Option<Placed<String>>,
     /// The exit codes that mean healthy; `[0]` by default.

@@ -22,6 +22,9 @@ pub enum SignalKind {
         update_steps: usize,
         soak: u32,
         checks: Vec<String>,
+        /// Those of them that prove that the update took effect.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        evidence: Vec<String>,
         #[serde(default, skip_serializing_if = "Role::is_alone")]
         role: Role,
     },

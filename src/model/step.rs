@@ -67,6 +67,9 @@ pub struct Check {
     pub kind: StepKind,
     pub timeout: Millis,
     pub success: Vec<i32>,
+    /// It proves that the update took effect, and fails without it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub evidence: bool,
 }
 
 /// What healthy means for a cell, and how long to look.

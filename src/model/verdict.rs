@@ -89,6 +89,8 @@ reasons! {
     AgentLost = "agent-lost" => Unhealthy,
     /// An unexplained reset after the agent was up, then stable.
     LateCrash = "late-crash" => Unhealthy,
+    /// What was to prove that the update took effect did not, after all of its steps had succeeded.
+    UpdateNotApplied = "update-not-applied" => Unhealthy,
     /// A health check's answer was no success.
     CheckFailed = "check-failed" => Unhealthy,
     /// A service that the control has does not run.

@@ -27,7 +27,8 @@ impl StepMaker<'_> {
 
     pub fn check(&mut self, spec: &CheckSpec) -> Result<Check, Diagnostic> {
         let kind = self.kind(&spec.action)?;
-        Ok(Check { id: spec.id.clone(), kind, timeout: spec.timeout, success: spec.success.clone() })
+        let (id, success) = (spec.id.clone(), spec.success.clone());
+        Ok(Check { id, kind, timeout: spec.timeout, success, evidence: spec.evidence })
     }
 
     fn kind(&mut self, action: &Action) -> Result<StepKind, Diagnostic> {

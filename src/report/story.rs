@@ -52,7 +52,7 @@ pub fn told(what: &SignalKind) -> String {
 
 fn sentence(what: &SignalKind) -> String {
     match what {
-        SignalKind::Planned { update_steps, soak, checks, role } => {
+        SignalKind::Planned { update_steps, soak, checks, role, .. } => {
             let role = match role {
                 Role::Alone => String::new(),
                 Role::Compared { with } => format!(", compared with {with}"),
