@@ -19,7 +19,7 @@ pub(super) fn after_first_boot(took: Millis, health: &Health, quirks: Quirks) ->
     let between =
         |factor: f64, low: u64, high: u64| took.scaled(factor).clamp(Millis::from_secs(low), Millis::from_secs(high));
     Limits {
-        quiet: between(3.0, 45, 600),
+        quiet: between(3.0, 20, 600),
         boot: health.boot_timeout.unwrap_or(between(8.0, 120, 7200)),
         restart: health.restart_timeout.unwrap_or(between(3.0, 30, 900)),
         resets: 3,
