@@ -155,7 +155,10 @@ fn anything() -> impl Strategy<Value = Vec<Signal>> {
 }
 
 fn planned(role: Role) -> Signal {
-    Signal { at: Millis(0), what: SignalKind::Planned { update_steps: 0, soak: 0, checks: vec![], evidence: vec![], role } }
+    Signal {
+        at: Millis(0),
+        what: SignalKind::Planned { update_steps: 0, soak: 0, checks: vec![], evidence: vec![], role },
+    }
 }
 
 /// What proves that a machine is well.

@@ -168,7 +168,13 @@ pub fn cell(folder: &Path, soak: u32, length: usize) -> Cell {
             step("update", StepKind::Run { argv: vec![UPDATE.into()] }),
         ],
         health: Health {
-            checks: vec![Check { id: "sensor".into(), kind: check, timeout: Millis::from_secs(10), success: vec![0], evidence: false }],
+            checks: vec![Check {
+                id: "sensor".into(),
+                kind: check,
+                timeout: Millis::from_secs(10),
+                success: vec![0],
+                evidence: false,
+            }],
             soak,
             watch: Millis::from_secs(10),
             boot_timeout: None,

@@ -128,6 +128,7 @@ async fn every_check_is_asked_though_one_has_failed() {
         kind: StepKind::Sh { script: id.into() },
         timeout: Millis::from_secs(5),
         success: vec![0],
+        evidence: false,
     };
     stage.job.cell.health.checks = ["first", "second", "third"].map(check).into();
     let told = stage.live().await;
