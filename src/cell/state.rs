@@ -19,6 +19,9 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const LOOKS: u32 = 5;
 const PAUSE: Duration = Duration::from_secs(2);
 
+/// How much a clock may gain or lose between two looks. It is told in whole seconds, and the answer takes a while.
+const MOST_DRIFT: Duration = Duration::from_secs(4);
+
 /// Looks at what runs now that the last boot has settled. False: the judge is over.
 pub(super) async fn first_look(watcher: &mut Observer, mate: &Cellmate<'_>) -> bool {
     let command = mate.family.services(&mate.tag());
@@ -34,9 +37,7 @@ pub(super) async fn tell(watcher: &mut Observer, mate: &Cellmate<'_>) -> bool {
         let Some(now) = look(watcher, mate, &mate.family.inventory(&mate.tag())).await else { break };
         let is_steady = before.as_ref().is_some_and(|before| before.services.keys().eq(now.services.keys()));
         if is_steady || turn == LOOKS {
-            let host = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_millis());
-            let host = i64::try_from(host).unwrap_or(i64::MAX);
-            let ahead = now.clock.map(|guest| guest.saturating_mul(1000).saturating_sub(host));
+            let ahead = steady_clock(watcher, &first, &now);
             let mut state = now.since(&first);
             state.clock_ahead_ms = ahead;
             for text in state.errors.iter_mut().chain(&mut state.services).chain(&mut state.restarted) {
@@ -53,10 +54,31 @@ pub(super) async fn tell(watcher: &mut Observer, mate: &Cellmate<'_>) -> bool {
     !watcher.judge.is_over()
 }
 
+/// How far the guest's clock is ahead of the host's, in milliseconds. None: it does not run as fast as the host's, and so
+/// says nothing: where a busy host gives an emulated guest no core while its kernel measures the processor's clock, time
+/// in it runs many times too fast from then on.
+fn steady_clock(watcher: &Observer, first: &Look, now: &Look) -> Option<i64> {
+    let (before, ahead) = (first.clock_ahead_ms?, now.clock_ahead_ms?);
+    let drift = ahead.saturating_sub(before);
+    if drift.unsigned_abs() > MOST_DRIFT.as_millis() as u64 {
+        let text =
+            format!("the guest's clock moved by {drift} ms against the host's between two looks: it is not compared");
+        watcher.note(Level::Info, text);
+        return None;
+    }
+    Some(ahead)
+}
+
 /// None: the guest could not tell, or the judge is over.
 async fn look(watcher: &mut Observer, mate: &Cellmate<'_>, command: &Command) -> Option<Look> {
     match step::execute(watcher, mate, command, Instant::now() + PATIENCE).await? {
-        (Exit::Code { code: 0 }, output) => Some(Look::read(&output.stdout)),
+        (Exit::Code { code: 0 }, output) => {
+            let mut look = Look::read(&output.stdout);
+            let host = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_millis());
+            let host = i64::try_from(host).unwrap_or(i64::MAX);
+            look.clock_ahead_ms = look.clock.map(|guest| guest.saturating_mul(1000).saturating_sub(host));
+            Some(look)
+        }
         (exit, _) => {
             watcher.note(Level::Info, format!("what the guest is like is not known: {exit:?}"));
             None

@@ -35,12 +35,12 @@ pub trait GuestFamily: Send + Sync {
     fn settled(&self, probe: Option<&str>) -> Command;
 
     /// Prints what runs, for [`Look::read`](super::Look::read): `program PID NAME` a line, or the blocks of `systemctl
-    /// show`.
+    /// show`; and `time SECONDS`.
     fn services(&self, tag: &str) -> Command;
 
     /// Prints what runs and what the guest is like, for [`Look::read`](super::Look::read), a line each: `error TEXT`,
     /// `log LEVEL COUNT`, `memory TOTAL AVAILABLE` and `disk SIZE FREE MOUNT` in KiB, `readonly MOUNT`, `network WHAT`,
-    /// `dump FILE`, `time SECONDS`.
+    /// `dump FILE`.
     fn inventory(&self, tag: &str) -> Command;
 
     /// Makes the folders of these files.

@@ -29,6 +29,8 @@ pub struct Look {
     pub services: BTreeMap<String, BTreeSet<u32>>,
     /// The guest's clock, in seconds since 1970.
     pub clock: Option<i64>,
+    /// How far that is ahead of the host's, in milliseconds, where somebody has compared them.
+    pub clock_ahead_ms: Option<i64>,
     state: GuestState,
 }
 

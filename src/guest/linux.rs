@@ -33,6 +33,7 @@ else
     [ -z "$c" ] || echo "program ${p#/proc/} $n"
   done
 fi
+echo "time $(date +%s)"
 "#;
 
 /// Log levels as the kernel's ring buffer numbers them: eight times the facility (here the first five), plus the level,
@@ -54,7 +55,6 @@ done 2>/dev/null
 ip -o addr show scope global 2>/dev/null | while read -r _ n _; do echo "network $n address"; done
 while read -r _ t _; do [ "$t" = 00000000 ] && echo "network default route"; done </proc/net/route 2>/dev/null
 for f in /var/crash/* /var/lib/systemd/coredump/* /sys/fs/pstore/*; do [ ! -e "$f" ] || echo "dump $f"; done
-echo "time $(date +%s)"
 exit 0"#;
 
 /// Mounts the first CD drive, copies NAME TO pairs, unmounts.
