@@ -118,7 +118,7 @@ pub enum SignalKind {
         subject: Subject,
         name: String,
         /// How often it may restart the machine by itself.
-        #[serde(default, skip_serializing_if = "is_zero")]
+        #[serde(default, skip_serializing_if = "super::step::is_zero")]
         restarts: u32,
     },
     StepEnded {
@@ -170,10 +170,6 @@ pub enum SignalKind {
     },
     /// The run is being stopped.
     Cancelled,
-}
-
-fn is_zero(count: &u32) -> bool {
-    *count == 0
 }
 
 /// Deadlines, so that a verdict needs nothing but the signals.

@@ -54,7 +54,7 @@ pub enum StepKind {
     Sh { script: String },
 }
 
-fn is_zero(count: &u32) -> bool {
+pub(super) fn is_zero(count: &u32) -> bool {
     *count == 0
 }
 
