@@ -11,6 +11,7 @@ use super::{Context, EXIT_INCONCLUSIVE, Select, table::table};
 use crate::{
     catalog::DigestCache,
     event::{Decision, Event, JournalWriter, RunState},
+    gate,
     lab::{
         Boots, Lab, boot_places,
         libvirt::{LibvirtLab, OpenOptions},
@@ -106,13 +107,13 @@ struct Begun {
 
 pub fn run(args: Args, context: &Context) -> anyhow::Result<u8> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let code = runtime.block_on(gate(args, context));
+    let code = runtime.block_on(run_all(args, context));
     // A lab call that hangs must not keep the process from ending.
     runtime.shutdown_timeout(std::time::Duration::from_secs(2));
     code
 }
 
-async fn gate(args: Args, context: &Context) -> anyhow::Result<u8> {
+async fn run_all(args: Args, context: &Context) -> anyhow::Result<u8> {
     // Whatever can be wrong with the files is told before the lab is touched.
     let planned = match (&args.select, &args.resume) {
         (Some(select), None) => Some(select.plan()?),
@@ -140,7 +141,9 @@ async fn gate(args: Args, context: &Context) -> anyhow::Result<u8> {
     };
     let result = match (args.repeat, planned) {
         (Some(times), Some(planned)) => repeat(&args, context, &planned, &lab, times, &interrupt, &hurry).await,
-        (_, planned) => with_lab(&args, context, planned, lab.clone(), interrupt, hurry).await.map(|ended| ended.code),
+        (_, planned) => with_lab(&args, context, planned, lab.clone(), interrupt, hurry)
+            .await
+            .map(|ended| ended.decision.exit_code()),
     };
     if let Err(error) = lab.close().await {
         tell!("warning: the lab could not be closed cleanly: {error}; `bootgate clean` removes what is left");
@@ -157,7 +160,7 @@ fn lab_failed(context: &Context, error: &anyhow::Error) -> anyhow::Result<u8> {
 
 /// What a run came to.
 struct Ended {
-    code: u8,
+    decision: Decision,
     /// None: it broke.
     state: Option<RunState>,
 }
@@ -173,12 +176,12 @@ async fn repeat(
     hurry: &CancellationToken,
 ) -> anyhow::Result<u8> {
     let mut rates = Rates::default();
-    let mut worst = 0;
+    let mut worst = Decision::Approved;
     for _ in 0..times {
         let (interrupt, hurry) = (interrupt.clone(), hurry.clone());
-        let Ended { code, state } =
+        let Ended { decision, state } =
             with_lab(args, context, Some(planned.clone()), lab.clone(), interrupt.clone(), hurry).await?;
-        worst = heavier(worst, code);
+        worst = gate::heavier(worst, decision);
         let Some(state) = state else { break };
         // What was cut short says nothing about the cells.
         if interrupt.is_cancelled() {
@@ -187,18 +190,7 @@ async fn repeat(
         rates.add(&state);
     }
     context.print(&stability(&rates))?;
-    Ok(worst)
-}
-
-/// Of two exit codes the one that a gate must obey.
-fn heavier(a: u8, b: u8) -> u8 {
-    let weight = |code: u8| match code {
-        0 => 0,
-        1 => 2,
-        130 => 3,
-        _ => 1,
-    };
-    if weight(b) > weight(a) { b } else { a }
+    Ok(worst.exit_code())
 }
 
 fn stability(rates: &Rates) -> String {
@@ -266,12 +258,12 @@ async fn with_lab(
     live.close();
     match finished {
         Ok(finished) => {
-            let code = report(&finished, &dir, &shown(&dir));
-            Ok(Ended { code, state: Some(finished.state) })
+            let decision = report(&finished, &dir, &shown(&dir));
+            Ok(Ended { decision, state: Some(finished.state) })
         }
         Err(error) => {
             context.print_error(&error.into());
-            Ok(Ended { code: EXIT_INCONCLUSIVE, state: None })
+            Ok(Ended { decision: Decision::Inconclusive, state: None })
         }
     }
 }
@@ -297,8 +289,8 @@ fn resume(dir: &Path) -> anyhow::Result<Begun> {
 }
 
 /// Writes the reports and the summary. A report that cannot be written never counts as an approval.
-fn report(finished: &Finished, dir: &Path, shown: &Path) -> u8 {
-    let code = finished.ruling.decision.exit_code();
+fn report(finished: &Finished, dir: &Path, shown: &Path) -> Decision {
+    let decision = finished.ruling.decision;
     let mut complete = true;
     for written in write_all(dir, &finished.state, &ReportFile::ALL) {
         if let Err(error) = written.result {
@@ -308,7 +300,7 @@ fn report(finished: &Finished, dir: &Path, shown: &Path) -> u8 {
     }
     // A closed pipe (`| head`) changes no verdict.
     let _ = io::stdout().write_all(terminal::summary(&finished.state, Look::of_stdout(), shown).as_bytes());
-    if code == 0 && !complete { EXIT_INCONCLUSIVE } else { code }
+    if complete { decision } else { gate::heavier(decision, Decision::Inconclusive) }
 }
 
 /// A path as its user would write it here.

@@ -79,6 +79,11 @@ pub fn ruling(state: &RunState) -> Ruling {
     ruling
 }
 
+/// Of two decisions the one that stands when both hold.
+pub fn heavier(a: Decision, b: Decision) -> Decision {
+    if weight(b) > weight(a) { b } else { a }
+}
+
 /// When several hold, the heavier one is the run's decision.
 fn weight(decision: Decision) -> u8 {
     match decision {

@@ -5,4 +5,4 @@
 
 mod decide;
 
-pub use decide::{Ruling, decide, retried_after_lab_fault, ruling};
+pub use decide::{Ruling, decide, heavier, retried_after_lab_fault, ruling};
