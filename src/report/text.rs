@@ -30,7 +30,7 @@ pub fn plain(text: &str) -> String {
     out
 }
 
-/// Like [`plain`], on one line.
+/// The text without what a terminal would obey, on one line.
 pub fn one_line(text: &str) -> String {
     plain(text).split_whitespace().collect::<Vec<_>>().join(" ")
 }
