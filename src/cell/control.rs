@@ -31,7 +31,8 @@ pub(super) fn tell(watcher: &mut Observer, mate: &Cellmate<'_>) -> bool {
     if mate.job.cell.role != Role::Control {
         return true;
     }
-    let facts = ControlFacts { settle: mate.first_boot(), ..watcher.seen.clone() };
+    let activity = watcher.judge.activity();
+    let facts = ControlFacts { settle: mate.first_boot(), activity, ..watcher.seen.clone() };
     watcher.seen = facts.clone();
     watcher.emit(SignalKind::ControlFacts { facts });
     !watcher.judge.is_over()

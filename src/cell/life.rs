@@ -18,7 +18,7 @@ use super::{
     check, collect, control, limits,
     observe::Observer,
     pictures::Reference,
-    restart, settle, state, step, watch,
+    rest, restart, settle, state, step, watch,
 };
 use crate::{
     event::{Level, RunEvent},
@@ -170,6 +170,7 @@ async fn work(watcher: &mut Observer, mate: &Cellmate<'_>, way: Way, place: Boot
     begin::begin(watcher, mate, way, place).await
         && take_settled_screen(watcher).await
         && step::steps(watcher, mate, Phase::Apply, &cell.update).await
+        && rest::before_restart(watcher, mate).await
         && restart::first(watcher, mate).await
         && watched(watcher, mate, 0).await
         && soak(watcher, mate, cell.health.soak).await

@@ -23,6 +23,7 @@ mod limits;
 mod observe;
 mod patience;
 mod pictures;
+mod rest;
 mod restart;
 mod settle;
 mod state;

@@ -298,8 +298,26 @@ impl Observer {
         if self.judge.is_settled() && self.channel_open {
             return;
         }
-        let Ok(Ok(stats)) = timeout(LAB_PATIENCE, self.vm.stats()).await else { return };
-        let mut progress = Progress {
+        let Some(mut progress) = self.counters().await else { return };
+        // A picture costs more than counters do, and a machine that answers needs none.
+        self.samples += 1;
+        if !progress.agent && self.samples.is_multiple_of(2) {
+            self.look_at_screen(&mut progress).await;
+        }
+        self.emit(SignalKind::Progress { progress });
+    }
+
+    /// A sample without a picture, of a machine that has settled.
+    pub async fn sample_counters(&mut self) {
+        if let Some(progress) = self.counters().await {
+            self.emit(SignalKind::Progress { progress });
+        }
+    }
+
+    /// None: the lab does not tell.
+    async fn counters(&mut self) -> Option<Progress> {
+        let stats = timeout(LAB_PATIENCE, self.vm.stats()).await.ok()?.ok()?;
+        Some(Progress {
             cpu: stats.cpu,
             cpu_wait: stats.cpu_wait,
             agent: std::mem::take(&mut self.answered),
@@ -308,13 +326,7 @@ impl Observer {
             serial_bytes: self.serial.bytes(),
             screen_changed_ppm: None,
             screen_unlike_settled_ppm: None,
-        };
-        // A picture costs more than counters do, and a machine that answers needs none.
-        self.samples += 1;
-        if !progress.agent && self.samples.is_multiple_of(2) {
-            self.look_at_screen(&mut progress).await;
-        }
-        self.emit(SignalKind::Progress { progress });
+        })
     }
 
     async fn look_at_screen(&mut self, progress: &mut Progress) {

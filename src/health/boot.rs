@@ -1,6 +1,6 @@
 use std::collections::BTreeSet;
 
-use crate::model::{CURSOR_PPM, ConsoleMark, Millis, Progress};
+use crate::model::{Activity, CURSOR_PPM, ConsoleMark, Millis, Progress};
 
 /// A screen that differs from the settled one by less than this share of what is drawn there shows the same.
 const SAME_SCREEN_PPM: u32 = 100_000;
@@ -11,6 +11,12 @@ const LAST_WORDS: u64 = 512;
 /// Waiting for one of the host's cores stretches a deadline at most so many times: beyond that the machine
 /// is given up, or a guest whose CPUs all spin on a busy host would never be.
 const MOST_STRETCH: u64 = 8;
+
+/// What a machine does is told from two samples at least so far apart.
+const SPAN: Millis = Millis(500);
+
+/// A machine is at rest when it was in so many spans in a row: between two pieces of its work it pauses, too.
+const SPANS: u32 = 2;
 
 /// What is known of the boot that is running, since the last reset or the start.
 #[derive(Clone, Debug, Default)]
@@ -46,6 +52,9 @@ pub(super) struct Boot {
     /// The last sample in which something had changed.
     changed: Option<(Millis, Progress)>,
     last: Option<(Millis, Progress)>,
+    /// What it has been doing since it settled, and in how many spans in a row that was no more than rest.
+    activity: Option<Activity>,
+    spans_of_rest: u32,
 }
 
 impl Boot {
@@ -97,7 +106,22 @@ impl Boot {
         if self.login.is_none() && self.marks.contains(&ConsoleMark::Login) {
             self.login = Some((at, now));
         }
+        if self.settled
+            && let Some(activity) = self.last.as_ref().and_then(|last| activity(last, at, now))
+        {
+            self.activity = Some(activity);
+            self.spans_of_rest = if activity.is_rest() { self.spans_of_rest + 1 } else { 0 };
+        }
         self.last = Some((at, now));
+    }
+
+    /// None: nobody looked since it settled.
+    pub fn activity(&self) -> Option<Activity> {
+        self.activity
+    }
+
+    pub fn is_at_rest(&self) -> bool {
+        self.spans_of_rest >= SPANS
     }
 
     pub fn panic_on_console(&self) -> bool {
@@ -139,6 +163,20 @@ impl Boot {
     pub fn agent_answers(&self, within: Millis) -> bool {
         self.heard.is_some() && spent(&self.heard, &self.last) < within
     }
+}
+
+/// What a machine did between two samples; none: they are too close.
+fn activity((since, before): &(Millis, Progress), at: Millis, now: Progress) -> Option<Activity> {
+    let wall = at.since(*since);
+    if wall < SPAN {
+        return None;
+    }
+    let could = wall.since(now.cpu_wait.since(before.cpu_wait)).0.max(wall.0 / MOST_STRETCH).max(1);
+    let requests = |progress: Progress| progress.disk_reads.saturating_add(progress.disk_writes);
+    Some(Activity {
+        cpu_percent: now.cpu.since(before.cpu).0.saturating_mul(100) / could,
+        disk_per_second: requests(now).saturating_sub(requests(*before)).saturating_mul(1000) / wall.0,
+    })
 }
 
 fn spent(from: &Option<(Millis, Progress)>, to: &Option<(Millis, Progress)>) -> Millis {

@@ -1,5 +1,7 @@
-use super::differ::differences;
-use crate::model::{CellId, ControlFacts, GuestState, Millis, Outcome, Phase, Reason, ReasonId, Tolerances, Verdict};
+use super::differ::{Seen, differences};
+use crate::model::{
+    Activity, CellId, ControlFacts, GuestState, Millis, Outcome, Phase, Reason, ReasonId, Tolerances, Verdict,
+};
 
 /// What became of the control that a cell is compared with.
 #[derive(Clone, Debug)]
@@ -21,6 +23,8 @@ pub(super) struct Own<'a> {
     pub state: Option<&'a (Millis, Box<GuestState>)>,
     /// How long its last restart took.
     pub restart: Option<Millis>,
+    /// What it did at the end of its last watch.
+    pub activity: Option<Activity>,
     /// How far it came.
     pub phase: Phase,
 }
@@ -36,7 +40,7 @@ pub(super) fn compare(
     with: &CellId,
     tolerances: Option<&Tolerances>,
 ) -> Verdict {
-    let Own { reasons: mut own, evidence, state, restart, phase } = cell;
+    let Own { reasons: mut own, evidence, state, restart, activity, phase } = cell;
     if let Some(facts) = control.and_then(|control| control.facts.as_ref()) {
         let fails_there_too = |reason: &&mut Reason| {
             reason.id == ReasonId::CheckFailed
@@ -61,7 +65,7 @@ pub(super) fn compare(
             }
             if let (Some(facts), Some(tolerances)) = (facts, tolerances) {
                 if let Some((at, state)) = state {
-                    let found = differences(state, restart, facts, tolerances);
+                    let found = differences(Seen { guest: state, restart, activity }, facts, tolerances);
                     own.extend(found.into_iter().map(|(id, message)| reason(*at, id, message)));
                     // The first cause in time leads.
                     own.sort_by_key(|reason| reason.at);

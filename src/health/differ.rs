@@ -1,6 +1,6 @@
 //! What is worse on a machine than on its control.
 
-use crate::model::{Bytes, ControlFacts, DiskState, GuestState, Millis, ReasonId, Tolerances};
+use crate::model::{Activity, Bytes, ControlFacts, DiskState, GuestState, Millis, ReasonId, Tolerances};
 
 /// Less more than this is no growth, whatever the factor: a small guest's memory is all noise.
 const MEMORY_NOISE: Bytes = Bytes::mib(32);
@@ -11,15 +11,20 @@ const BOOT_NOISE: Millis = Millis::from_secs(10);
 /// Most names or texts that a sentence lists.
 const NAMED: usize = 3;
 
-/// Every difference that is not tolerated, the most telling first. `boot`: how long the last restart took, without the
-/// time in which the host had no core for it.
-pub(super) fn differences(
-    own: &GuestState,
-    boot: Option<Millis>,
-    control: &ControlFacts,
-    tolerances: &Tolerances,
-) -> Vec<(ReasonId, String)> {
+/// What a machine showed after its last restart.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Seen<'a> {
+    pub guest: &'a GuestState,
+    /// How long the restart took, without the time in which the host had no core for it.
+    pub restart: Option<Millis>,
+    /// What it did at the end of its watch.
+    pub activity: Option<Activity>,
+}
+
+/// Every difference that is not tolerated, the most telling first.
+pub(super) fn differences(seen: Seen<'_>, control: &ControlFacts, tolerances: &Tolerances) -> Vec<(ReasonId, String)> {
     let Some(there) = &control.guest else { return Vec::new() };
+    let own = seen.guest;
     let found = [
         (ReasonId::DiskReadonly, read_only(own, there)),
         (ReasonId::DiskFull, full(own, there, tolerances.disk_free)),
@@ -29,7 +34,8 @@ pub(super) fn differences(
         (ReasonId::NetworkDown, missing("", &there.network, &own.network)),
         (ReasonId::ClockWrong, clock(own, there, tolerances.clock)),
         (ReasonId::MemoryGrowth, memory(own.memory_used, there.memory_used, tolerances.memory)),
-        (ReasonId::SlowBoot, slow(boot, control.restart, tolerances.boot)),
+        (ReasonId::SlowBoot, slow(seen.restart, control.restart, tolerances.boot)),
+        (ReasonId::BootTimeout, restless(seen.activity, control.activity)),
         (ReasonId::EventLog, new("error", &own.errors, &there.errors)),
     ];
     let told = found.into_iter().filter_map(|(id, message)| Some((id, message?)));
@@ -103,6 +109,15 @@ fn slow(boot: Option<Millis>, control: Millis, factor: f64) -> Option<String> {
     (slow && !control.is_zero()).then(|| format!("a restart took {boot}; {control} in the control"))
 }
 
+/// More than twice what the control does, and no rest.
+fn restless(own: Option<Activity>, control: Option<Activity>) -> Option<String> {
+    let (own, control) = (own.filter(|own| !own.is_rest())?, control?);
+    let beyond = |own: u64, control: u64, rest: u64| own > control.saturating_mul(2).saturating_add(rest);
+    let busy = beyond(own.cpu_percent, control.cpu_percent, Activity::REST.cpu_percent)
+        || beyond(own.disk_per_second, control.disk_per_second, Activity::REST.disk_per_second);
+    busy.then(|| format!("settled, and never came to rest: {own}; the control: {control}"))
+}
+
 fn list(names: &[&String]) -> String {
     let mut text = names.iter().take(NAMED).map(|name| name.as_str()).collect::<Vec<_>>().join(", ");
     if names.len() > NAMED {
@@ -143,7 +158,8 @@ mod tests {
         change(&mut own);
         let ignore = ignore.iter().map(|&text| text.to_owned()).collect();
         let tolerances = Tolerances { ignore, ..Tolerances::default() };
-        let all = differences(&own, Some(Millis::from_secs(boot)), &control(), &tolerances);
+        let seen = Seen { guest: &own, restart: Some(Millis::from_secs(boot)), activity: None };
+        let all = differences(seen, &control(), &tolerances);
         all.into_iter().map(|(id, _)| id).collect()
     }
 
@@ -188,6 +204,17 @@ mod tests {
     #[test]
     fn without_the_guest_of_a_control_nothing_differs() {
         let control = ControlFacts { guest: None, ..control() };
-        assert_eq!(differences(&GuestState::default(), None, &control, &Tolerances::default()), []);
+        let seen = Seen { guest: &GuestState::default(), restart: None, activity: None };
+        assert_eq!(differences(seen, &control, &Tolerances::default()), []);
+    }
+
+    #[test]
+    fn a_machine_that_never_comes_to_rest_is_worse_only_than_a_control_that_does() {
+        let activity = |cpu_percent, disk_per_second| Some(Activity { cpu_percent, disk_per_second });
+        assert!(restless(activity(99, 0), activity(3, 0)).is_some());
+        assert!(restless(activity(3, 900), activity(3, 10)).is_some());
+        assert!(restless(activity(39, 50), activity(1, 0)).is_none());
+        assert!(restless(activity(99, 0), activity(60, 0)).is_none());
+        assert!(restless(activity(99, 0), None).is_none());
     }
 }

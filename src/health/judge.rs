@@ -5,8 +5,8 @@ use super::{
     stuck, words,
 };
 use crate::model::{
-    ConsoleMark, Exit, GuestState, Limits, Millis, ONE_RESET, Outcome, Phase, Reason, ReasonId, RestartVia, Role,
-    Signal, SignalKind, StepResult, Subject, Tolerances, Verdict,
+    Activity, ConsoleMark, Exit, GuestState, Limits, Millis, ONE_RESET, Outcome, Phase, Reason, ReasonId, RestartVia,
+    Role, Signal, SignalKind, StepResult, Subject, Tolerances, Verdict,
 };
 
 /// The verdict on a cell, from all of its signals.
@@ -51,6 +51,8 @@ pub struct Judge {
     state: Option<(Millis, Box<GuestState>)>,
     /// How long that restart took.
     restart: Option<Millis>,
+    /// What the machine did at the end of the last watch since then.
+    activity: Option<Activity>,
     /// The run has turned to collecting: what happens now is our own doing.
     collecting: bool,
     /// A step or check is running: an agent that goes away may be part of it, and who runs it waits for it.
@@ -104,6 +106,7 @@ impl Judge {
             tolerances: None,
             state: None,
             restart: None,
+            activity: None,
             collecting: false,
             in_step: false,
         }
@@ -137,6 +140,16 @@ impl Judge {
     /// Whether a reset that nobody asked for happened and the machine has not settled since.
     pub fn is_recovering(&self) -> bool {
         self.resets.unexplained > 0 && !self.boot.settled
+    }
+
+    /// Whether the settled machine does nothing any more but wait for work, seen from outside.
+    pub fn is_at_rest(&self) -> bool {
+        self.boot.is_at_rest()
+    }
+
+    /// What the settled machine has been doing lately.
+    pub fn activity(&self) -> Option<Activity> {
+        self.boot.activity()
     }
 
     /// How long the running boot has taken so far, not counting time in which the host had no core for it.
@@ -180,6 +193,7 @@ impl Judge {
             SignalKind::PhaseEnded { at: Phase::Watch } => {
                 let first = !std::mem::replace(&mut self.boot.watched, true);
                 self.done.watches += u32::from(first && self.boot.settled);
+                self.activity = self.boot.activity();
             }
             SignalKind::PhaseEnded { .. } => {}
             SignalKind::Started => self.begin(at),
@@ -243,10 +257,10 @@ impl Judge {
         let own = self.own_verdict();
         match self.role() {
             Role::Compared { with } => {
-                let Judge { state, restart, tolerances, phase, .. } = self;
+                let Judge { state, restart, activity, tolerances, phase, .. } = self;
                 let evidence = self.planned.as_ref().map_or(&[][..], |planned| &planned.evidence);
-                let own =
-                    Own { reasons: own.reasons, evidence, state: state.as_ref(), restart: *restart, phase: *phase };
+                let (state, restart, activity, phase) = (state.as_ref(), *restart, *activity, *phase);
+                let own = Own { reasons: own.reasons, evidence, state, restart, activity, phase };
                 compare(own, self.control.as_ref(), with, tolerances.as_ref())
             }
             Role::Alone | Role::Control => own,
@@ -318,7 +332,7 @@ impl Judge {
         self.requested_boot = false;
         // What was proven of the boot that ends here says nothing about the next.
         self.done.checks.clear();
-        (self.state, self.restart) = (None, None);
+        (self.state, self.restart, self.activity) = (None, None, None);
         if via == RestartVia::Forced {
             let message =
                 format!("neither the agent's nor the ACPI request led to a reset within {} each", self.limits.restart);

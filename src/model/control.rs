@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt};
 
 use serde::{Deserialize, Serialize};
 
@@ -16,6 +16,9 @@ pub struct ControlFacts {
     pub restart_cpu: Millis,
     /// Checks that fail without the candidate too.
     pub failing_checks: Vec<String>,
+    /// What it did at the end of its last watch; none: nobody looked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub activity: Option<Activity>,
     /// None: the guest could not tell.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub guest: Option<Box<GuestState>>,
@@ -47,6 +50,31 @@ pub struct GuestState {
     /// Crash dumps that lie in the guest's usual places.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub dumps: Vec<String>,
+}
+
+/// What a machine that has settled does by itself, seen from outside.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Activity {
+    /// CPU time of its virtual CPUs together, in percent of one core, of the time in which the host had one for it.
+    pub cpu_percent: u64,
+    /// Requests to its disks.
+    pub disk_per_second: u64,
+}
+
+impl Activity {
+    /// The most that a machine does which waits for work. (An idle lab guest under emulation: 2 to 6 % and no request.)
+    pub const REST: Self = Self { cpu_percent: 40, disk_per_second: 50 };
+
+    /// It does no more than that.
+    pub fn is_rest(self) -> bool {
+        self.cpu_percent <= Self::REST.cpu_percent && self.disk_per_second <= Self::REST.disk_per_second
+    }
+}
+
+impl fmt::Display for Activity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "CPU {} %, {} disk requests a second", self.cpu_percent, self.disk_per_second)
+    }
 }
 
 /// A mounted file system on a disk of the guest.

@@ -16,7 +16,7 @@ mod units;
 mod verdict;
 
 pub use accelerator::Accelerator;
-pub use control::{ControlFacts, DiskState, GuestState, Tolerances};
+pub use control::{Activity, ControlFacts, DiskState, GuestState, Tolerances};
 pub use ids::{CellId, RunId, Sha256};
 pub use phase::Phase;
 pub use plan::{
