@@ -307,6 +307,15 @@ impl Observer {
         self.emit(SignalKind::Progress { progress });
     }
 
+    /// A sample with a picture, whatever the machine's state.
+    pub async fn sample_all(&mut self) {
+        self.read_serial();
+        if let Some(mut progress) = self.counters().await {
+            self.look_at_screen(&mut progress).await;
+            self.emit(SignalKind::Progress { progress });
+        }
+    }
+
     /// A sample without a picture, of a machine that has settled.
     pub async fn sample_counters(&mut self) {
         if let Some(progress) = self.counters().await {

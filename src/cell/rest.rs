@@ -12,14 +12,18 @@ const SPAN: Duration = Duration::from_secs(1);
 /// How long looking takes at least, of a machine that is at rest.
 pub(super) const LOOKING: Duration = Duration::from_secs(2);
 
+/// The agent of a busy machine is asked after every so many samples: what spins may be all that is left of it.
+const ASKED: u32 = 5;
+
 /// A machine that is busy for longer is told of.
 const TELL: Duration = Duration::from_secs(5);
 
 /// Waits until the settled machine is at rest, for as long as a boot may take: then it goes on all the same, and the
-/// comparison with the control says what that means. Ends early when the machine resets itself.
+/// comparison with the control says what that means. Ends early when the machine resets itself, or
+/// its agent is silent.
 pub(super) async fn wait(watcher: &mut Observer, mate: &Cellmate<'_>) {
     let patience = Patience::new(watcher, mate.limits().boot.as_duration()).await;
-    let mut told = false;
+    let (mut told, mut asked) = (false, 0);
     watcher.sample_counters().await;
     while watcher.judge.is_settled() && patience.left(watcher).await.is_some() {
         if watcher.pause(SPAN).await.is_none() || watcher.is_cancelled() {
@@ -27,6 +31,10 @@ pub(super) async fn wait(watcher: &mut Observer, mate: &Cellmate<'_>) {
         }
         watcher.sample_counters().await;
         if watcher.judge.is_at_rest() {
+            return;
+        }
+        asked += 1;
+        if asked % ASKED == 0 && watcher.until(async { mate.agent(SPAN * 5).ping().await }).await != Some(Ok(())) {
             return;
         }
         if !told && patience.elapsed() >= TELL {

@@ -4,6 +4,7 @@ use tokio::time::Instant;
 
 use super::{copy, life::Cellmate, observe::Observer, patience::Patience};
 use crate::{
+    event::Level,
     guest::Command,
     lab::AgentError,
     model::{Exit, Millis, Output, Phase, ReasonId, SignalKind, Step, StepKind, StepResult, Subject},
@@ -11,6 +12,9 @@ use crate::{
 
 /// How long one small request to a settled machine's agent may take.
 const REQUEST: Duration = Duration::from_secs(20);
+
+/// How long a living machine may take to show that a key was pressed, even under emulation on a busy host.
+const REACTION: Duration = Duration::from_secs(3);
 
 /// Most that is kept of each output stream, in bytes.
 const OUTPUT_CAP: usize = 64 * 1024;
@@ -179,6 +183,7 @@ async fn left_code(mate: &Cellmate<'_>, command: &Command) -> Result<Option<Exit
 pub(super) async fn wait_for_agent(watcher: &mut Observer, mate: &Cellmate<'_>, limit: Duration) -> Option<()> {
     let patience = Patience::new(watcher, limit).await;
     let boot = watcher.boot;
+    watcher.sample_all().await;
     loop {
         watcher.pause(Duration::from_millis(500)).await?;
         if watcher.boot != boot {
@@ -190,9 +195,23 @@ pub(super) async fn wait_for_agent(watcher: &mut Observer, mate: &Cellmate<'_>, 
             return Some(());
         }
         if watcher.judge.is_settled() && patience.left(watcher).await.is_none() {
+            press_key(watcher).await?;
             watcher.emit(SignalKind::AgentSilent { waited: patience.elapsed().into() });
         }
     }
+}
+
+/// Looks whether a machine with a silent agent reacts to a key. None: the judge is over.
+async fn press_key(watcher: &mut Observer) -> Option<()> {
+    let vm = watcher.vm.clone();
+    if let Err(error) = watcher.until(async move { vm.press_key().await }).await? {
+        watcher.note(Level::Info, format!("no key was pressed: {error}"));
+        return Some(());
+    }
+    watcher.emit(SignalKind::KeyPressed);
+    watcher.pause(REACTION).await?;
+    watcher.sample_all().await;
+    Some(())
 }
 
 /// Output that cannot be fetched is no output: the exit code is what counts.

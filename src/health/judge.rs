@@ -203,6 +203,7 @@ impl Judge {
             }
             SignalKind::AgentAnswered => self.boot.answered = true,
             SignalKind::AgentSilent { waited } => self.agent_silent(at, *waited),
+            SignalKind::KeyPressed => self.boot.key_pressed(at),
             SignalKind::BootId { id } => self.boot.id = Some(id.clone()),
             SignalKind::Settled => self.settled(at),
             SignalKind::StepStarted { subject, restarts, .. } => {
@@ -422,8 +423,15 @@ impl Judge {
     }
 
     fn agent_silent(&mut self, at: Millis, waited: Millis) {
-        if self.boot.settled {
-            self.blame(at, ReasonId::AgentLost, format!("the agent answered before, and has been silent for {waited}"));
+        if !self.boot.settled {
+            return;
+        }
+        let silent = format!("the agent answered before, and has been silent for {waited}");
+        if self.boot.is_dead() {
+            let message = format!("{silent}; {}, though a key was pressed", stuck::unchanged(&self.boot));
+            self.blame(at, ReasonId::BootHang, message);
+        } else {
+            self.blame(at, ReasonId::AgentLost, silent);
         }
     }
 

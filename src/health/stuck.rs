@@ -22,14 +22,19 @@ pub(super) fn diagnose(boot: &Boot, limits: &Limits) -> Option<(ReasonId, String
     } else if let Some((proof, _)) = life {
         (ReasonId::AgentLost, format!("the machine is up ({proof}), but the agent does not answer"))
     } else if hangs {
-        let cpu = boot.quiet_cpu_percent();
-        let cpu = if cpu >= 50 { format!("spinning ({cpu} %)") } else { format!("idle ({cpu} %)") };
         let agent = if boot.answered { "the agent fell silent" } else { "no agent" };
-        (ReasonId::BootHang, format!("{agent}; disk, screen and console unchanged for {quiet}, CPU {cpu}"))
+        (ReasonId::BootHang, format!("{agent}; {}", unchanged(boot)))
     } else {
         (ReasonId::BootTimeout, format!("not settled after {}, and still changing", boot.age()))
     };
     Some(verdict)
+}
+
+/// How long nothing has changed, and what the CPU did.
+pub(super) fn unchanged(boot: &Boot) -> String {
+    let cpu = boot.quiet_cpu_percent();
+    let does = if cpu >= 50 { "spinning" } else { "idle" };
+    format!("disk, screen and console unchanged for {}, CPU {does} ({cpu} %)", boot.quiet())
 }
 
 fn nothing_to_start(boot: &Boot) -> bool {

@@ -81,6 +81,9 @@ pub trait Vm: Send + Sync {
     /// Presses the reset button.
     async fn reset(&self) -> Result<(), LabError>;
 
+    /// Presses a key on the machine's keyboard that does no harm: Enter.
+    async fn press_key(&self) -> Result<(), LabError>;
+
     /// What the machine's screen shows now; none if it has no picture.
     async fn screenshot(&self) -> Result<Option<Screenshot>, LabError>;
 

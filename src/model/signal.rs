@@ -130,6 +130,8 @@ pub enum SignalKind {
     RestartAsked {
         via: RestartVia,
     },
+    /// We pressed a key, to see whether a machine whose agent is silent is alive.
+    KeyPressed,
     /// The host saw the machine reset (libvirt's reboot event, repeated events joined).
     Reset,
     /// The guest told the hypervisor that its kernel panicked.

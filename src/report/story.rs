@@ -104,6 +104,7 @@ fn sentence(what: &SignalKind) -> String {
         SignalKind::AgentConnected => "the agent opened its channel".to_owned(),
         SignalKind::AgentDisconnected => "the agent closed its channel".to_owned(),
         SignalKind::AgentAnswered => "the agent answers".to_owned(),
+        SignalKind::KeyPressed => "we pressed a key, to see whether the machine is alive".to_owned(),
         SignalKind::AgentSilent { waited } => format!("the agent has been silent for {waited}"),
         SignalKind::BootId { id } => format!("this boot is {id}"),
         SignalKind::Settled => "settled: the boot has finished".to_owned(),

@@ -46,6 +46,7 @@ async fn each_broken_guest_gets_its_own_reason() {
         (healthy().loses_agent_after(UPDATE), ReasonId::AgentLost),
         (healthy().no_boot_device_after(UPDATE), ReasonId::NoBootDevice),
         (healthy().crashes_late_after(UPDATE, Duration::from_secs(4)), ReasonId::LateCrash),
+        (healthy().freezes_late_after(UPDATE, Duration::from_secs(2)), ReasonId::BootHang),
         (healthy().refuses_restart_after(UPDATE), ReasonId::RestartRefused),
         (healthy().breaks_check_after(UPDATE, "service sensor", 1), ReasonId::CheckFailed),
         (healthy().fails(UPDATE, 3), ReasonId::UpdateFailed),
@@ -65,6 +66,26 @@ async fn each_broken_guest_gets_its_own_reason() {
         assert_eq!(verdict.lead().map(|lead| lead.id), Some(reason), "case {number}: {verdict:?}");
         assert_eq!(verdict.outcome, reason.outcome(), "case {number}: {verdict:?}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_machine_that_is_still_busy_is_not_checked_before_it_has_come_to_rest() {
+    let works = Duration::from_secs(40);
+    let lived = Stage::new(healthy().works_on_after(UPDATE, works), 0, 3000).live().await;
+    assert_eq!(lived.verdict.outcome, Outcome::Healthy, "{:?}", lived.verdict);
+    let when = |is: fn(&SignalKind) -> bool| lived.signals.iter().rev().find(|signal| is(&signal.what)).unwrap().at;
+    let settled = when(|what| matches!(what, SignalKind::Settled));
+    let checked = when(|what| matches!(what, SignalKind::PhaseStarted { at: Phase::Check }));
+    let took = checked.since(settled).as_duration();
+    assert!(took >= works && took < works + Duration::from_secs(10), "{took:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_machine_that_never_comes_to_rest_is_given_as_long_as_a_boot_may_take() {
+    let lived = Stage::new(healthy().works_on_after(UPDATE, Duration::MAX), 0, 3000).live().await;
+    assert_eq!(lived.verdict.outcome, Outcome::Healthy, "{:?}", lived.verdict);
+    assert!(lived.took < Duration::from_secs(400), "{:?}", lived.took);
+    assert!(lived.notes.iter().any(|note| note.contains("still busy")), "{:?}", lived.notes);
 }
 
 #[tokio::test(start_paused = true)]

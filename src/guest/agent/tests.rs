@@ -26,6 +26,9 @@ impl Vm for Parrot {
     async fn reset(&self) -> Result<(), LabError> {
         Ok(())
     }
+    async fn press_key(&self) -> Result<(), LabError> {
+        Ok(())
+    }
     async fn screenshot(&self) -> Result<Option<Screenshot>, LabError> {
         Ok(None)
     }

@@ -121,6 +121,19 @@ impl Vm for LibvirtVm {
         .await
     }
 
+    async fn press_key(&self) -> Result<(), LabError> {
+        /// `KEY_ENTER` of Linux's `include/uapi/linux/input-event-codes.h`, and how long it is held, in milliseconds.
+        const ENTER: u32 = 28;
+        const HELD: u32 = 50;
+        let action = "press a key";
+        self.call(action, move |domain| {
+            let mut keys = [ENTER];
+            let pressed = domain.send_key(sys::VIR_KEYCODE_SET_LINUX, HELD, keys.as_mut_ptr(), 1, 0);
+            pressed.map_err(|error| failed(action, &error))
+        })
+        .await
+    }
+
     async fn screenshot(&self) -> Result<Option<Screenshot>, LabError> {
         let session = Arc::clone(&self.machine.session);
         self.call("take a screenshot", move |domain| {

@@ -82,6 +82,20 @@ impl GuestScript {
         self.boots_after(command, vec![crash, healthy])
     }
 
+    /// After `command`, the next boot settles, and `later` after that nothing moves any more while the CPU spins.
+    pub fn freezes_late_after(self, command: &str, later: Duration) -> Self {
+        let at = self.boot_time.saturating_add(later);
+        let boot = healthy_boot(self.boot_time).at(at, Happening::CpuSpin(true)).at(at, Happening::Freeze);
+        self.boots_after(command, vec![boot])
+    }
+
+    /// After `command`, every boot settles, and the disk is busy for `length` after that.
+    pub fn works_on_after(self, command: &str, length: Duration) -> Self {
+        let done = self.boot_time.saturating_add(length);
+        let boot = healthy_boot(self.boot_time).at(self.boot_time, Happening::DiskRate(500));
+        self.boots_after(command, vec![boot.at(done, Happening::DiskRate(0))])
+    }
+
     /// After `command`, neither the agent nor the power button restarts the guest.
     pub fn refuses_restart_after(self, command: &str) -> Self {
         self.after(command, Effect::Asked(Asked::Ignores, Asked::Ignores))

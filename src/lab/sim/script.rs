@@ -33,6 +33,8 @@ pub enum Happening {
     DiskRate(u64),
     /// Whether a virtual CPU runs all the time; else it is idle but for 1 %.
     CpuSpin(bool),
+    /// Nothing in the guest moves any more; its virtual CPU goes on doing what it does.
+    Freeze,
     /// The machine is paused by an error of its disk's file: nothing in the guest moves any more.
     DiskError { host_is_full: bool },
     /// The machine's process is gone.

@@ -256,6 +256,10 @@ impl State {
             Happening::DiskBusy(requests) => self.meter.disk_requests(requests),
             Happening::DiskRate(per_second) => self.meter.disk_rate(per_second),
             Happening::CpuSpin(spinning) => self.meter.spin(spinning),
+            Happening::Freeze => {
+                self.freeze();
+                self.agenda.clear();
+            }
             Happening::DiskError { host_is_full } => {
                 self.freeze();
                 self.agenda.clear();
@@ -293,6 +297,13 @@ impl State {
         self.power_button = true;
         if !self.frozen && (self.ready || self.channel != Channel::Closed) {
             self.follow(self.script.by_acpi, Happening::PowerOff, now);
+        }
+    }
+
+    /// A guest that is alive shows that it was pressed.
+    pub fn press_key(&mut self) {
+        if !self.frozen {
+            self.screen = self.screen.wrapping_add(100);
         }
     }
 

@@ -124,6 +124,10 @@ impl Vm for SimVm {
         self.running(State::reset)
     }
 
+    async fn press_key(&self) -> Result<(), LabError> {
+        self.running(|state, _| state.press_key())
+    }
+
     async fn screenshot(&self) -> Result<Option<Screenshot>, LabError> {
         self.running(|state, _| state.script.has_screen.then(|| meter::picture(state.screen)))
     }
