@@ -1,6 +1,6 @@
 //! How often bootgate is right: the program behind `ci/truth`, which says how to run it.
 //!
-//! The corpus is `tests/live/runs/faults.yaml`; `expected.txt` beside it says what each cell must be found to be.
+//! The corpus is `tests/live/runs/{faults,soaked}.yaml`; a `.txt` beside each says what its cells must be found to be.
 
 #[path = "../bench.d/child.rs"]
 #[allow(dead_code)]
@@ -29,6 +29,9 @@ use bootgate::{
 use clap::Parser as _;
 use scratch::Scratch;
 use serde_json::{Value, json};
+
+/// The matrices whose cells are real faults, and updates that only look like faults.
+const CORPUS: [&str; 2] = ["faults", "soaked"];
 
 /// Measures how often bootgate's verdicts are right.
 #[derive(Debug, clap::Parser)]
@@ -106,7 +109,6 @@ fn main() -> ExitCode {
 fn measure(options: &Options) -> anyhow::Result<bool> {
     let repository = Path::new(env!("CARGO_MANIFEST_DIR"));
     let corpus = repository.join("tests/live/runs");
-    let expected = expected(&corpus.join("expected.txt"))?;
     let scratch = Scratch::new(options.keep)?;
     let mut all = Vec::new();
     let conditions = [Condition::Idle, Condition::Loaded].into_iter();
@@ -114,14 +116,18 @@ fn measure(options: &Options) -> anyhow::Result<bool> {
         let _load = (condition == Condition::Loaded).then(Load::start).transpose()?;
         for turn in 1..=options.times {
             say(&format!("{}, run {turn} of {}", condition.name(), options.times));
-            let name = format!("{}-{turn}", condition.name());
-            let mut command = Command::new(env!("CARGO_BIN_EXE_bootgate"));
-            command.arg("run").arg(corpus.join("faults.yaml")).arg("--quiet");
-            command.arg("--catalog").arg(repository.join("images/catalog.yaml"));
-            command.arg("--runs").arg(scratch.path().join(&name)).env("BOOTGATE_STATE", scratch.path().join("s"));
-            let ran = child::run(command, &scratch, &name)?;
-            let state = read(&scratch.path().join(&name)).with_context(|| format!("bootgate said:\n{}", ran.tail()))?;
-            all.extend(state.permutations().map(|cell| found(condition, &state, cell, &expected)));
+            for matrix in CORPUS {
+                let expected = expected(&corpus.join(format!("{matrix}.txt")))?;
+                let name = format!("{}-{turn}-{matrix}", condition.name());
+                let runs = scratch.path().join(&name);
+                let mut command = Command::new(env!("CARGO_BIN_EXE_bootgate"));
+                command.arg("run").arg(corpus.join(format!("{matrix}.yaml"))).arg("--quiet");
+                command.arg("--catalog").arg(repository.join("images/catalog.yaml"));
+                command.arg("--runs").arg(&runs).env("BOOTGATE_STATE", scratch.path().join("s"));
+                let ran = child::run(command, &scratch, &name)?;
+                let state = read(&runs).with_context(|| format!("bootgate said:\n{}", ran.tail()))?;
+                all.extend(state.permutations().map(|cell| found(condition, &state, cell, &expected)));
+            }
         }
     }
     for condition in [Condition::Idle, Condition::Loaded] {
