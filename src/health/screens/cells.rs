@@ -4,8 +4,9 @@ use serde::Deserialize;
 
 use super::{Phrase, picture::Picture};
 
-/// The fonts of text screens: VGA text, Linux's and GRUB's, EDK II's, CGA's, EGA's, Linux's on large screens.
-const FONTS: [(usize, usize); 6] = [(9, 16), (8, 16), (8, 19), (8, 8), (8, 14), (16, 32)];
+/// The fonts of text screens: VGA text with 25 and with 50 lines, Linux's and GRUB's, EDK II's, CGA's, EGA's, Linux's on
+/// large screens.
+const FONTS: [(usize, usize); 7] = [(9, 16), (9, 8), (8, 16), (8, 19), (8, 8), (8, 14), (16, 32)];
 
 /// Text consoles of EDK II are centred on the screen: so many lines.
 const CENTRED: [usize; 2] = [25, 31];
@@ -170,6 +171,9 @@ impl Shape {
 /// Which pixels of a cell are drawn. None: it is blank, or holds nothing but a cursor.
 fn ink(picture: Picture<'_>, (width, height): (usize, usize), (left, top): (usize, usize)) -> Option<Vec<bool>> {
     let first = picture.at(left, top);
+    if (top..top + height).all(|y| picture.is_plain(left, y, width, first)) {
+        return None;
+    }
     let mut ink: Vec<bool> =
         (0..width * height).map(|pixel| picture.at(left + pixel % width, top + pixel / width) != first).collect();
     // The background is what there is more of, whatever colours a line is drawn in.
@@ -177,8 +181,7 @@ fn ink(picture: Picture<'_>, (width, height): (usize, usize), (left, top): (usiz
     if drawn * 2 > ink.len() {
         ink.iter_mut().for_each(|drawn| *drawn = !*drawn);
     }
-    let is_blank = drawn == 0 || is_cursor(&ink, width);
-    (!is_blank).then_some(ink)
+    (!is_cursor(&ink, width)).then_some(ink)
 }
 
 /// An underline: whole rows at the bottom, and nothing else.

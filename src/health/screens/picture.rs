@@ -22,6 +22,12 @@ impl<'a> Picture<'a> {
         self.rgb.len()
     }
 
+    /// Whether a row of pixels has this colour throughout.
+    pub fn is_plain(self, x: usize, y: usize, width: usize, colour: [u8; 3]) -> bool {
+        let row = self.rgb[y * self.width + x..][..width].as_flattened();
+        row.starts_with(&colour) && row[3..] == row[..row.len() - 3]
+    }
+
     pub fn at(self, x: usize, y: usize) -> [u8; 3] {
         self.rgb[y * self.width + x]
     }
