@@ -11,11 +11,11 @@ use super::{
 use crate::{
     event::{Level, RunEvent},
     guest::Look,
-    health::Judge,
+    health::{self, Judge},
     lab::{Screenshot, Vm, VmEvent, VmEvents},
     model::{
-        CURSOR_PPM, CellId, ConsoleMark, ControlFacts, Millis, Phase, Progress, Secrets, Sha256, Signal, SignalKind,
-        Subject,
+        CURSOR_PPM, CellId, ConsoleMark, ControlFacts, KnownScreen, Millis, Phase, Progress, Secrets, Sha256, Signal,
+        SignalKind, Subject,
     },
 };
 
@@ -55,6 +55,8 @@ pub(super) struct Observer {
     firmware: Option<Console>,
     /// The screen of the sample before.
     pub screen: Option<Screenshot>,
+    /// A screen took so long to recognise that no other is tried: the guest draws what it likes.
+    dazzled: bool,
     /// Pictures of what the screen showed, below the cell's folder.
     pub frames: Vec<PathBuf>,
     dir: PathBuf,
@@ -101,6 +103,7 @@ impl Observer {
             serial: Console::serial(files.serial_log),
             firmware: files.firmware_log.map(Console::firmware),
             screen: None,
+            dazzled: false,
             frames: Vec::new(),
             dir: job.dir.clone(),
             settled_screen: None,
@@ -355,6 +358,7 @@ impl Observer {
     /// Keeps what the screen shows now. A picture that cannot be written is no fault of the machine.
     async fn keep_frame(&mut self, screen: Screenshot) {
         let sha256 = Sha256::of(&screen.rgb);
+        let shows = self.recognise(screen.clone()).await;
         let mut file = None;
         if self.frames.len() < FRAMES {
             let name = format!("screens/{:02}.png", self.frames.len() + 1);
@@ -372,7 +376,22 @@ impl Observer {
                 Err(_) => {}
             }
         }
-        self.emit(SignalKind::Screen { sha256, file });
+        self.emit(SignalKind::Screen { sha256, file, shows });
+    }
+
+    async fn recognise(&mut self, screen: Screenshot) -> Option<KnownScreen> {
+        if self.dazzled {
+            return None;
+        }
+        let work = move || health::recognise(screen.width, screen.height, &screen.rgb);
+        match timeout(LAB_PATIENCE, tokio::task::spawn_blocking(work)).await {
+            Ok(shows) => shows.ok().flatten(),
+            Err(_) => {
+                self.dazzled = true;
+                self.note(Level::Info, "what the screen shows takes too long to recognise".to_owned());
+                None
+            }
+        }
     }
 
     fn read_serial(&mut self) {

@@ -1,6 +1,6 @@
 use std::collections::BTreeSet;
 
-use crate::model::{Activity, CURSOR_PPM, ConsoleMark, Millis, Progress};
+use crate::model::{Activity, CURSOR_PPM, ConsoleMark, KnownScreen, Millis, Progress};
 
 /// A screen that differs from the settled one by less than this share of what is drawn there shows the same.
 const SAME_SCREEN_PPM: u32 = 100_000;
@@ -39,6 +39,8 @@ pub(super) struct Boot {
     pub marks: BTreeSet<ConsoleMark>,
     /// The telling console line, for the message.
     pub console_text: Option<String>,
+    /// What the screen is known to show, since it last changed.
+    pub shows: Option<KnownScreen>,
     /// The screen has shown something else than the settled one in this boot: a machine that has just been
     /// reset still shows what it showed before.
     screen_was_other: bool,

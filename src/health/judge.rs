@@ -239,6 +239,7 @@ impl Judge {
                 self.look(at);
             }
             SignalKind::Console { mark, text } => self.console(at, *mark, text),
+            SignalKind::Screen { shows, .. } => self.boot.shows.clone_from(shows),
             SignalKind::LabFault { reason, message } => {
                 // The lab never has a say in what the update did.
                 let lab = reason.outcome() == Outcome::Inconclusive;
@@ -246,7 +247,6 @@ impl Judge {
             }
             SignalKind::Cancelled => self.fault(at, ReasonId::Cancelled, "the run was stopped".to_owned()),
             SignalKind::Facts { .. }
-            | SignalKind::Screen { .. }
             | SignalKind::StartedFrom { .. }
             | SignalKind::Sealed { .. }
             | SignalKind::ControlFacts { .. } => {}

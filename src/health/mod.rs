@@ -10,11 +10,13 @@ mod deciding;
 mod differ;
 mod judge;
 mod proof;
+mod screens;
 mod stuck;
 mod words;
 
 pub use deciding::{agree, deciding};
 pub use judge::{Judge, judge};
+pub use screens::recognise;
 
 #[cfg(test)]
 mod tests;

@@ -1,5 +1,5 @@
 use super::boot::Boot;
-use crate::model::{ConsoleMark, Limits, ReasonId};
+use crate::model::{ConsoleMark, KnownScreen, Limits, ReasonId, ScreenKind};
 
 /// Why a boot that has not settled never will; none while there is still hope.
 pub(super) fn diagnose(boot: &Boot, limits: &Limits) -> Option<(ReasonId, String)> {
@@ -19,6 +19,8 @@ pub(super) fn diagnose(boot: &Boot, limits: &Limits) -> Option<(ReasonId, String
         (ReasonId::StopError, format!("the kernel panicked before it could tell the host: {console}"))
     } else if nothing_to_start(boot) {
         (ReasonId::NoBootDevice, format!("nothing to start: {console}"))
+    } else if let (Some(shows), None) = (&boot.shows, life) {
+        shown(shows)
     } else if let Some((proof, _)) = life {
         (ReasonId::AgentLost, format!("the machine is up ({proof}), but the agent does not answer"))
     } else if hangs {
@@ -39,4 +41,17 @@ pub(super) fn unchanged(boot: &Boot) -> String {
 
 fn nothing_to_start(boot: &Boot) -> bool {
     boot.marks.contains(&ConsoleMark::NoBootDevice) || boot.marks.contains(&ConsoleMark::BootLoaderStopped)
+}
+
+/// What a known screen means, where nothing stronger speaks.
+fn shown(shows: &KnownScreen) -> (ReasonId, String) {
+    match shows.kind {
+        ScreenKind::Stop => (ReasonId::StopError, format!("the screen shows {shows}")),
+        ScreenKind::NothingToBoot => (ReasonId::NoBootDevice, format!("nothing to start: the screen shows {shows}")),
+        ScreenKind::Recovery => (ReasonId::RecoveryScreen, format!("the screen shows {shows}")),
+        ScreenKind::SignIn => (
+            ReasonId::AgentLost,
+            format!("the machine is up (the screen shows {shows}), but the agent does not answer"),
+        ),
+    }
 }

@@ -82,11 +82,17 @@ fn worse() -> GuestState {
     GuestState { errors: vec!["odd".into()], ..GuestState::default() }
 }
 
+fn shows() -> impl Strategy<Value = Option<KnownScreen>> {
+    use ScreenKind::{NothingToBoot, Recovery, SignIn, Stop};
+    let kind = prop::sample::select(vec![Stop, NothingToBoot, Recovery, SignIn]);
+    prop::option::of(kind.prop_map(|kind| KnownScreen { kind, name: "a screen".into() }))
+}
+
 fn what() -> impl Strategy<Value = SignalKind> {
     use SignalKind::{
         AgentAnswered, AgentConnected, AgentDisconnected, AgentSilent, BootCost, BootId, Cancelled, Console,
         ControlEnded, ControlKnown, DiskError, GuestState, LabFault, Limits, Panicked, PhaseEnded, PhaseStarted,
-        Planned, PoweredOff, Progress, Reset, RestartAsked, Sealed, Settled, Started, StartedFrom, StartedOver,
+        Planned, PoweredOff, Progress, Reset, RestartAsked, Screen, Sealed, Settled, Started, StartedFrom, StartedOver,
         StepEnded, Tolerances, VmLost,
     };
     let limits = (any::<u16>(), any::<u16>(), 0..4u32, 0..3u32).prop_map(|(quiet, boot, resets, extra_restarts)| {
@@ -140,6 +146,7 @@ fn what() -> impl Strategy<Value = SignalKind> {
         1 => control_ended.prop_map(|(outcome, reason, facts)| ControlEnded { outcome, reason, facts }),
         1 => (0..3usize, 0..3u32, role())
             .prop_map(|(update_steps, soak, role)| Planned { update_steps, soak, checks: vec![], evidence: vec![], role }),
+        1 => shows().prop_map(|shows| Screen { sha256: Sha256::of(b""), file: None, shows }),
         1 => "[ab]".prop_map(|id| BootId { id }),
         1 => prop::sample::select(vec![RestartVia::Agent, RestartVia::Acpi, RestartVia::Forced])
             .prop_map(|via| RestartAsked { via }),
@@ -327,6 +334,19 @@ proptest! {
         let what = SignalKind::LabFault { reason, message: "late".into() };
         signals.insert(place, Signal { at: signals[place].at, what });
         prop_assert_eq!(judge(&signals), before);
+    }
+
+    #[test]
+    fn whatever_a_screen_shows_a_healthy_machine_is_healthy(
+        screens in vec((any::<Index>(), shows()), 1..9), story in prop::sample::select(vec![SOAKED, COMPARED]),
+    ) {
+        let mut signals = signals(story);
+        for (place, shows) in screens {
+            let place = place.index(signals.len());
+            let what = SignalKind::Screen { sha256: Sha256::of(b""), file: None, shows };
+            signals.insert(place, Signal { at: signals[place].at, what });
+        }
+        prop_assert_eq!(judge(&signals).outcome, Outcome::Healthy);
     }
 
     #[test]

@@ -8,6 +8,7 @@ mod control;
 mod ids;
 mod phase;
 mod plan;
+mod screen;
 mod secrets;
 mod signal;
 mod state_dir;
@@ -23,6 +24,7 @@ pub use plan::{
     AxisValue, BackingFile, Candidate, Cell, DirectBoot, Family, Firmware, GoldenImage, Network, PLAN_VERSION, Plan,
     Policy, Quirks, Role, Start,
 };
+pub use screen::{KnownScreen, ScreenKind};
 pub use secrets::Secrets;
 pub use signal::{
     Bugcheck, CURSOR_PPM, ConsoleMark, Exit, Limits, ONE_RESET, Output, Progress, RestartVia, Signal, SignalKind,

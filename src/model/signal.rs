@@ -3,7 +3,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    ControlFacts, GuestState, Millis, Outcome, Phase, ReasonId, Role, RunId, Sha256, Start, Subject, Tolerances,
+    ControlFacts, GuestState, KnownScreen, Millis, Outcome, Phase, ReasonId, Role, RunId, Sha256, Start, Subject,
+    Tolerances,
 };
 
 /// Something that was observed, and when. The judge sees nothing else.
@@ -159,6 +160,9 @@ pub enum SignalKind {
         /// The picture's name in the cell's folder; none: there are many already.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         file: Option<String>,
+        /// What that is known to be.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        shows: Option<KnownScreen>,
     },
     /// A telling line on the serial console or in the firmware's log.
     Console {

@@ -83,6 +83,8 @@ reasons! {
     BootTimeout = "boot-timeout" => Unhealthy,
     /// The firmware or the boot loader found nothing to start.
     NoBootDevice = "no-boot-device" => Unhealthy,
+    /// The machine waits for somebody to repair it: a recovery screen, an emergency shell.
+    RecoveryScreen = "recovery-screen" => Unhealthy,
     /// The guest turned itself off.
     PoweredOff = "powered-off" => Unhealthy,
     /// The agent is gone or never came, and the machine is alive.

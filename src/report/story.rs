@@ -145,8 +145,11 @@ fn sentence(what: &SignalKind) -> String {
             }
             text
         }
-        SignalKind::Screen { sha256, file: None } => format!("the screen changes: {}", sha256.short()),
-        SignalKind::Screen { file: Some(file), .. } => format!("the screen changes: {file}"),
+        SignalKind::Screen { sha256, file, shows } => {
+            let picture = file.clone().unwrap_or_else(|| sha256.short().to_owned());
+            let shows = shows.as_ref().map(|known| format!(", and shows {known}")).unwrap_or_default();
+            format!("the screen changes{shows}: {picture}")
+        }
         SignalKind::Console { text, .. } => format!("console: {text}"),
         SignalKind::LabFault { reason, message } => format!("the lab failed: {message} ({reason})"),
         SignalKind::Cancelled => "the run is being stopped".to_owned(),
