@@ -1,6 +1,6 @@
 use std::collections::BTreeSet;
 
-use crate::model::{CURSOR_PPM, ConsoleMark, Millis, Progress};
+use crate::model::{CURSOR_PPM, ConsoleMark, LabTime, Millis, Progress};
 
 /// A screen that differs from the settled one by less than this share of what is drawn there shows the same.
 const SAME_SCREEN_PPM: u32 = 100_000;
@@ -8,9 +8,8 @@ const SAME_SCREEN_PPM: u32 = 100_000;
 /// A boot loader that has stopped says at most so many bytes more: its error, its prompt.
 const LAST_WORDS: u64 = 512;
 
-/// Waiting for one of the host's cores stretches a deadline at most so many times: beyond that the machine
-/// is given up, or a guest whose CPUs all spin on a busy host would never be.
-const MOST_STRETCH: u64 = 8;
+/// A machine is looked at every second. When its first look comes later than this, the harness was not there.
+const FIRST_LOOK: Millis = Millis::from_secs(10);
 
 /// What is known of the boot that is running, since the last reset or the start.
 #[derive(Clone, Debug, Default)]
@@ -28,6 +27,10 @@ pub(super) struct Boot {
     pub marks: BTreeSet<ConsoleMark>,
     /// The telling console line, for the message.
     pub console_text: Option<String>,
+    /// The first fault that the kernel reported and did not stop at.
+    pub oops: Option<String>,
+    /// The last that the firmware said about what it boots from.
+    pub firmware: Option<String>,
     /// The screen has shown something else than the settled one in this boot: a machine that has just been
     /// reset still shows what it showed before.
     screen_was_other: bool,
@@ -60,6 +63,8 @@ impl Boot {
                 now.agent
                     || now.disk_reads != before.disk_reads
                     || now.disk_writes != before.disk_writes
+                    // Not what it receives: others' broadcasts reach a guest that hangs, too.
+                    || now.net_tx != before.net_tx
                     || now.serial_bytes != before.serial_bytes
                     || now.screen_changed_ppm.is_some_and(|ppm| ppm > CURSOR_PPM)
             }
@@ -117,7 +122,7 @@ impl Boot {
         spent(&self.closed, &self.last)
     }
 
-    /// How long nothing has changed, not counting time in which the host had no core for the guest.
+    /// How long nothing has changed, not counting time that the lab took from the guest.
     pub fn quiet(&self) -> Millis {
         spent(&self.changed, &self.last)
     }
@@ -125,7 +130,7 @@ impl Boot {
     /// How long this boot has taken so far, counted in the same way.
     pub fn age(&self) -> Millis {
         let (Some((first_at, _)), Some(_)) = (&self.first, &self.last) else { return Millis::ZERO };
-        first_at.since(self.since) + spent(&self.first, &self.last)
+        first_at.since(self.since).min(FIRST_LOOK) + spent(&self.first, &self.last)
     }
 
     /// The share of one core that the guest used while nothing changed, in percent of the time it could.
@@ -143,7 +148,5 @@ impl Boot {
 
 fn spent(from: &Option<(Millis, Progress)>, to: &Option<(Millis, Progress)>) -> Millis {
     let (Some((from, before)), Some((to, now))) = (from, to) else { return Millis::ZERO };
-    let waited = now.cpu_wait.since(before.cpu_wait);
-    let wall = to.since(*from).0;
-    Millis(wall.saturating_sub(waited.0).max(wall / MOST_STRETCH))
+    LabTime::counted(to.since(*from), &before.lab, &now.lab)
 }

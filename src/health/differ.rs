@@ -12,7 +12,7 @@ const BOOT_NOISE: Millis = Millis::from_secs(10);
 const NAMED: usize = 3;
 
 /// Every difference that is not tolerated, the most telling first. `boot`: how long the last restart took, without the
-/// time in which the host had no core for it.
+/// time that the lab took from it.
 pub(super) fn differences(
     own: &GuestState,
     boot: Option<Millis>,

@@ -139,7 +139,7 @@ impl Judge {
         self.resets.unexplained > 0 && !self.boot.settled
     }
 
-    /// How long the running boot has taken so far, not counting time in which the host had no core for it.
+    /// How long the running boot has taken so far, not counting time that the lab took from it.
     pub fn boot_age(&self) -> Millis {
         self.boot.age()
     }
@@ -175,7 +175,7 @@ impl Judge {
             SignalKind::GuestState { .. } => {}
             SignalKind::BootCost { took, waited, .. } => self.restart = Some(took.since(*waited)),
             SignalKind::ControlKnown { .. } => self.known = true,
-            SignalKind::Limits { limits } => self.limits = *limits,
+            SignalKind::Limits { limits, .. } => self.limits = *limits,
             SignalKind::PhaseStarted { at: phase } => self.enter(at, *phase),
             SignalKind::PhaseEnded { at: Phase::Watch } => {
                 let first = !std::mem::replace(&mut self.boot.watched, true);
@@ -471,6 +471,17 @@ impl Judge {
     }
 
     fn console(&mut self, at: Millis, mark: ConsoleMark, text: &str) {
+        match mark {
+            ConsoleMark::KernelOops => {
+                self.boot.oops.get_or_insert_with(|| text.to_owned());
+                return;
+            }
+            ConsoleMark::Firmware => {
+                self.boot.firmware = Some(text.to_owned());
+                return;
+            }
+            _ => {}
+        }
         self.boot.marks.insert(mark);
         if mark != ConsoleMark::Login {
             self.boot.console_text.get_or_insert_with(|| text.to_owned());

@@ -25,11 +25,21 @@ pub(super) fn diagnose(boot: &Boot, limits: &Limits) -> Option<(ReasonId, String
         let cpu = boot.quiet_cpu_percent();
         let cpu = if cpu >= 50 { format!("spinning ({cpu} %)") } else { format!("idle ({cpu} %)") };
         let agent = if boot.answered { "the agent fell silent" } else { "no agent" };
-        (ReasonId::BootHang, format!("{agent}; disk, screen and console unchanged for {quiet}, CPU {cpu}"))
+        let hint = hint(boot);
+        (ReasonId::BootHang, format!("{agent}; disk, screen and console unchanged for {quiet}, CPU {cpu}{hint}"))
     } else {
-        (ReasonId::BootTimeout, format!("not settled after {}, and still changing", boot.age()))
+        (ReasonId::BootTimeout, format!("not settled after {}, and still changing{}", boot.age(), hint(boot)))
     };
     Some(verdict)
+}
+
+/// What was on the console and may be why; it proves nothing.
+fn hint(boot: &Boot) -> String {
+    match (&boot.oops, &boot.firmware) {
+        (Some(oops), _) => format!("; its kernel had reported: {oops}"),
+        (None, Some(firmware)) => format!("; its firmware's last words: {firmware}"),
+        (None, None) => String::new(),
+    }
 }
 
 fn nothing_to_start(boot: &Boot) -> bool {

@@ -58,10 +58,12 @@ fn progress() -> impl Strategy<Value = Progress> {
     (counters, any::<bool>(), any::<Option<u32>>(), any::<Option<u32>>()).prop_map(
         |((cpu, wait, disk, serial), agent, screen_changed_ppm, screen_unlike_settled_ppm)| Progress {
             cpu: Millis(cpu),
-            cpu_wait: Millis(wait),
+            lab: LabTime { cpu_wait: Millis(wait), timer_late: Millis(wait / 2), probe_lost: Millis(wait / 3) },
             agent,
             disk_reads: disk,
             disk_writes: disk,
+            net_rx: serial,
+            net_tx: 0,
             serial_bytes: serial,
             screen_changed_ppm,
             screen_unlike_settled_ppm,
@@ -91,10 +93,14 @@ fn what() -> impl Strategy<Value = SignalKind> {
     };
     let limits = (any::<u16>(), any::<u16>(), 0..4u32, 0..3u32).prop_map(|(quiet, boot, resets, extra_restarts)| {
         let [quiet, boot] = [quiet, boot].map(|ms| Millis(ms.into()));
-        Limits { limits: crate::model::Limits { quiet, boot, restart: quiet, resets, extra_restarts } }
+        Limits {
+            limits: crate::model::Limits { quiet, boot, restart: quiet, resets, extra_restarts },
+            from: None,
+            base: Millis(0),
+        }
     });
-    let marks =
-        [ConsoleMark::NoBootDevice, ConsoleMark::BootLoaderStopped, ConsoleMark::KernelPanic, ConsoleMark::Login];
+    use ConsoleMark::{BootLoaderStopped, Firmware, KernelOops, KernelPanic, Login, NoBootDevice};
+    let marks = [NoBootDevice, BootLoaderStopped, KernelPanic, Login, KernelOops, Firmware];
     let step = (subject(), exit(), any::<bool>()).prop_map(|(subject, exit, ok)| {
         let result = StepResult { exit, ok, took: Millis(1), output: Output::default() };
         StepEnded { subject, name: "step".into(), result }
@@ -116,7 +122,7 @@ fn what() -> impl Strategy<Value = SignalKind> {
         StartedFrom { start: Start::Live, seal: None },
         StartedOver { why: String::new() },
         Sealed { seal: String::new(), took: Millis(1) },
-        BootCost { took: Millis(99_000), waited: Millis(1), cpu: Millis(1) },
+        BootCost { took: Millis(99_000), waited: Millis(1), cpu: Millis(1), probe_us: None },
         Tolerances { tolerances: Default::default() },
         GuestState { state: Default::default() },
         GuestState { state: Box::new(worse()) },

@@ -14,6 +14,10 @@ pub struct ControlFacts {
     pub restart: Millis,
     /// CPU time of the machine's process for such a restart.
     pub restart_cpu: Millis,
+    /// How long the lab's fixed piece of work took during that restart, in microseconds: how fast the lab was. None: not
+    /// measured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub probe_us: Option<u32>,
     /// Checks that fail without the candidate too.
     pub failing_checks: Vec<String>,
     /// None: the guest could not tell.
