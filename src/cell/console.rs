@@ -173,7 +173,7 @@ mod tests {
             "[    4.1] general protection fault, probably for non-canonical address 0xdead: 0000 [#1]",
             "[    4.1] kernel BUG at fs/ext4/inode.c:2721!",
         ] {
-            assert_eq!(marks_of(&[oops.as_bytes(), b"\n"]), [ConsoleMark::KernelOops], "{oops}");
+            assert_eq!(marks_of(&[format!("{oops}\n").as_bytes()]), [ConsoleMark::KernelOops], "{oops}");
         }
         let bds = b"BdsDxe: starting Boot0001 \"UEFI Misc Device\" from PciRoot(0x0)/Pci(0x3,0x0)\r\n";
         assert_eq!(marks_of(&[bds]), [ConsoleMark::Firmware]);

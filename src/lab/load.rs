@@ -66,8 +66,8 @@ struct State {
     load: Load,
     /// When the clock is looked at next.
     due: Instant,
-    /// When the fixed work was last done.
-    probed: Instant,
+    /// When the fixed work was last done, and how late timers had been by then.
+    probed: (Instant, Millis),
     /// How long it took, in microseconds, the latest last.
     recent: Vec<u32>,
 }
@@ -75,7 +75,7 @@ struct State {
 impl LoadMeter {
     pub fn start(runtime: &Handle) -> Self {
         let now = Instant::now();
-        let state = State { load: Load::default(), due: now + TICK, probed: now, recent: Vec::new() };
+        let state = State { load: Load::default(), due: now + TICK, probed: (now, Millis::ZERO), recent: Vec::new() };
         let state = Arc::new(Mutex::new(state));
         let task = runtime.spawn(measure(Arc::clone(&state)));
         Self { state, _task: AbortOnDropHandle::new(task) }
@@ -128,8 +128,11 @@ impl State {
     }
 
     fn probed(&mut self, now: Instant, took: Duration) {
-        let span = now.saturating_duration_since(self.probed).as_secs_f64() * 1e6;
-        self.probed = now;
+        // A stand-still is counted as such.
+        let late = self.read(now).timer_late;
+        let stood = late.since(self.probed.1).as_duration();
+        let span = now.saturating_duration_since(self.probed.0).saturating_sub(stood).as_secs_f64() * 1e6;
+        self.probed = (now, late);
         if self.recent.len() == RECENT {
             self.recent.remove(0);
         }
@@ -150,7 +153,7 @@ mod tests {
     const MS: Duration = Duration::from_millis(1);
 
     fn state(now: Instant) -> State {
-        State { load: Load::default(), due: now + TICK, probed: now, recent: Vec::new() }
+        State { load: Load::default(), due: now + TICK, probed: (now, Millis::ZERO), recent: Vec::new() }
     }
 
     #[test]
@@ -171,6 +174,7 @@ mod tests {
         let begin = Instant::now();
         let mut state = state(begin);
         let at = |second: u32| begin + 1000 * MS * second;
+        state.due = at(100);
         (1..=10).for_each(|second| state.probed(at(second), 2 * MS));
         let before = state.load;
         (11..=20).for_each(|second| state.probed(at(second), 4 * MS));
@@ -182,9 +186,21 @@ mod tests {
     }
 
     #[test]
+    fn a_stand_still_is_no_time_in_which_the_lab_was_slow_as_well() {
+        let begin = Instant::now();
+        let mut state = state(begin);
+        let woken = begin + 30_150 * MS;
+        state.probed(woken, 4 * MS);
+        state.looked(woken);
+        assert_eq!(state.load.timer_late, Millis(30_000));
+        assert_eq!(state.load.lost_us_since(&Load::default(), 1000).round(), 112_500.0);
+    }
+
+    #[test]
     fn one_measurement_that_was_interrupted_says_nothing() {
         let begin = Instant::now();
         let mut state = state(begin);
+        state.due = begin + 100_000 * MS;
         for second in 1..=10 {
             state.probed(begin + 1000 * MS * second, if second == 5 { 500 * MS } else { 2 * MS });
         }
