@@ -17,7 +17,7 @@ use super::{
 use crate::{
     event::Level,
     lab::{LabError, Vm, VmEvents, VmSpec},
-    model::{Millis, Phase, SignalKind, Start},
+    model::{LimitsFrom, Millis, Phase, SignalKind, Start},
     seal::{Claim, Offer, Seal},
 };
 
@@ -143,7 +143,7 @@ async fn cold(watcher: &mut Observer, mate: &Cellmate<'_>) -> bool {
     }
     let took = watcher.judge.boot_age();
     watcher.leave(Phase::Settle);
-    know(watcher, mate, took).await
+    know(watcher, mate, LimitsFrom::OwnBoot, took).await
 }
 
 /// As a clone of the sealed machine, until it is seen to go on.
@@ -154,14 +154,16 @@ async fn live(watcher: &mut Observer, mate: &Cellmate<'_>, seal: &Arc<Seal>) -> 
     go_on(watcher, mate).await?;
     watcher.leave(Phase::Settle);
     mate.started_from(seal);
-    if know(watcher, mate, seal.about.settle).await { Ok(()) } else { Err(verdict(watcher)) }
+    if know(watcher, mate, LimitsFrom::SealedBoot, seal.about.settle).await { Ok(()) } else { Err(verdict(watcher)) }
 }
 
 /// Deadlines from how long a boot takes, and facts of the guest.
-async fn know(watcher: &mut Observer, mate: &Cellmate<'_>, boot: Millis) -> bool {
-    let known = limits::after_first_boot(boot, &mate.job.cell.health, mate.job.image.quirks);
+async fn know(watcher: &mut Observer, mate: &Cellmate<'_>, own: LimitsFrom, boot: Millis) -> bool {
+    let (from, base) = limits::longest_boot((own, boot), mate.control.as_ref());
+    let usual = mate.control.as_ref().and_then(|control| control.activity).unwrap_or_default();
+    let known = limits::after_first_boot(base, usual, &mate.job.cell.health, mate.job.image.quirks);
     mate.set_limits(known, boot);
-    watcher.emit(SignalKind::Limits { limits: known });
+    watcher.emit(SignalKind::Limits { limits: known, from: Some(from), base });
     if let Some(Ok(facts)) = watcher.until(async { mate.agent(Duration::from_secs(10)).os_info().await }).await {
         watcher.emit(SignalKind::Facts { facts });
     }
@@ -220,7 +222,7 @@ async fn again(watcher: &mut Observer, mate: &Cellmate<'_>, seal: Option<&Arc<Se
     watcher.emit(SignalKind::StartedOver { why });
     watcher.emit(SignalKind::StartedFrom { start: Start::Cold, seal: None });
     watcher.enter(Phase::Start);
-    watcher.emit(SignalKind::Limits { limits: limits::before_first_boot(&job.cell.health, job.image.quirks) });
+    watcher.emit(limits::unknown(&job.cell.health, job.image.quirks));
     match job.lab.create(spec(job, None)).await {
         Ok((vm, events)) => {
             mate.moved_to(&vm);

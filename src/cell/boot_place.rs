@@ -4,8 +4,8 @@ use tokio::{task::JoinHandle, time::timeout};
 
 use super::{life::Cellmate, observe::Observer, settle};
 use crate::{
-    lab::{BootKind, BootPermit},
-    model::{Millis, SignalKind},
+    lab::{BootKind, BootPermit, Load},
+    model::{LabTime, Millis, SignalKind},
 };
 
 /// A first boot may keep its place for so long; what is usual for the machine is not known yet.
@@ -42,8 +42,9 @@ impl Drop for BootPlace {
 pub(super) struct Restart {
     _place: BootPlace,
     began: Millis,
-    /// CPU time of the machine's process, and the time it waited for a core.
-    cpu: Option<(Millis, Millis)>,
+    /// CPU time of the machine's process, and what the lab had taken from it.
+    cpu: Option<(Millis, LabTime)>,
+    load: Load,
 }
 
 impl Restart {
@@ -57,21 +58,22 @@ impl Restart {
             return None;
         }
         let cpu = process_cpu(watcher).await;
-        (!watcher.judge.is_over()).then(|| Self { _place: place, began: watcher.now(), cpu })
+        (!watcher.judge.is_over()).then(|| Self { _place: place, began: watcher.now(), cpu, load: watcher.lab.load() })
     }
 
     /// The machine has settled again.
     pub async fn settled(self, watcher: &mut Observer) {
         let took = watcher.now().since(self.began);
-        if let (Some((cpu, waited)), Some((cpu_now, waited_now))) = (self.cpu, process_cpu(watcher).await) {
-            let (cpu, waited) = (cpu_now.since(cpu), waited_now.since(waited));
-            watcher.emit(SignalKind::BootCost { took, waited, cpu });
+        if let (Some((cpu, before)), Some((cpu_now, now))) = (self.cpu, process_cpu(watcher).await) {
+            let (cpu, waited) = (cpu_now.since(cpu), took.since(LabTime::counted(took, &before, &now)));
+            let probe_us = watcher.lab.load().probe_us_since(&self.load);
+            watcher.emit(SignalKind::BootCost { took, waited, cpu, probe_us });
         }
     }
 }
 
 /// None: the lab does not tell.
-async fn process_cpu(watcher: &Observer) -> Option<(Millis, Millis)> {
+async fn process_cpu(watcher: &Observer) -> Option<(Millis, LabTime)> {
     let stats = timeout(Duration::from_secs(10), watcher.vm.stats()).await;
-    stats.ok()?.ok().map(|stats| (stats.process_cpu, stats.cpu_wait))
+    stats.ok()?.ok().map(|stats| (stats.process_cpu, watcher.lab.time(stats.cpu_wait)))
 }

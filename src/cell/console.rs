@@ -34,6 +34,17 @@ impl Patterns {
     }
 }
 
+/// A fault that the kernel reports and may survive. Sources: Linux `arch/x86/mm/fault.c`, `arch/x86/kernel/dumpstack.c`
+/// (`Oops: 0002 [#1]`), `arch/x86/kernel/traps.c`, `lib/bug.c`; arm64 `arch/arm64/kernel/traps.c`.
+const OOPS: &str = concat!(
+    r"BUG: (unable to handle|kernel NULL pointer)|Oops: .*\[#\d+\]|general protection fault(, |: )",
+    r"|kernel BUG at |Internal error: .*\[#\d+\]",
+);
+
+/// What EDK II's boot device selection is at (`MdeModulePkg/Library/UefiBootManagerLib/BmBoot.c`): on the consoles, and in
+/// the log of a debug build.
+const BDS: &str = r"^BdsDxe: (loading|starting|failed to (load|start)) ";
+
 /// Lines on a serial console. Sources: Linux `kernel/panic.c`; GRUB 2 `grub-core/kern/{main,err}.c` and
 /// its rescue prompt; util-linux and busybox `getty`.
 static SERIAL: LazyLock<Patterns> = LazyLock::new(|| {
@@ -43,12 +54,19 @@ static SERIAL: LazyLock<Patterns> = LazyLock::new(|| {
         (r"^error: .*(not found|no such|unknown filesystem|invalid|couldn't find)", ConsoleMark::BootLoaderStopped),
         (r"^(boot:|Could not find kernel image)", ConsoleMark::BootLoaderStopped),
         (r"login:\s*$", ConsoleMark::Login),
+        (OOPS, ConsoleMark::KernelOops),
+        (BDS, ConsoleMark::Firmware),
     ])
 });
 
 /// Lines in the firmware's debug log: SeaBIOS (`src/boot.c`), EDK II (`BdsDxe`).
-static FIRMWARE: LazyLock<Patterns> =
-    LazyLock::new(|| Patterns::new(&[(r"No bootable (device|option or device)", ConsoleMark::NoBootDevice)]));
+static FIRMWARE: LazyLock<Patterns> = LazyLock::new(|| {
+    Patterns::new(&[
+        (r"No bootable (device|option or device)", ConsoleMark::NoBootDevice),
+        (r"^Boot(ing from [A-Z0-9]| failed: )", ConsoleMark::Firmware),
+        (BDS, ConsoleMark::Firmware),
+    ])
+});
 
 impl Console {
     pub fn serial(path: PathBuf) -> Self {
@@ -144,6 +162,22 @@ mod tests {
     #[test]
     fn a_login_prompt_has_no_line_end_and_is_found() {
         assert_eq!(marks_of(&[b"lab-os 10\r\nlab login: "]), [ConsoleMark::Login]);
+    }
+
+    #[test]
+    fn a_kernels_oops_and_what_the_firmware_starts_are_found_and_talk_of_them_is_not() {
+        for oops in [
+            "[    4.1] BUG: unable to handle page fault for address: 0000000000001000",
+            "[    4.1] BUG: kernel NULL pointer dereference, address: 0000000000000010",
+            "[    4.1] Oops: 0002 [#1] PREEMPT SMP NOPTI",
+            "[    4.1] general protection fault, probably for non-canonical address 0xdead: 0000 [#1]",
+            "[    4.1] kernel BUG at fs/ext4/inode.c:2721!",
+        ] {
+            assert_eq!(marks_of(&[format!("{oops}\n").as_bytes()]), [ConsoleMark::KernelOops], "{oops}");
+        }
+        let bds = b"BdsDxe: starting Boot0001 \"UEFI Misc Device\" from PciRoot(0x0)/Pci(0x3,0x0)\r\n";
+        assert_eq!(marks_of(&[bds]), [ConsoleMark::Firmware]);
+        assert_eq!(marks_of(&[b"Oops: try again\nsetup: general protection\n"]), []);
     }
 
     #[test]

@@ -18,12 +18,25 @@ pub(super) async fn known(job: &Job, way: &Way) -> Option<SignalKind> {
     if job.cell.role != Role::Control {
         return None;
     }
-    let known = match (way.seal(), &job.seals) {
+    let KnownControl { run, utc, facts, .. } = kept(job, way).await?;
+    Some(SignalKind::ControlKnown { run, utc, facts })
+}
+
+/// What is known of the control that a cell is compared with, when the cell begins: from this run or from an earlier one.
+pub(super) async fn facts(job: &Job, way: &Way) -> Option<ControlFacts> {
+    match (&job.cell.role, &job.control) {
+        (Role::Compared { .. }, Some(facts)) => Some(facts.clone()),
+        (Role::Compared { .. }, None) => kept(job, way).await.map(|known| known.facts),
+        _ => None,
+    }
+}
+
+async fn kept(job: &Job, way: &Way) -> Option<KnownControl> {
+    match (way.seal(), &job.seals) {
         (Some(seal), _) => seal.control(&job.cell),
         (None, Some(seals)) => seals.find(&job.cell, &spec(job, None)).await?.control(&job.cell),
         (None, None) => None,
-    };
-    known.map(|KnownControl { run, utc, facts, .. }| SignalKind::ControlKnown { run, utc, facts })
+    }
 }
 
 /// Tells what the machine is like. False: the judge is over.

@@ -1,11 +1,12 @@
 use std::{io, path::Path, time::Duration};
 
 use sha2::Digest as _;
-use tokio::{io::AsyncReadExt as _, time::Instant};
+use tokio::io::AsyncReadExt as _;
 
 use super::{
     life::Cellmate,
     observe::Observer,
+    patience::Deadline,
     step::{self, refused},
 };
 use crate::{
@@ -29,7 +30,7 @@ pub(super) async fn copy(
     watcher: &mut Observer,
     mate: &Cellmate<'_>,
     files: &[GuestFile],
-    deadline: Instant,
+    deadline: &Deadline,
 ) -> Option<(Exit, Output)> {
     let total: u64 = files.iter().map(|file| file.from.size.0).sum();
     for batch in files.chunks(BATCH) {
@@ -75,7 +76,7 @@ async fn by_agent(
     watcher: &mut Observer,
     mate: &Cellmate<'_>,
     files: &[GuestFile],
-    deadline: Instant,
+    deadline: &Deadline,
 ) -> Option<(Exit, Output)> {
     let boot = watcher.boot;
     for file in files {
@@ -91,7 +92,7 @@ async fn by_agent(
                 // The file beside its place is written anew, from its begin.
                 Failure::Agent(_) => step::wait_for_agent(watcher, mate, mate.step_patience()).await?,
             }
-            if watcher.boot != boot || Instant::now() >= deadline {
+            if watcher.boot != boot || deadline.is_over() {
                 return Some((Exit::AgentGone, Output::default()));
             }
         }
@@ -99,7 +100,7 @@ async fn by_agent(
     Some(done())
 }
 
-async fn send(mate: &Cellmate<'_>, from: &HostFile, to: &str, deadline: Instant) -> Result<(), Failure> {
+async fn send(mate: &Cellmate<'_>, from: &HostFile, to: &str, deadline: &Deadline) -> Result<(), Failure> {
     let host = |error: io::Error| Failure::Host(format!("{}: {error}", from.path.display()));
     let mut file = tokio::fs::File::open(&from.path).await.map_err(host)?;
     let agent = mate.agent(PIECE);
@@ -115,7 +116,7 @@ async fn send(mate: &Cellmate<'_>, from: &HostFile, to: &str, deadline: Instant)
         if let Err(error) = agent.write(handle, &piece[..length]).await {
             break Err(Failure::Agent(error));
         }
-        if Instant::now() >= deadline {
+        if deadline.is_over() {
             break Err(Failure::Deadline);
         }
     };
@@ -129,7 +130,7 @@ async fn by_medium(
     watcher: &mut Observer,
     mate: &Cellmate<'_>,
     files: &[GuestFile],
-    deadline: Instant,
+    deadline: &Deadline,
 ) -> Option<(Exit, Output)> {
     let iso = watcher.vm.files().dir.join(format!("medium-{}.iso", mate.tag()));
     let sources: Vec<HostFile> = files.iter().map(|file| file.from.clone()).collect();

@@ -15,7 +15,9 @@ use super::{
     begin::{self, Way},
     boot_place::BootPlace,
     caught::caught,
-    check, collect, control, limits,
+    check, collect, control,
+    lab_clock::LabClock,
+    limits,
     observe::Observer,
     pictures::Reference,
     rest, restart, settle, state, step, watch,
@@ -26,8 +28,8 @@ use crate::{
     health::Judge,
     lab::{AgentError, BootKind, Boots, Lab, LabError, Vm},
     model::{
-        Cell, CellId, Collect, Exit, GoldenImage, Limits, Millis, Phase, ReasonId, RunId, Secrets, Signal, SignalKind,
-        StepKind, Verdict,
+        Cell, CellId, Collect, ControlFacts, Exit, GoldenImage, Limits, Millis, Phase, ReasonId, RunId, Secrets,
+        Signal, SignalKind, StepKind, Verdict,
     },
     seal::{Seal, Seals},
 };
@@ -39,6 +41,8 @@ pub struct Job {
     pub image: GoldenImage,
     pub collect: Collect,
     pub secrets: Secrets,
+    /// What is known of the cell's control, if it has already ended in this run.
+    pub control: Option<ControlFacts>,
     pub lab: Arc<dyn Lab>,
     /// Machines to start from; none: every start is from power-on.
     pub seals: Option<Arc<Seals>>,
@@ -76,6 +80,8 @@ pub(super) struct Cellmate<'a> {
     pub job: &'a Job,
     pub family: &'static dyn GuestFamily,
     pub transcript: Transcript,
+    /// What is known of the cell's control, from this run or an earlier one.
+    pub control: Option<ControlFacts>,
     vm: Mutex<Arc<dyn Vm>>,
     seal: Mutex<Option<Arc<Seal>>>,
     limits: Mutex<(Limits, Millis)>,
@@ -110,6 +116,7 @@ pub async fn live(job: &Job) -> Lived {
         let at = emit(known.clone());
         return Lived::of(&[planned, known].map(|what| Signal { at, what }));
     }
+    let control = control::facts(job, &way).await;
     // Before the phase: what a machine waits for its turn is no part of how long it takes to start.
     let place = tokio::select! {
         biased;
@@ -126,12 +133,14 @@ pub async fn live(job: &Job) -> Lived {
         Ok(made) => made,
         Err(error) => return ends(&[&planned, &start], lab_fault(&error), error.to_string()),
     };
-    let mut watcher = Observer::new(vm.clone(), events, job);
+    let clock = LabClock::new(job.lab.clone(), control.as_ref().and_then(|facts| facts.probe_us));
+    let mut watcher = Observer::new(vm.clone(), events, job, clock);
     let first = limits::before_first_boot(&job.cell.health, job.image.quirks);
     let mate = Cellmate {
         job,
         family,
         transcript: Transcript::new(job.secrets.clone()),
+        control,
         vm: Mutex::new(vm),
         seal: Mutex::default(),
         limits: Mutex::new((first, Millis::ZERO)),
@@ -141,7 +150,7 @@ pub async fn live(job: &Job) -> Lived {
     watcher.replay(planned);
     watcher.replay(tolerances);
     watcher.replay(start);
-    watcher.emit(SignalKind::Limits { limits: first });
+    watcher.emit(limits::unknown(&job.cell.health, job.image.quirks));
     if let Err(panic) = caught(work(&mut watcher, &mate, way, place)).await {
         let message = format!("internal error: {panic}");
         watcher.emit(SignalKind::LabFault { reason: ReasonId::HarnessDied, message });

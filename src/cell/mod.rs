@@ -18,6 +18,7 @@ mod console;
 mod control;
 mod copy;
 mod emit;
+mod lab_clock;
 mod life;
 mod limits;
 mod observe;

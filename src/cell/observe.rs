@@ -6,6 +6,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Emitter, Job,
     console::Console,
+    lab_clock::LabClock,
     pictures::{self, Reference},
 };
 use crate::{
@@ -14,8 +15,8 @@ use crate::{
     health::{self, Judge},
     lab::{Screenshot, Vm, VmEvent, VmEvents},
     model::{
-        CURSOR_PPM, CellId, ConsoleMark, ControlFacts, KnownScreen, Millis, Phase, Progress, Secrets, Sha256, Signal,
-        SignalKind, Subject,
+        CURSOR_PPM, CellId, ConsoleMark, ControlFacts, KnownScreen, LabTime, Millis, Phase, Progress, Secrets, Sha256,
+        Signal, SignalKind, Subject,
     },
 };
 
@@ -28,6 +29,9 @@ const LAB_PATIENCE: Duration = Duration::from_secs(10);
 /// Most telling lines of one kind that are passed on per boot: a guest that floods its console shall not flood
 /// the journal.
 const LINES: usize = 5;
+
+/// The lab is told to have stood still from this on.
+const STOOD_STILL: Millis = Millis::from_secs(5);
 
 /// Most pictures that are kept of a cell.
 const FRAMES: usize = 60;
@@ -50,6 +54,9 @@ pub(super) struct Observer {
     cancel: CancellationToken,
     cancelled: bool,
     clock: Interval,
+    pub lab: LabClock,
+    /// As it was told last.
+    late: Millis,
     samples: u64,
     serial: Console,
     firmware: Option<Console>,
@@ -85,7 +92,7 @@ enum Input {
 }
 
 impl Observer {
-    pub fn new(vm: Arc<dyn Vm>, events: VmEvents, job: &Job) -> Self {
+    pub fn new(vm: Arc<dyn Vm>, events: VmEvents, job: &Job, lab: LabClock) -> Self {
         let files = vm.files();
         let mut clock = interval(SAMPLE);
         clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -99,6 +106,8 @@ impl Observer {
             cancel: job.cancel.clone(),
             cancelled: false,
             clock,
+            late: lab.load().timer_late,
+            lab,
             samples: 0,
             serial: Console::serial(files.serial_log),
             firmware: files.firmware_log.map(Console::firmware),
@@ -142,8 +151,11 @@ impl Observer {
     fn note_facts(&mut self, what: &SignalKind) {
         match what {
             SignalKind::GuestState { state } => self.seen.guest = Some(state.clone()),
-            SignalKind::BootCost { took, cpu, .. } => {
-                self.seen.restart = self.seen.restart.max(*took);
+            SignalKind::BootCost { took, waited, cpu, probe_us } => {
+                let own = took.since(*waited);
+                if own > self.seen.restart {
+                    (self.seen.restart, self.seen.probe_us) = (own, *probe_us);
+                }
                 self.seen.restart_cpu = self.seen.restart_cpu.max(*cpu);
             }
             SignalKind::StepEnded { subject: Subject::Check { id }, result, .. } if !result.ok => {
@@ -174,12 +186,10 @@ impl Observer {
         self.emit(SignalKind::PhaseEnded { at: phase });
     }
 
-    /// How long the guest's CPUs have waited for a core of the host so far; zero if the lab does not tell.
-    pub async fn cpu_wait(&self) -> Millis {
-        match timeout(LAB_PATIENCE, self.vm.stats()).await {
-            Ok(Ok(stats)) => stats.cpu_wait,
-            _ => Millis::ZERO,
-        }
+    /// What the lab has taken from the machine so far. A machine that has no counters now has waited for no core.
+    pub async fn lab_time(&self) -> LabTime {
+        let stats = timeout(LAB_PATIENCE, self.vm.stats()).await;
+        self.lab.time(stats.ok().and_then(Result::ok).map_or(Millis::ZERO, |stats| stats.cpu_wait))
     }
 
     /// The agent has just answered something.
@@ -298,6 +308,7 @@ impl Observer {
     async fn sample(&mut self) {
         self.read_serial();
         self.read_firmware();
+        self.tell_stand_still();
         if self.judge.is_settled() && self.channel_open {
             return;
         }
@@ -331,14 +342,24 @@ impl Observer {
         let stats = timeout(LAB_PATIENCE, self.vm.stats()).await.ok()?.ok()?;
         Some(Progress {
             cpu: stats.cpu,
-            cpu_wait: stats.cpu_wait,
+            lab: self.lab.time(stats.cpu_wait),
             agent: std::mem::take(&mut self.answered),
             disk_reads: stats.disk_reads,
             disk_writes: stats.disk_writes,
+            net_rx: stats.net_rx,
+            net_tx: stats.net_tx,
             serial_bytes: self.serial.bytes(),
             screen_changed_ppm: None,
             screen_unlike_settled_ppm: None,
         })
+    }
+
+    fn tell_stand_still(&mut self) {
+        let late = self.lab.time(Millis::ZERO).timer_late;
+        let stood = late.since(std::mem::replace(&mut self.late, late));
+        if stood >= STOOD_STILL {
+            self.note(Level::Warning, format!("bootgate or its host stood still for {stood}: no deadline counts that"));
+        }
     }
 
     async fn look_at_screen(&mut self, progress: &mut Progress) {

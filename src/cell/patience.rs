@@ -1,23 +1,23 @@
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
 use super::observe::Observer;
-use crate::model::Millis;
+use crate::{
+    lab::Lab,
+    model::{LabTime, Millis},
+};
 
-/// Waiting for one of the host's cores stretches a deadline at most so many times.
-const MOST_STRETCH: u32 = 8;
-
-/// A deadline for something the guest has to do: time in which the host had no core for it does not count.
+/// A deadline for something the guest has to do: time that the lab took from it does not count.
 pub(super) struct Patience {
     began: Instant,
-    waited_before: Millis,
+    before: LabTime,
     limit: Duration,
 }
 
 impl Patience {
     pub async fn new(watcher: &Observer, limit: Duration) -> Self {
-        Self { began: Instant::now(), waited_before: watcher.cpu_wait().await, limit }
+        Self { began: Instant::now(), before: watcher.lab_time().await, limit }
     }
 
     /// Since this patience began.
@@ -31,8 +31,32 @@ impl Patience {
         if elapsed < self.limit {
             return Some(self.limit - elapsed);
         }
-        let waited = watcher.cpu_wait().await.since(self.waited_before).as_duration();
-        let counted = elapsed.saturating_sub(waited).max(elapsed / MOST_STRETCH);
+        let counted = LabTime::counted(elapsed.into(), &self.before, &watcher.lab_time().await).as_duration();
         (counted < self.limit).then(|| self.limit - counted)
+    }
+}
+
+/// A deadline that somebody set in hours of the day. Only time in which the harness stood still does not count: nobody
+/// knows whether the guest ran then, and nobody asked it.
+#[derive(Clone)]
+pub(super) struct Deadline {
+    lab: Arc<dyn Lab>,
+    at: Instant,
+    late: Millis,
+}
+
+impl Deadline {
+    pub fn new(lab: &Arc<dyn Lab>, limit: Duration) -> Self {
+        Self { lab: lab.clone(), at: Instant::now() + limit, late: lab.load().timer_late }
+    }
+
+    /// When it is over, as far as is known now.
+    pub fn at(&self) -> Instant {
+        self.at + self.lab.load().timer_late.since(self.late).as_duration()
+    }
+
+    /// Whether it is over.
+    pub fn is_over(&self) -> bool {
+        Instant::now() >= self.at()
     }
 }

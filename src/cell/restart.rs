@@ -57,6 +57,7 @@ async fn ask(watcher: &mut Observer, mate: &Cellmate<'_>) -> bool {
                 break;
             }
         }
+        watcher.drain();
         if watcher.judge.is_over() {
             return false;
         }

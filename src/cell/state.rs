@@ -2,9 +2,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use tokio::time::Instant;
-
-use super::{life::Cellmate, observe::Observer, step};
+use super::{life::Cellmate, observe::Observer, patience::Deadline, step};
 use crate::{
     event::Level,
     guest::{Command, Look},
@@ -71,7 +69,7 @@ fn steady_clock(watcher: &Observer, first: &Look, now: &Look) -> Option<i64> {
 
 /// None: the guest could not tell, or the judge is over.
 async fn look(watcher: &mut Observer, mate: &Cellmate<'_>, command: &Command) -> Option<Look> {
-    match step::execute(watcher, mate, command, Instant::now() + PATIENCE).await? {
+    match step::execute(watcher, mate, command, &Deadline::new(&mate.job.lab, PATIENCE)).await? {
         (Exit::Code { code: 0 }, output) => {
             let mut look = Look::read(&output.stdout);
             let host = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_millis());

@@ -2,7 +2,12 @@ use std::{ops::Range, time::Duration};
 
 use tokio::time::Instant;
 
-use super::{copy, life::Cellmate, observe::Observer, patience::Patience};
+use super::{
+    copy,
+    life::Cellmate,
+    observe::Observer,
+    patience::{Deadline, Patience},
+};
 use crate::{
     event::Level,
     guest::Command,
@@ -80,7 +85,7 @@ pub(super) async fn run(watcher: &mut Observer, mate: &Cellmate<'_>, work: &Work
 }
 
 async fn perform(watcher: &mut Observer, mate: &Cellmate<'_>, work: &Work<'_>) -> Option<(Exit, Output)> {
-    let deadline = Instant::now() + work.timeout.as_duration();
+    let deadline = &Deadline::new(&mate.job.lab, work.timeout.as_duration());
     match work.kind {
         StepKind::Copy { file } => copy::copy(watcher, mate, std::slice::from_ref(file), deadline).await,
         StepKind::Files { files } => copy::copy(watcher, mate, files, deadline).await,
@@ -103,7 +108,7 @@ pub(super) async fn execute(
     watcher: &mut Observer,
     mate: &Cellmate<'_>,
     command: &Command,
-    deadline: Instant,
+    deadline: &Deadline,
 ) -> Option<(Exit, Output)> {
     let agent = mate.agent(REQUEST);
     let pid = match watcher.until(agent.exec(&command.path, &command.args)).await? {
@@ -133,7 +138,7 @@ async fn await_exit(
     mate: &Cellmate<'_>,
     pid: Option<i64>,
     command: &Command,
-    deadline: Instant,
+    deadline: &Deadline,
 ) -> Option<Exit> {
     let agent = mate.agent(REQUEST);
     let boot = watcher.boot;
@@ -141,6 +146,8 @@ async fn await_exit(
     // A new agent does not know the old one's programs; what they leave behind on their end it can read.
     let mut known = pid;
     loop {
+        // What has passed its deadline is asked once more: the answer before may be old, or lost.
+        let last = deadline.is_over();
         let answer = match known {
             None => watcher.until(left_code(mate, command)).await?,
             Some(pid) => {
@@ -157,10 +164,10 @@ async fn await_exit(
         if watcher.boot != boot {
             return Some(Exit::AgentGone);
         }
-        if Instant::now() >= deadline {
+        if last {
             return Some(if known.is_none() { Exit::AgentGone } else { Exit::Timeout });
         }
-        let rest = deadline.saturating_duration_since(Instant::now());
+        let rest = deadline.at().saturating_duration_since(Instant::now());
         watcher.pause(pause.min(rest)).await?;
         pause = (pause * 3 / 2).min(Duration::from_millis(500));
     }

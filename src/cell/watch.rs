@@ -1,8 +1,6 @@
 use std::time::Duration;
 
-use tokio::time::Instant;
-
-use super::{life::Cellmate, observe::Observer, rest, settle, step};
+use super::{life::Cellmate, observe::Observer, patience::Deadline, rest, settle, step};
 use crate::model::{Millis, Phase};
 
 /// How long a machine that came back from a crash has to stay up.
@@ -12,16 +10,14 @@ const STABLE: Duration = Duration::from_secs(10);
 /// busy. False: the judge is over.
 pub(super) async fn watch(watcher: &mut Observer, mate: &Cellmate<'_>, length: Millis) -> bool {
     watcher.enter(Phase::Watch);
-    let deadline = Instant::now() + length.as_duration().saturating_sub(rest::LOOKING);
-    watcher.watch(deadline, |judge| judge.is_over() || judge.is_recovering()).await;
+    look(watcher, mate, length.as_duration().saturating_sub(rest::LOOKING)).await;
     rest::wait(watcher, mate).await;
     if !watcher.judge.is_over() && !watcher.judge.is_recovering() {
         still_there(watcher, mate).await;
     }
     // Whether it comes back, and stays, decides between a crash and a loop.
     while watcher.judge.is_recovering() && settle::settle(watcher, mate).await {
-        let deadline = Instant::now() + length.as_duration().max(STABLE);
-        watcher.watch(deadline, |judge| judge.is_over() || judge.is_recovering()).await;
+        look(watcher, mate, length.as_duration().max(STABLE)).await;
         if watcher.is_cancelled() {
             break;
         }
@@ -31,6 +27,15 @@ pub(super) async fn watch(watcher: &mut Observer, mate: &Cellmate<'_>, length: M
     }
     watcher.leave(Phase::Watch);
     !watcher.judge.is_over()
+}
+
+/// A time in which bootgate stood still is none in which it looked.
+async fn look(watcher: &mut Observer, mate: &Cellmate<'_>, length: Duration) {
+    let deadline = Deadline::new(&mate.job.lab, length);
+    while !watcher.watch(deadline.at(), |judge| judge.is_over() || judge.is_recovering()).await
+        && !deadline.is_over()
+        && !watcher.is_cancelled()
+    {}
 }
 
 /// The watch ends with an agent that answers.

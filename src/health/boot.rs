@@ -1,6 +1,6 @@
 use std::collections::BTreeSet;
 
-use crate::model::{Activity, CURSOR_PPM, ConsoleMark, KnownScreen, Millis, Progress};
+use crate::model::{Activity, CURSOR_PPM, ConsoleMark, KnownScreen, LabTime, Millis, Progress};
 
 /// A screen that differs from the settled one by less than this share of what is drawn there shows the same.
 const SAME_SCREEN_PPM: u32 = 100_000;
@@ -8,20 +8,17 @@ const SAME_SCREEN_PPM: u32 = 100_000;
 /// A boot loader that has stopped says at most so many bytes more: its error, its prompt.
 const LAST_WORDS: u64 = 512;
 
-/// Waiting for one of the host's cores stretches a deadline at most so many times: beyond that the machine
-/// is given up, or a guest whose CPUs all spin on a busy host would never be.
-const MOST_STRETCH: u64 = 8;
+/// A machine is looked at every second. When its first look comes later than this, the harness was not there.
+const FIRST_LOOK: Millis = Millis::from_secs(10);
 
 /// What a machine does is told from two samples at least so far apart.
 const SPAN: Millis = Millis(500);
 
-/// A machine is at rest when it was in so many spans in a row: between two pieces of its work it pauses, too.
-const SPANS: u32 = 2;
-
-/// A virtual CPU that takes at least so many percent of a core does nothing but spin, and one that takes less than one part
-/// of so many stands still. (An idle lab guest takes 2 to 6 % under emulation; an idle Linux some tenths under KVM.)
+/// A virtual CPU that takes at least so many percent of a core does nothing but spin.
 const SPINS: u64 = 90;
-const STANDS: u64 = 1000;
+
+/// For one that stands still: so long without any CPU time at all. (An idle lab guest takes 0.2 %.)
+const STANDS: Millis = Millis::from_secs(15);
 
 /// What is known of the boot that is running, since the last reset or the start.
 #[derive(Clone, Debug, Default)]
@@ -41,6 +38,10 @@ pub(super) struct Boot {
     pub console_text: Option<String>,
     /// What the screen is known to show, since it last changed.
     pub shows: Option<KnownScreen>,
+    /// The first fault that the kernel reported and did not stop at.
+    pub oops: Option<String>,
+    /// The last that the firmware said about what it boots from.
+    pub firmware: Option<String>,
     /// The screen has shown something else than the settled one in this boot: a machine that has just been
     /// reset still shows what it showed before.
     screen_was_other: bool,
@@ -61,9 +62,8 @@ pub(super) struct Boot {
     last: Option<(Millis, Progress)>,
     /// When we pressed a key to see whether it is alive.
     key_pressed: Option<Millis>,
-    /// What it has been doing since it settled, and in how many spans in a row that was no more than rest.
-    activity: Option<Activity>,
-    spans_of_rest: u32,
+    /// What it did lately, since it settled: in the last span and the one before.
+    activity: [Option<Activity>; 2],
 }
 
 impl Boot {
@@ -78,6 +78,8 @@ impl Boot {
                 now.agent
                     || now.disk_reads != before.disk_reads
                     || now.disk_writes != before.disk_writes
+                    // Not what it receives: others' broadcasts reach a guest that hangs, too.
+                    || now.net_tx != before.net_tx
                     || now.serial_bytes != before.serial_bytes
                     || now.screen_changed_ppm.is_some_and(|ppm| ppm > CURSOR_PPM)
             }
@@ -118,8 +120,7 @@ impl Boot {
         if self.settled
             && let Some(activity) = self.last.as_ref().and_then(|last| activity(last, at, now))
         {
-            self.activity = Some(activity);
-            self.spans_of_rest = if activity.is_rest() { self.spans_of_rest + 1 } else { 0 };
+            self.activity = [Some(activity), self.activity[0]];
         }
         self.last = Some((at, now));
     }
@@ -137,17 +138,18 @@ impl Boot {
             return false;
         };
         let spins = self.quiet_cpu_percent() >= SPINS;
-        let stands = self.quiet_cpu().0.saturating_mul(STANDS) < self.quiet().0;
+        let stands = self.quiet_cpu().is_zero() && self.quiet() >= STANDS;
         !self.channel_closed && changed <= pressed && pressed < last && (spins || stands)
     }
 
     /// None: nobody looked since it settled.
     pub fn activity(&self) -> Option<Activity> {
-        self.activity
+        self.activity[0]
     }
 
-    pub fn is_at_rest(&self) -> bool {
-        self.spans_of_rest >= SPANS
+    /// Whether it is at rest, and was in the span before: between two pieces of its work it pauses, too.
+    pub fn is_at_rest(&self, usual: Activity) -> bool {
+        self.activity.iter().all(|activity| activity.is_some_and(|activity| activity.is_rest(usual)))
     }
 
     pub fn panic_on_console(&self) -> bool {
@@ -167,7 +169,7 @@ impl Boot {
         spent(&self.closed, &self.last)
     }
 
-    /// How long nothing has changed, not counting time in which the host had no core for the guest.
+    /// How long nothing has changed, not counting time that the lab took from the guest.
     pub fn quiet(&self) -> Millis {
         spent(&self.changed, &self.last)
     }
@@ -175,7 +177,7 @@ impl Boot {
     /// How long this boot has taken so far, counted in the same way.
     pub fn age(&self) -> Millis {
         let (Some((first_at, _)), Some(_)) = (&self.first, &self.last) else { return Millis::ZERO };
-        first_at.since(self.since) + spent(&self.first, &self.last)
+        first_at.since(self.since).min(FIRST_LOOK) + spent(&self.first, &self.last)
     }
 
     /// The share of one core that the guest used while nothing changed, in percent of the time it could.
@@ -202,7 +204,7 @@ fn activity((since, before): &(Millis, Progress), at: Millis, now: Progress) -> 
     if wall < SPAN {
         return None;
     }
-    let could = wall.since(now.cpu_wait.since(before.cpu_wait)).0.max(wall.0 / MOST_STRETCH).max(1);
+    let could = LabTime::counted(wall, &before.lab, &now.lab).0.max(1);
     let requests = |progress: Progress| progress.disk_reads.saturating_add(progress.disk_writes);
     Some(Activity {
         cpu_percent: now.cpu.since(before.cpu).0.saturating_mul(100) / could,
@@ -212,7 +214,5 @@ fn activity((since, before): &(Millis, Progress), at: Millis, now: Progress) -> 
 
 fn spent(from: &Option<(Millis, Progress)>, to: &Option<(Millis, Progress)>) -> Millis {
     let (Some((from, before)), Some((to, now))) = (from, to) else { return Millis::ZERO };
-    let waited = now.cpu_wait.since(before.cpu_wait);
-    let wall = to.since(*from).0;
-    Millis(wall.saturating_sub(waited.0).max(wall / MOST_STRETCH))
+    LabTime::counted(to.since(*from), &before.lab, &now.lab)
 }

@@ -87,7 +87,14 @@ impl Judge {
     pub fn new() -> Self {
         let never = Millis(u64::MAX);
         Judge {
-            limits: Limits { quiet: never, boot: never, restart: never, resets: 3, extra_restarts: 0 },
+            limits: Limits {
+                quiet: never,
+                boot: never,
+                restart: never,
+                resets: 3,
+                extra_restarts: 0,
+                usual: Activity::default(),
+            },
             phase: Phase::Start,
             started: false,
             boot: Boot::default(),
@@ -144,7 +151,7 @@ impl Judge {
 
     /// Whether the settled machine does nothing any more but wait for work, seen from outside.
     pub fn is_at_rest(&self) -> bool {
-        self.boot.is_at_rest()
+        self.boot.is_at_rest(self.limits.usual)
     }
 
     /// What the settled machine has been doing lately.
@@ -152,7 +159,7 @@ impl Judge {
         self.boot.activity()
     }
 
-    /// How long the running boot has taken so far, not counting time in which the host had no core for it.
+    /// How long the running boot has taken so far, not counting time that the lab took from it.
     pub fn boot_age(&self) -> Millis {
         self.boot.age()
     }
@@ -188,7 +195,7 @@ impl Judge {
             SignalKind::GuestState { .. } => {}
             SignalKind::BootCost { took, waited, .. } => self.restart = Some(took.since(*waited)),
             SignalKind::ControlKnown { .. } => self.known = true,
-            SignalKind::Limits { limits } => self.limits = *limits,
+            SignalKind::Limits { limits, .. } => self.limits = *limits,
             SignalKind::PhaseStarted { at: phase } => self.enter(at, *phase),
             SignalKind::PhaseEnded { at: Phase::Watch } => {
                 let first = !std::mem::replace(&mut self.boot.watched, true);
@@ -493,6 +500,17 @@ impl Judge {
     }
 
     fn console(&mut self, at: Millis, mark: ConsoleMark, text: &str) {
+        match mark {
+            ConsoleMark::KernelOops => {
+                self.boot.oops.get_or_insert_with(|| text.to_owned());
+                return;
+            }
+            ConsoleMark::Firmware => {
+                self.boot.firmware = Some(text.to_owned());
+                return;
+            }
+            _ => {}
+        }
         self.boot.marks.insert(mark);
         if mark != ConsoleMark::Login {
             self.boot.console_text.get_or_insert_with(|| text.to_owned());

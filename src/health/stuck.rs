@@ -25,9 +25,9 @@ pub(super) fn diagnose(boot: &Boot, limits: &Limits) -> Option<(ReasonId, String
         (ReasonId::AgentLost, format!("the machine is up ({proof}), but the agent does not answer"))
     } else if hangs {
         let agent = if boot.answered { "the agent fell silent" } else { "no agent" };
-        (ReasonId::BootHang, format!("{agent}; {}", unchanged(boot)))
+        (ReasonId::BootHang, format!("{agent}; {}{}", unchanged(boot), hint(boot)))
     } else {
-        (ReasonId::BootTimeout, format!("not settled after {}, and still changing", boot.age()))
+        (ReasonId::BootTimeout, format!("not settled after {}, and still changing{}", boot.age(), hint(boot)))
     };
     Some(verdict)
 }
@@ -37,6 +37,15 @@ pub(super) fn unchanged(boot: &Boot) -> String {
     let cpu = boot.quiet_cpu_percent();
     let does = if cpu >= 50 { "spinning" } else { "idle" };
     format!("disk, screen and console unchanged for {}, CPU {does} ({cpu} %)", boot.quiet())
+}
+
+/// What was on the console and may be why; it proves nothing.
+fn hint(boot: &Boot) -> String {
+    match (&boot.oops, &boot.firmware) {
+        (Some(oops), _) => format!("; its kernel had reported: {oops}"),
+        (None, Some(firmware)) => format!("; its firmware's last words: {firmware}"),
+        (None, None) => String::new(),
+    }
 }
 
 fn nothing_to_start(boot: &Boot) -> bool {

@@ -6,6 +6,9 @@ use super::{Judge, judge};
 use crate::model::*;
 
 const SOAKED: &str = include_str!("../../tests/traces/boots-with-the-update-through-two-soak-restarts.jsonl");
+const SLOW: &str = include_str!("../../tests/traces/is-slow-on-a-slow-lab-and-is-healthy.jsonl");
+const QUIET: &str = include_str!("../../tests/traces/is-looked-at-by-a-harness-that-stood-still-and-is-healthy.jsonl");
+const HANGS: &str = include_str!("../../tests/traces/hangs-with-an-idle-cpu.jsonl");
 const COMPARED: &str = include_str!("../../tests/traces/is-as-well-as-its-control.jsonl");
 const STORIES: [&str; 4] = [
     SOAKED,
@@ -58,10 +61,12 @@ fn progress() -> impl Strategy<Value = Progress> {
     (counters, any::<bool>(), any::<Option<u32>>(), any::<Option<u32>>()).prop_map(
         |((cpu, wait, disk, serial), agent, screen_changed_ppm, screen_unlike_settled_ppm)| Progress {
             cpu: Millis(cpu),
-            cpu_wait: Millis(wait),
+            lab: LabTime { cpu_wait: Millis(wait), timer_late: Millis(wait / 2), probe_lost: Millis(wait / 3) },
             agent,
             disk_reads: disk,
             disk_writes: disk,
+            net_rx: serial,
+            net_tx: 0,
             serial_bytes: serial,
             screen_changed_ppm,
             screen_unlike_settled_ppm,
@@ -97,10 +102,21 @@ fn what() -> impl Strategy<Value = SignalKind> {
     };
     let limits = (any::<u16>(), any::<u16>(), 0..4u32, 0..3u32).prop_map(|(quiet, boot, resets, extra_restarts)| {
         let [quiet, boot] = [quiet, boot].map(|ms| Millis(ms.into()));
-        Limits { limits: crate::model::Limits { quiet, boot, restart: quiet, resets, extra_restarts } }
+        Limits {
+            limits: crate::model::Limits {
+                quiet,
+                boot,
+                restart: quiet,
+                resets,
+                extra_restarts,
+                usual: Activity::default(),
+            },
+            from: None,
+            base: Millis(0),
+        }
     });
-    let marks =
-        [ConsoleMark::NoBootDevice, ConsoleMark::BootLoaderStopped, ConsoleMark::KernelPanic, ConsoleMark::Login];
+    use ConsoleMark::{BootLoaderStopped, Firmware, KernelOops, KernelPanic, Login, NoBootDevice};
+    let marks = [NoBootDevice, BootLoaderStopped, KernelPanic, Login, KernelOops, Firmware];
     let step = (subject(), exit(), any::<bool>()).prop_map(|(subject, exit, ok)| {
         let result = StepResult { exit, ok, took: Millis(1), output: Output::default() };
         StepEnded { subject, name: "step".into(), result }
@@ -122,7 +138,7 @@ fn what() -> impl Strategy<Value = SignalKind> {
         StartedFrom { start: Start::Live, seal: None },
         StartedOver { why: String::new() },
         Sealed { seal: String::new(), took: Millis(1) },
-        BootCost { took: Millis(99_000), waited: Millis(1), cpu: Millis(1) },
+        BootCost { took: Millis(99_000), waited: Millis(1), cpu: Millis(1), probe_us: None },
         Tolerances { tolerances: Default::default() },
         GuestState { state: Default::default() },
         GuestState { state: Box::new(worse()) },
@@ -206,6 +222,26 @@ fn a_fault_of_a_control_names_what_it_would_be_with_the_candidate() {
     let reason = &judge(&signals).reasons[0];
     assert_eq!(reason.message, "without the candidate: the kernel panicked (stop-error)");
     assert_eq!(reason.phase, Phase::Boot);
+}
+
+#[test]
+fn a_hang_after_a_fault_of_the_kernel_names_it() {
+    let signals = signals(include_str!("../../tests/traces/hangs-after-its-kernel-reported-a-fault.jsonl"));
+    let message = &judge(&signals).reasons[0].message;
+    let hint = "; its kernel had reported: BUG: kernel NULL pointer dereference, address: 0000000000000010";
+    assert!(message.ends_with(hint), "{message}");
+}
+
+/// The story, as it is seen by a lab that loses so much between the signal at `place` and the one before.
+fn with_lab_time(story: &[Signal], place: usize, lost: Millis, loses: impl Fn(&mut LabTime, Millis)) -> Vec<Signal> {
+    let mut slow = story.to_vec();
+    for signal in &mut slow[place..] {
+        signal.at = signal.at + lost;
+        if let SignalKind::Progress { progress } = &mut signal.what {
+            loses(&mut progress.lab, lost);
+        }
+    }
+    slow
 }
 
 #[test]
@@ -347,6 +383,38 @@ proptest! {
             signals.insert(place, Signal { at: signals[place].at, what });
         }
         prop_assert_eq!(judge(&signals).outcome, Outcome::Healthy);
+    }
+
+    #[test]
+    fn however_long_the_harness_stands_still_a_healthy_machine_is_healthy(
+        story in prop::sample::select(&[SOAKED, COMPARED, SLOW, QUIET]), place in any::<Index>(), lost in 0..7_200_000u64,
+    ) {
+        let signals = signals(story);
+        let place = place.index(signals.len());
+        let still = with_lab_time(&signals, place, Millis(lost), |lab, lost| lab.timer_late = lab.timer_late + lost);
+        prop_assert_eq!(judge(&still).outcome, Outcome::Healthy);
+    }
+
+    #[test]
+    fn a_hang_is_found_as_much_later_as_the_lab_was_slow(
+        place in any::<Index>(), lost in 0..60_000u64, late in any::<bool>(),
+    ) {
+        let signals = signals(HANGS);
+        let due = judge(&signals).reasons[0].at;
+        let began = signals.iter().position(|s| s.what == SignalKind::PhaseStarted { at: Phase::Boot }).unwrap();
+        let samples: Vec<usize> = (began + 3..signals.len())
+            .filter(|n| signals[*n].at <= due && matches!(signals[*n].what, SignalKind::Progress { .. })).collect();
+        let place = samples[place.index(samples.len())];
+        let slow = with_lab_time(&signals, place, Millis(lost), |lab, lost| {
+            // Of what is no stand-still an eighth counts all the same.
+            let measure = if late { &mut lab.timer_late } else { &mut lab.probe_lost };
+            *measure = *measure + lost;
+        });
+        let reason = judge(&slow).reasons[0].clone();
+        prop_assert_eq!(reason.id, ReasonId::BootHang);
+        let early = if late { Millis::ZERO } else { Millis(lost / 7) };
+        prop_assert!(reason.at + early >= due + Millis(lost), "{} {}", reason.at, due);
+        prop_assert!(reason.at <= due + Millis(lost));
     }
 
     #[test]

@@ -11,6 +11,7 @@ mod host;
 // Only here is libvirt called, a C library.
 #[allow(unsafe_code)]
 pub mod libvirt;
+mod load;
 mod medium;
 mod orphans;
 mod root;
@@ -24,6 +25,7 @@ pub use account::Account;
 pub use boots::{BootKind, BootPermit, Boots, boot_places};
 pub use guest_written::open_guest_written;
 pub use host::{HostMemory, host_memory, program_version};
+pub use load::Load;
 pub use medium::write_iso;
 pub use root::{LabRoot, MAX_ROOT, for_each_free, make_passage, make_state_dir};
 pub use seam::{AgentError, Lab, LabError, LabInfo, Screenshot, Stats, Vm, VmEvent, VmEvents, VmFiles, VmSpec};

@@ -7,6 +7,7 @@ use std::{
 use async_trait::async_trait;
 use tokio::sync::mpsc;
 
+use super::Load;
 use crate::model::{Accelerator, Bugcheck, CellId, GoldenImage, Millis, Network, RunId};
 
 /// Where machines run.
@@ -14,6 +15,9 @@ use crate::model::{Accelerator, Bugcheck, CellId, GoldenImage, Millis, Network, 
 pub trait Lab: Send + Sync + 'static {
     /// What the lab is, for reports and for admission.
     fn info(&self) -> &LabInfo;
+
+    /// How slow the lab itself is. Cheap.
+    fn load(&self) -> Load;
 
     /// Clones the golden image (copy-on-write) and defines a machine on it, without starting it.
     ///
@@ -160,6 +164,9 @@ pub struct Stats {
     pub cpu_wait: Millis,
     pub disk_reads: u64,
     pub disk_writes: u64,
+    /// Bytes received from networks of the host and sent to them; zero where the host does not tell.
+    pub net_rx: u64,
+    pub net_tx: u64,
 }
 
 /// A picture: RGB, 8 bits each, rows from the top.

@@ -10,10 +10,14 @@ use super::{Bytes, Millis};
 pub struct ControlFacts {
     /// From power-on until settled.
     pub settle: Millis,
-    /// From the request to restart until settled again: the longest of its restarts.
+    /// From the request to restart until settled again, without the time that the lab took: the longest of its restarts.
     pub restart: Millis,
     /// CPU time of the machine's process for such a restart.
     pub restart_cpu: Millis,
+    /// How long the lab's fixed piece of work took during that restart, in microseconds: how fast the lab was. None: not
+    /// measured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub probe_us: Option<u32>,
     /// Checks that fail without the candidate too.
     pub failing_checks: Vec<String>,
     /// What it did at the end of its last watch; none: nobody looked.
@@ -62,12 +66,16 @@ pub struct Activity {
 }
 
 impl Activity {
-    /// The most that a machine does which waits for work. (An idle lab guest under emulation: 2 to 6 % and no request.)
-    pub const REST: Self = Self { cpu_percent: 40, disk_per_second: 50 };
+    /// Whether this is rest for a machine that usually does so much by itself: no more than twice that, and what a machine
+    /// that waits for work may do (an idle lab guest: below 1 % and no request).
+    pub fn is_rest(self, usual: Self) -> bool {
+        self.cpu_percent <= usual.cpu_percent.saturating_mul(2).saturating_add(40)
+            && self.disk_per_second <= usual.disk_per_second.saturating_mul(2).saturating_add(50)
+    }
 
-    /// It does no more than that.
-    pub fn is_rest(self) -> bool {
-        self.cpu_percent <= Self::REST.cpu_percent && self.disk_per_second <= Self::REST.disk_per_second
+    /// Whether it does nothing at all.
+    pub fn is_none(&self) -> bool {
+        *self == Self::default()
     }
 }
 

@@ -6,6 +6,7 @@
 mod accelerator;
 mod control;
 mod ids;
+mod lab_time;
 mod phase;
 mod plan;
 mod screen;
@@ -19,6 +20,7 @@ mod verdict;
 pub use accelerator::Accelerator;
 pub use control::{Activity, ControlFacts, DiskState, GuestState, Tolerances};
 pub use ids::{CellId, RunId, Sha256};
+pub use lab_time::LabTime;
 pub use phase::Phase;
 pub use plan::{
     AxisValue, BackingFile, Candidate, Cell, DirectBoot, Family, Firmware, GoldenImage, Network, PLAN_VERSION, Plan,
@@ -27,8 +29,8 @@ pub use plan::{
 pub use screen::{KnownScreen, ScreenKind};
 pub use secrets::Secrets;
 pub use signal::{
-    Bugcheck, CURSOR_PPM, ConsoleMark, Exit, Limits, ONE_RESET, Output, Progress, RestartVia, Signal, SignalKind,
-    StepResult,
+    Bugcheck, CURSOR_PPM, ConsoleMark, Exit, Limits, LimitsFrom, ONE_RESET, Output, Progress, RestartVia, Signal,
+    SignalKind, StepResult,
 };
 pub use state_dir::StateDir;
 pub use step::{Check, Collect, GuestFile, Health, HostFile, Step, StepKind, Subject};

@@ -3,8 +3,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    ControlFacts, GuestState, KnownScreen, Millis, Outcome, Phase, ReasonId, Role, RunId, Sha256, Start, Subject,
-    Tolerances,
+    Activity, ControlFacts, GuestState, KnownScreen, LabTime, Millis, Outcome, Phase, ReasonId, Role, RunId, Sha256,
+    Start, Subject, Tolerances,
 };
 
 /// Something that was observed, and when. The judge sees nothing else.
@@ -56,9 +56,12 @@ pub enum SignalKind {
     /// What a restart cost, from the request until settled.
     BootCost {
         took: Millis,
-        /// Of that, time in which the host had no core for the guest.
+        /// Of that, time that the lab took from the guest.
         #[serde(default, skip_serializing_if = "Millis::is_zero")]
         waited: Millis,
+        /// How long the lab's fixed piece of work took meanwhile, in microseconds.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        probe_us: Option<u32>,
         /// CPU time of the machine's process, emulation included.
         cpu: Millis,
     },
@@ -85,6 +88,12 @@ pub enum SignalKind {
     /// The deadlines in force from here on.
     Limits {
         limits: Limits,
+        /// What they come from; none: nothing is known of the machine yet.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        from: Option<LimitsFrom>,
+        /// How long that took.
+        #[serde(default, skip_serializing_if = "Millis::is_zero")]
+        base: Millis,
     },
     PhaseStarted {
         at: Phase,
@@ -191,6 +200,23 @@ pub struct Limits {
     pub resets: u32,
     /// Resets that the OS does by itself after an update, and that explain themselves.
     pub extra_restarts: u32,
+    /// What the machine does by itself without the update, once it has settled; nothing where that is not known.
+    #[serde(default, skip_serializing_if = "Activity::is_none")]
+    pub usual: Activity,
+}
+
+/// What deadlines come from: the longest of the boots that are known without the update.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LimitsFrom {
+    /// The cell's own boot before the update.
+    OwnBoot,
+    /// The boot of the machine that this one is a live clone of.
+    SealedBoot,
+    /// The control's first boot.
+    ControlBoot,
+    /// The control's longest restart.
+    ControlRestart,
 }
 
 /// Reboot events up to this long after the first are the same reset.
@@ -229,13 +255,19 @@ pub struct Bugcheck {
 pub struct Progress {
     /// CPU time the guest's virtual CPUs used.
     pub cpu: Millis,
-    /// Time they were ready to run and the host had no core for them.
-    pub cpu_wait: Millis,
+    /// Time that the lab took from the machine.
+    #[serde(flatten)]
+    pub lab: LabTime,
     /// Whether the agent answered anything since the previous sample.
     pub agent: bool,
     /// Requests to the guest's disks.
     pub disk_reads: u64,
     pub disk_writes: u64,
+    /// Bytes that the guest received from its network, and sent.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub net_rx: u64,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub net_tx: u64,
     /// Length of the serial console's log.
     pub serial_bytes: u64,
     /// Pixels that differ from the previous sample's screen, per million; none: no picture.
@@ -257,6 +289,14 @@ pub enum ConsoleMark {
     KernelPanic,
     /// A login prompt: user space is alive.
     Login,
+    /// A kernel's report of a fault that it may survive. Told, and never decides anything alone.
+    KernelOops,
+    /// What the firmware boots from, or could not. Told, and never decides anything alone.
+    Firmware,
+}
+
+fn is_zero(n: &u64) -> bool {
+    *n == 0
 }
 
 /// How a step or check went.

@@ -6,15 +6,15 @@ use super::text::one_line;
 use crate::{
     event::{Attempt, Level},
     model::{
-        ControlFacts, Exit, GuestState, Millis, Outcome, Phase, RestartVia, Role, Signal, SignalKind, Start,
-        StepResult, Subject,
+        Bytes, ConsoleMark, ControlFacts, Exit, GuestState, LimitsFrom, Millis, Outcome, Phase, RestartVia, Role,
+        Signal, SignalKind, Start, StepResult, Subject,
     },
 };
 
 /// How much of a cell is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Detail {
-    /// Without samples and deadlines.
+    /// Without samples.
     Story,
     All,
 }
@@ -37,7 +37,7 @@ fn is_detail(what: &SignalKind) -> bool {
     matches!(
         what,
         SignalKind::Progress { .. }
-            | SignalKind::Limits { .. }
+            | SignalKind::Limits { from: None, .. }
             | SignalKind::Tolerances { .. }
             | SignalKind::PhaseEnded { .. }
             | SignalKind::StepStarted { .. }
@@ -78,9 +78,10 @@ fn sentence(what: &SignalKind) -> String {
             )
         }
         SignalKind::GuestState { state } => format!("the guest: {}", guest(state)),
-        SignalKind::BootCost { took, waited, cpu } => {
-            let waited = if waited.is_zero() { String::new() } else { format!(", {waited} of it without a core") };
-            format!("the restart took {took}{waited}; {cpu} of CPU time")
+        SignalKind::BootCost { took, waited, cpu, probe_us } => {
+            let waited = if waited.is_zero() { String::new() } else { format!(", {waited} of it the lab's") };
+            let probe = probe_us.map(|us| format!("; the lab's probe took {us} µs")).unwrap_or_default();
+            format!("the restart took {took}{waited}; {cpu} of CPU time{probe}")
         }
         SignalKind::ControlFacts { facts } => format!("as a control: {}", control(facts)),
         SignalKind::ControlKnown { run, utc, facts } => {
@@ -94,10 +95,13 @@ fn sentence(what: &SignalKind) -> String {
             let reason = reason.map(|id| format!(", {id}")).unwrap_or_default();
             format!("the control ended {outcome}{reason}")
         }
-        SignalKind::Limits { limits } => format!(
-            "deadlines: {} without a change, {} for a boot, {} for a reset; {} resets are a loop, {} are allowed",
-            limits.quiet, limits.boot, limits.restart, limits.resets, limits.extra_restarts
-        ),
+        SignalKind::Limits { limits, from, base } => {
+            let from = from.map(|from| format!(", from {base} for {}", source(from))).unwrap_or_default();
+            format!(
+                "deadlines: {} without a change, {} for a boot, {} for a reset{from}; {} resets are a loop, {} are allowed",
+                limits.quiet, limits.boot, limits.restart, limits.resets, limits.extra_restarts
+            )
+        }
         SignalKind::PhaseStarted { at } => format!("phase {at}{}", about(*at)),
         SignalKind::PhaseEnded { at } => format!("phase {at} is done"),
         SignalKind::Started => "the machine runs".to_owned(),
@@ -135,8 +139,15 @@ fn sentence(what: &SignalKind) -> String {
         SignalKind::Progress { progress } => {
             let mut text = format!(
                 "sample: CPU {}, waited {}, {} reads, {} writes, console {} bytes",
-                progress.cpu, progress.cpu_wait, progress.disk_reads, progress.disk_writes, progress.serial_bytes
+                progress.cpu, progress.lab.cpu_wait, progress.disk_reads, progress.disk_writes, progress.serial_bytes
             );
+            let lab = [("timers late", progress.lab.timer_late), ("the lab lost", progress.lab.probe_lost)];
+            for (what, time) in lab.into_iter().filter(|(_, time)| !time.is_zero()) {
+                let _ = write!(text, ", {what} {time}");
+            }
+            if (progress.net_rx, progress.net_tx) != (0, 0) {
+                let _ = write!(text, ", network {} in, {} out", Bytes(progress.net_rx), Bytes(progress.net_tx));
+            }
             if let Some(ppm) = progress.screen_changed_ppm {
                 let _ = write!(text, ", screen changed by {ppm} ppm");
             }
@@ -150,9 +161,19 @@ fn sentence(what: &SignalKind) -> String {
             let shows = shows.as_ref().map(|known| format!(", and shows {known}")).unwrap_or_default();
             format!("the screen changes{shows}: {picture}")
         }
+        SignalKind::Console { mark: ConsoleMark::Firmware, text } => format!("the firmware: {text}"),
         SignalKind::Console { text, .. } => format!("console: {text}"),
         SignalKind::LabFault { reason, message } => format!("the lab failed: {message} ({reason})"),
         SignalKind::Cancelled => "the run is being stopped".to_owned(),
+    }
+}
+
+fn source(from: LimitsFrom) -> &'static str {
+    match from {
+        LimitsFrom::OwnBoot => "its own first boot",
+        LimitsFrom::SealedBoot => "the first boot of the sealed machine",
+        LimitsFrom::ControlBoot => "its control's first boot",
+        LimitsFrom::ControlRestart => "its control's restart",
     }
 }
 

@@ -3,7 +3,7 @@ use std::collections::HashMap;
 use crate::{
     cell::ControlEnd,
     event::RunState,
-    model::{Cell, CellId, Outcome, Plan, ReasonId, Role, SignalKind},
+    model::{Cell, CellId, ControlFacts, Outcome, Plan, ReasonId, Role, SignalKind},
 };
 
 /// The controls of a run, and what waits for them to end.
@@ -25,6 +25,14 @@ impl<T> Controls<T> {
         };
         let controls = plan.cells.iter().filter(|cell| cell.role == Role::Control);
         Self(controls.map(|cell| (cell.id.clone(), control(cell))).collect())
+    }
+
+    /// What a control that has ended said of its machine.
+    pub fn facts(&self, of: &CellId) -> Option<&ControlFacts> {
+        match self.0.get(of)? {
+            Control::Ended(end) => end.facts.as_ref(),
+            Control::Pending(_) => None,
+        }
     }
 
     /// The control's end, with what waits for it given back; else it is kept until then.

@@ -22,8 +22,8 @@ impl BootCosts {
             SignalKind::RestartAsked { .. } => drop(self.waited.insert(cell.clone(), None)),
             SignalKind::Progress { progress } => {
                 if let Some(waited) = self.waited.get_mut(cell) {
-                    let first = waited.map_or(progress.cpu_wait, |(first, _)| first);
-                    *waited = Some((first, progress.cpu_wait));
+                    let first = waited.map_or(progress.lab.cpu_wait, |(first, _)| first);
+                    *waited = Some((first, progress.lab.cpu_wait));
                 }
             }
             SignalKind::BootCost { took, cpu, .. } => {
@@ -52,7 +52,7 @@ fn cores(took: Millis, cpu: Millis, waited: Millis, cpus: u32) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Progress, RestartVia};
+    use crate::model::{LabTime, Progress, RestartVia};
 
     const S: u64 = 1000;
 
@@ -71,8 +71,12 @@ mod tests {
     fn only_what_was_waited_since_the_request_counts() {
         let mut costs = BootCosts::default();
         let cell = CellId::from("a");
-        let waited = |ms| SignalKind::Progress { progress: Progress { cpu_wait: Millis(ms), ..Progress::default() } };
-        let cost = SignalKind::BootCost { took: Millis(10 * S), waited: Millis::ZERO, cpu: Millis(4 * S) };
+        let waited = |ms| {
+            let lab = LabTime { cpu_wait: Millis(ms), ..LabTime::default() };
+            SignalKind::Progress { progress: Progress { lab, ..Progress::default() } }
+        };
+        let (took, cpu) = (Millis(10 * S), Millis(4 * S));
+        let cost = SignalKind::BootCost { took, waited: Millis::ZERO, cpu, probe_us: None };
         assert_eq!(costs.see(&cell, &waited(9 * S), 1), None);
         assert_eq!(costs.see(&cell, &SignalKind::RestartAsked { via: RestartVia::Agent }, 1), None);
         assert_eq!(costs.see(&cell, &waited(50 * S), 1), None);

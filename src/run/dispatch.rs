@@ -447,11 +447,16 @@ impl<'a> Dispatcher<'a> {
 
     fn job(&self, cell: Cell, image: GoldenImage, attempt: u32) -> Job {
         let shared = &self.shared;
+        let control = match &cell.role {
+            Role::Compared { with } => self.controls.facts(with).cloned(),
+            Role::Alone | Role::Control => None,
+        };
         Job {
             run: shared.folder.run.clone(),
             dir: shared.folder.cell(&cell.id, attempt),
             cell,
             image,
+            control,
             collect: self.plan.collect.clone(),
             secrets: shared.secrets.clone(),
             lab: shared.lab.clone(),

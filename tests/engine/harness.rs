@@ -55,6 +55,7 @@ impl Stage {
             cell: cell(folder.path(), soak, length),
             image: image(),
             collect: Collect::default(),
+            control: None,
             secrets: Secrets::default(),
             lab: lab.clone(),
             seals: None,

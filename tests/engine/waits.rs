@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bootgate::{
-    lab::sim::{Asked, Boot, Effect, GuestScript, Happening, Outcome as Ends, Rule},
+    lab::sim::{Asked, Boot, Effect, GuestScript, Happening, Outcome as Ends, Rule, SimHost},
     model::*,
 };
 
@@ -152,4 +152,42 @@ async fn one_early_reset_is_nothing_and_one_late_is_a_crash() {
     assert_eq!(told(good.clone().boots_after(UPDATE, vec![early, last()]), 0).await.lead(), None);
     let late = last().at(BOOT + S * 3, Happening::Reset);
     assert_eq!(told(good.boots_after(UPDATE, vec![late, last()]), 0).await.lead(), Some(ReasonId::LateCrash));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hang_on_a_lab_that_is_slow_is_called_one_as_much_later() {
+    // From the restart on, the lab does half of what it did.
+    let host = SimHost { slow: Some((S * 25, S * 3600, 2)), ..SimHost::default() };
+    let told = Stage::on(host, healthy().hangs_after(UPDATE), 0, 3000).live().await;
+    assert_eq!(told.lead(), Some(ReasonId::BootHang));
+    let waited = told.verdict.reasons[0].at.since(told.entered(Phase::Boot).unwrap()).as_duration();
+    assert!((S * 116..=S * 130).contains(&waited), "{waited:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_guest_that_refuses_on_a_lab_that_is_slow_is_asked_for_longer() {
+    // It is asked some seconds before the lab becomes slow.
+    let host = SimHost { slow: Some((S * 25, S * 3600, 4)), ..SimHost::default() };
+    let told = Stage::on(host, healthy().refuses_restart_after(UPDATE), 0, 3000).live().await;
+    let asked = |via| told.first(|what| *what == SignalKind::RestartAsked { via }).unwrap();
+    let waited = asked(RestartVia::Acpi).since(asked(RestartVia::Agent)).as_duration();
+    assert!((S * 220..=S * 245).contains(&waited), "{waited:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_known_of_the_control_makes_deadlines_longer_and_says_so() {
+    let limits = |told: &Told| {
+        let limits = |what: &SignalKind| match what {
+            SignalKind::Limits { limits, from: Some(from), base } => Some((limits.quiet, *from, *base)),
+            _ => None,
+        };
+        told.signals.iter().find_map(|signal| limits(&signal.what)).unwrap()
+    };
+    let mut stage = Stage::new(healthy(), 0, 3000);
+    stage.job.cell.role = Role::Compared { with: "control-widget".into() };
+    let (settle, restart) = (Millis::from_secs(40), Millis::from_secs(50));
+    stage.job.control = Some(ControlFacts { settle, restart, ..ControlFacts::default() });
+    assert_eq!(limits(&stage.live().await), (Millis::from_secs(150), LimitsFrom::ControlRestart, restart));
+    let (_, from, base) = limits(&told(healthy(), 0).await);
+    assert_eq!((from, base.0 / 1000), (LimitsFrom::OwnBoot, BOOT.as_secs()));
 }

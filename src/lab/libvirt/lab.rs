@@ -23,7 +23,10 @@ use super::{
     vm::{self, LibvirtVm},
 };
 use crate::{
-    lab::{self, Account, Lab, LabError, LabInfo, LabRoot, Users, Vm, VmEvents, VmSpec, accelerator, orphans::Orphans},
+    lab::{
+        self, Account, Lab, LabError, LabInfo, LabRoot, Load, Users, Vm, VmEvents, VmSpec, accelerator,
+        load::LoadMeter, orphans::Orphans,
+    },
     model::{Accelerator, StateDir},
 };
 
@@ -46,6 +49,7 @@ pub struct LibvirtLab {
     maker: Arc<Maker>,
     session: Mutex<Option<Arc<Session>>>,
     reaper: Reaper,
+    load: LoadMeter,
     /// None: a libvirtd starts the machines.
     #[expect(dead_code, reason = "held for as long as machines may end")]
     orphans: Option<Orphans>,
@@ -93,6 +97,7 @@ impl LibvirtLab {
                 format!("qemu:///embed?root={}", root.path().display())
             }
         };
+        let load = LoadMeter::start(&runtime);
         let reaper = Reaper { machines: Arc::default(), tasks: TaskTracker::new(), runtime };
         let on_reaction = reaper.on_reaction();
         let (state, wanted) = (options.state, uri.clone());
@@ -117,7 +122,7 @@ impl LibvirtLab {
         };
         let maker = Arc::new(Maker { accelerator, users, keeps_owners: uri.contains("/system"), emulator });
         let session = Mutex::new(Some(Arc::new(Session { connection, root, embedded })));
-        Ok(Self { info, maker, session, reaper, orphans })
+        Ok(Self { info, maker, session, reaper, load, orphans })
     }
 
     /// Ends every machine that is left, disconnects, and gives the root back. May be called again.
@@ -168,6 +173,10 @@ impl LibvirtLab {
 impl Lab for LibvirtLab {
     fn info(&self) -> &LabInfo {
         &self.info
+    }
+
+    fn load(&self) -> Load {
+        self.load.read()
     }
 
     async fn create(&self, spec: VmSpec) -> Result<(Arc<dyn Vm>, VmEvents), LabError> {

@@ -13,7 +13,7 @@ pub fn read(domain: &Domain) -> Result<Stats, Error> {
         let mut domains = [domain.as_ptr(), ptr::null_mut()];
         let mut records: *mut sys::virDomainStatsRecordPtr = ptr::null_mut();
         // Not VIR_DOMAIN_STATS_CPU_TOTAL: its cache statistics make libvirt probe every QEMU of the host first.
-        let wanted = sys::VIR_DOMAIN_STATS_VCPU | sys::VIR_DOMAIN_STATS_BLOCK;
+        let wanted = sys::VIR_DOMAIN_STATS_VCPU | sys::VIR_DOMAIN_STATS_BLOCK | sys::VIR_DOMAIN_STATS_INTERFACE;
         let count = sys::virDomainListGetStats(domains.as_mut_ptr(), wanted, &mut records, 0);
         (records, count)
     };
@@ -59,6 +59,8 @@ struct Sums {
     delay: u64,
     reads: u64,
     writes: u64,
+    received: u64,
+    sent: u64,
 }
 
 impl Sums {
@@ -70,6 +72,8 @@ impl Sums {
             ["vcpu", _, "delay"] => &mut self.delay,
             ["block", _, "rd", "reqs"] => &mut self.reads,
             ["block", _, "wr", "reqs"] => &mut self.writes,
+            ["net", _, "rx", "bytes"] => &mut self.received,
+            ["net", _, "tx", "bytes"] => &mut self.sent,
             _ => return,
         };
         *sum = sum.saturating_add(value);
@@ -83,6 +87,8 @@ impl Sums {
             cpu_wait: millis(self.delay),
             disk_reads: self.reads,
             disk_writes: self.writes,
+            net_rx: self.received,
+            net_tx: self.sent,
         }
     }
 }
@@ -92,7 +98,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn counters_of_all_cpus_and_disks_are_added_up() {
+    fn counters_of_all_cpus_disks_and_networks_are_added_up() {
         let mut sums = Sums { process_time: 3_000_000_000, ..Sums::default() };
         for (name, value) in [
             ("vcpu.current", 2),
@@ -103,6 +109,11 @@ mod tests {
             ("block.1.rd.reqs", 5),
             ("block.0.wr.reqs", 3),
             ("block.0.wr.bytes", 4096),
+            ("net.count", 2),
+            ("net.0.rx.bytes", 100),
+            ("net.0.rx.pkts", 1),
+            ("net.0.tx.bytes", 60),
+            ("net.1.tx.bytes", 7),
         ] {
             sums.add(name, value);
         }
@@ -112,6 +123,8 @@ mod tests {
             cpu_wait: Millis(70),
             disk_reads: 15,
             disk_writes: 3,
+            net_rx: 100,
+            net_tx: 67,
         };
         assert_eq!(sums.stats(), expected);
     }

@@ -2,12 +2,12 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use tempfile::TempDir;
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, time::Instant};
 
 use super::{Census, GuestScript, census::Registry, state::State, vm::SimVm};
 use crate::{
-    lab::{Lab, LabError, LabInfo, Vm, VmEvents, VmFiles, VmSpec},
-    model::Accelerator,
+    lab::{Lab, LabError, LabInfo, Load, Vm, VmEvents, VmFiles, VmSpec},
+    model::{Accelerator, Millis},
 };
 
 /// The host that scripted guests are said to run on.
@@ -16,12 +16,15 @@ pub struct SimHost {
     pub cpus: u32,
     /// How long it takes to create a machine.
     pub create_takes: Duration,
+    /// From when on, and for how long, everything takes so many times as long as it should; counted from the lab's
+    /// making. Guests follow their scripts all the same.
+    pub slow: Option<(Duration, Duration, u32)>,
 }
 
 impl Default for SimHost {
     /// 8 cores, machines in no time.
     fn default() -> Self {
-        Self { cpus: 8, create_takes: Duration::ZERO }
+        Self { cpus: 8, create_takes: Duration::ZERO, slow: None }
     }
 }
 
@@ -29,6 +32,8 @@ impl Default for SimHost {
 pub struct SimLab {
     info: LabInfo,
     create_takes: Duration,
+    slow: Option<(Duration, Duration, u32)>,
+    made: Instant,
     script: Box<dyn Fn(&VmSpec) -> GuestScript + Send + Sync>,
     registry: Arc<Registry>,
     seals: bool,
@@ -53,7 +58,9 @@ impl SimLab {
             clones: folder.path().to_owned(),
         };
         let script = Box::new(script);
-        Self { info, create_takes: host.create_takes, script, registry: Arc::default(), seals: false, folder }
+        let (create_takes, slow) = (host.create_takes, host.slow);
+        let (registry, made) = (Arc::default(), Instant::now());
+        Self { info, create_takes, slow, made, script, registry, seals: false, folder }
     }
 
     /// Has machines that can be sealed and started from their seals.
@@ -72,6 +79,18 @@ impl SimLab {
 impl Lab for SimLab {
     fn info(&self) -> &LabInfo {
         &self.info
+    }
+
+    /// The fixed work takes a millisecond where nothing is slow.
+    fn load(&self) -> Load {
+        const USUAL_US: u32 = 1000;
+        let made = self.made.elapsed();
+        let (slow, times) = self
+            .slow
+            .map_or((Duration::ZERO, 1), |(from, length, times)| (made.saturating_sub(from).min(length), times));
+        let [fast, slow] = [made - slow, slow].map(|time| time.as_secs_f64() * 1e6);
+        let probes = (fast + slow / f64::from(times)) / f64::from(USUAL_US);
+        Load { timer_late: Millis::ZERO, probed_us: fast + slow, probes, quickest_us: Some(USUAL_US) }
     }
 
     async fn create(&self, spec: VmSpec) -> Result<(Arc<dyn Vm>, VmEvents), LabError> {

@@ -58,6 +58,27 @@ fn an_interrupt_reports_what_is_known_and_a_second_one_ends_at_once() {
 }
 
 #[test]
+fn a_harness_that_stands_still_while_a_guest_boots_blames_nobody() {
+    let bench = Bench::new();
+    // Longer without a sign of life than the shortest patience with a hang (20 s), and than a boot may take by the
+    // control's; but not without the time in which nobody looks. Read-only, because a file system writes behind one's back.
+    let update = "update:\n  - sh: |\n      printf '#!/bin/sh\\nmount -o remount,ro /; echo \"waits in vain\" >/dev/ttyS0\\n' \
+                  >/etc/rc.d/40-slow\n      echo 'sleep 42; mount -o remount,rw /' >>/etc/rc.d/40-slow\n      \
+                  chmod +x /etc/rc.d/40-slow; sync\n";
+    let health = "health: {watch: 1s, compare: {boot: 3}}\n";
+    let matrix = bench.file("still.yaml", matrix(&["a"], &format!("{update}{health}")));
+    let child = bench.start(&[matrix.to_str().unwrap()]);
+    wait_until("the guest waits in its boot", || bench.some_console_says("waits in vain"));
+    sleep(Duration::from_secs(8));
+    send(&child, Signal::STOP);
+    sleep(Duration::from_secs(27));
+    send(&child, Signal::CONT);
+    let ran = bench.finish(child).expect(0);
+    assert_eq!(ran.verdicts(), [("a".to_owned(), "healthy".to_owned())], "{}", ran.out);
+    bench.assert_nothing_left();
+}
+
+#[test]
 fn two_processes_share_one_state_folder_and_neither_disturbs_the_other() {
     let bench = Bench::new();
     let matrix = three(&bench);

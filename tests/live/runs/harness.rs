@@ -92,6 +92,16 @@ impl Bench {
         processes.filter(is_ours).collect()
     }
 
+    /// Whether these words are on the serial console of any machine.
+    pub fn some_console_says(&self, words: &str) -> bool {
+        let folders = |path: PathBuf| fs::read_dir(path).into_iter().flatten().map(|entry| entry.unwrap().path());
+        let mut machines = folders(self.path("s/lab")).flat_map(|root| folders(root.join("vms")));
+        machines.any(|machine| {
+            let log = fs::read(machine.join("serial.log")).unwrap_or_default();
+            String::from_utf8_lossy(&log).contains(words)
+        })
+    }
+
     /// Waits until so many machines are there.
     pub fn wait_for_machines(&self, count: usize) {
         wait_until("machines are running", || self.machines().len() >= count);

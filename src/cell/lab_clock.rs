@@ -1,0 +1,43 @@
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::{
+    lab::{Lab, Load},
+    model::{LabTime, Millis},
+};
+
+/// Counts the time that a lab takes from a cell, whose machine's counters do not show it.
+pub(super) struct LabClock {
+    lab: Arc<dyn Lab>,
+    /// How long the lab's fixed work took while the control booted, in microseconds; none: not known.
+    base_us: Option<u32>,
+    counted: Mutex<Counted>,
+}
+
+struct Counted {
+    load: Load,
+    lost_us: f64,
+}
+
+impl LabClock {
+    pub fn new(lab: Arc<dyn Lab>, base_us: Option<u32>) -> Self {
+        let counted = Mutex::new(Counted { load: lab.load(), lost_us: 0.0 });
+        Self { lab, base_us, counted }
+    }
+
+    /// What the lab says of itself.
+    pub fn load(&self) -> Load {
+        self.lab.load()
+    }
+
+    /// Up to now, with what the machine's counters show. Ask often: only what was lost counts, and where the lab is
+    /// faster than it was nothing is given back.
+    pub fn time(&self, cpu_wait: Millis) -> LabTime {
+        let load = self.lab.load();
+        let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(base) = self.base_us.or(load.quickest_us) {
+            counted.lost_us += load.lost_us_since(&counted.load, base);
+        }
+        counted.load = load;
+        LabTime { cpu_wait, timer_late: load.timer_late, probe_lost: Millis((counted.lost_us / 1000.0) as u64) }
+    }
+}
