@@ -4,7 +4,7 @@ use tokio::{task::JoinHandle, time::timeout};
 
 use super::{life::Cellmate, observe::Observer, settle};
 use crate::{
-    lab::{BootKind, BootPermit, Load},
+    lab::{BootKind, BootPermit},
     model::{LabTime, Millis, SignalKind},
 };
 
@@ -44,7 +44,6 @@ pub(super) struct Restart {
     began: Millis,
     /// CPU time of the machine's process, and what the lab had taken from it.
     cpu: Option<(Millis, LabTime)>,
-    load: Load,
 }
 
 impl Restart {
@@ -58,7 +57,7 @@ impl Restart {
             return None;
         }
         let cpu = process_cpu(watcher).await;
-        (!watcher.judge.is_over()).then(|| Self { _place: place, began: watcher.now(), cpu, load: watcher.lab.load() })
+        (!watcher.judge.is_over()).then(|| Self { _place: place, began: watcher.now(), cpu })
     }
 
     /// The machine has settled again.
@@ -66,7 +65,7 @@ impl Restart {
         let took = watcher.now().since(self.began);
         if let (Some((cpu, before)), Some((cpu_now, now))) = (self.cpu, process_cpu(watcher).await) {
             let (cpu, waited) = (cpu_now.since(cpu), took.since(LabTime::counted(took, &before, &now)));
-            let probe_us = watcher.lab.load().probe_us_since(&self.load);
+            let probe_us = watcher.lab.base_us();
             watcher.emit(SignalKind::BootCost { took, waited, cpu, probe_us });
         }
     }

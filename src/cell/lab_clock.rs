@@ -11,7 +11,7 @@ const USUAL: f64 = 1.5;
 /// Counts the time that a lab takes from a cell, whose machine's counters do not show it.
 pub(super) struct LabClock {
     lab: Arc<dyn Lab>,
-    /// How long the lab's fixed work took while the control booted, in microseconds; none: not known.
+    /// What the control's lost time was measured by, in microseconds; none: not known.
     base_us: Option<u32>,
     counted: Mutex<Counted>,
 }
@@ -27,9 +27,10 @@ impl LabClock {
         Self { lab, base_us, counted }
     }
 
-    /// What the lab says of itself.
-    pub fn load(&self) -> Load {
-        self.lab.load()
+    /// How long the fixed work takes where the lab is not slow, in microseconds: what lost time is measured by. None: it was
+    /// not measured yet.
+    pub fn base_us(&self) -> Option<u32> {
+        self.base_us.or(self.lab.load().quickest_us)
     }
 
     /// Up to now, with what the machine's counters show. Ask often: only what was lost counts, and where the lab is
@@ -37,7 +38,7 @@ impl LabClock {
     pub fn time(&self, cpu_wait: Millis) -> LabTime {
         let load = self.lab.load();
         let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(base) = self.base_us.or(load.quickest_us) {
+        if let Some(base) = self.base_us() {
             counted.lost_us += load.lost_us_since(&counted.load, (f64::from(base) * USUAL) as u32);
         }
         counted.load = load;

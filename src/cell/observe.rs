@@ -60,6 +60,8 @@ pub(super) struct Observer {
     samples: u64,
     serial: Console,
     firmware: Option<Console>,
+    /// The picture that was kept last, until it is seen to stand still: only then is it worth looking what it shows.
+    standing: Option<(Sha256, Option<String>)>,
     /// The screen of the sample before.
     pub screen: Option<Screenshot>,
     /// A screen took so long to recognise that no other is tried: the guest draws what it likes.
@@ -106,11 +108,12 @@ impl Observer {
             cancel: job.cancel.clone(),
             cancelled: false,
             clock,
-            late: lab.load().timer_late,
+            late: lab.time(Millis::ZERO).timer_late,
             lab,
             samples: 0,
             serial: Console::serial(files.serial_log),
             firmware: files.firmware_log.map(Console::firmware),
+            standing: None,
             screen: None,
             dazzled: false,
             frames: Vec::new(),
@@ -133,6 +136,7 @@ impl Observer {
         self.firmware = files.firmware_log.map(Console::firmware);
         (self.vm, self.events, self.deaf) = (vm, events, false);
         (self.channel_open, self.answered, self.screen) = (false, false, None);
+        self.standing = None;
         self.boot += 1;
         self.told.clear();
     }
@@ -363,7 +367,10 @@ impl Observer {
     }
 
     async fn look_at_screen(&mut self, progress: &mut Progress) {
-        let Ok(Ok(Some(now))) = timeout(LAB_PATIENCE, self.vm.screenshot()).await else { return };
+        let Ok(Ok(Some(now))) = timeout(LAB_PATIENCE, self.vm.screenshot()).await else {
+            progress.lab = self.lab.time(progress.lab.cpu_wait);
+            return;
+        };
         if let Some(before) = &self.screen {
             progress.screen_changed_ppm = Some(pictures::difference_ppm(before, &now));
         }
@@ -372,14 +379,19 @@ impl Observer {
         }
         if progress.screen_changed_ppm.is_none_or(|ppm| ppm > CURSOR_PPM) {
             self.keep_frame(now.clone()).await;
+        } else if let Some((sha256, file)) = self.standing.take()
+            && let Some(shows) = self.recognise(now.clone()).await
+        {
+            self.emit(SignalKind::Screen { sha256, file, shows: Some(shows) });
         }
         self.screen = Some(now);
+        // All that took a while, and the sample's time is when it is sent.
+        progress.lab = self.lab.time(progress.lab.cpu_wait);
     }
 
     /// Keeps what the screen shows now. A picture that cannot be written is no fault of the machine.
     async fn keep_frame(&mut self, screen: Screenshot) {
         let sha256 = Sha256::of(&screen.rgb);
-        let shows = self.recognise(screen.clone()).await;
         let mut file = None;
         if self.frames.len() < FRAMES {
             let name = format!("screens/{:02}.png", self.frames.len() + 1);
@@ -397,7 +409,8 @@ impl Observer {
                 Err(_) => {}
             }
         }
-        self.emit(SignalKind::Screen { sha256, file, shows });
+        self.standing = Some((sha256.clone(), file.clone()));
+        self.emit(SignalKind::Screen { sha256, file, shows: None });
     }
 
     async fn recognise(&mut self, screen: Screenshot) -> Option<KnownScreen> {

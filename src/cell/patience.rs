@@ -8,6 +8,9 @@ use crate::{
     model::{LabTime, Millis},
 };
 
+/// Nobody asks again sooner: what is left of a stretched deadline shrinks little by little.
+const SOON: Duration = Duration::from_millis(250);
+
 /// A deadline for something the guest has to do: time that the lab took from it does not count.
 pub(super) struct Patience {
     began: Instant,
@@ -17,7 +20,8 @@ pub(super) struct Patience {
 
 impl Patience {
     pub async fn new(watcher: &Observer, limit: Duration) -> Self {
-        Self { began: Instant::now(), before: watcher.lab_time().await, limit }
+        let before = watcher.lab_time().await;
+        Self { began: Instant::now(), before, limit }
     }
 
     /// Since this patience began.
@@ -32,7 +36,7 @@ impl Patience {
             return Some(self.limit - elapsed);
         }
         let counted = LabTime::counted(elapsed.into(), &self.before, &watcher.lab_time().await).as_duration();
-        (counted < self.limit).then(|| self.limit - counted)
+        (counted < self.limit).then(|| (self.limit - counted).max(SOON))
     }
 }
 

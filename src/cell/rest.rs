@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::{life::Cellmate, observe::Observer, patience::Patience, settle};
+use super::{life::Cellmate, observe::Observer, patience::Patience, settle, step};
 use crate::event::Level;
 
 /// Between two samples of what the machine does.
@@ -12,7 +12,7 @@ const SPAN: Duration = Duration::from_secs(1);
 /// How long looking takes at least, of a machine that is at rest.
 pub(super) const LOOKING: Duration = Duration::from_secs(2);
 
-/// The agent of a busy machine is asked after every so many samples: what spins may be all that is left of it.
+/// The agent of a busy machine is asked after every so many samples.
 const ASKED: u32 = 5;
 
 /// A machine that is busy for longer is told of.
@@ -20,7 +20,7 @@ const TELL: Duration = Duration::from_secs(5);
 
 /// Waits until the settled machine is at rest, for as long as a boot may take: then it goes on all the same, and the
 /// comparison with the control says what that means. Ends early when the machine resets itself, or
-/// its agent is silent.
+/// the judge is over.
 pub(super) async fn wait(watcher: &mut Observer, mate: &Cellmate<'_>) {
     let patience = Patience::new(watcher, mate.limits().boot.as_duration()).await;
     let (mut told, mut asked) = (false, 0);
@@ -34,14 +34,24 @@ pub(super) async fn wait(watcher: &mut Observer, mate: &Cellmate<'_>) {
             return;
         }
         asked += 1;
-        if asked % ASKED == 0 && watcher.until(async { mate.agent(SPAN * 5).ping().await }).await != Some(Ok(())) {
+        if asked % ASKED == 0 && !answers(watcher, mate).await {
             return;
         }
         if !told && patience.elapsed() >= TELL {
             told = true;
-            let doing = watcher.judge.activity().map(|activity| format!(" ({activity})")).unwrap_or_default();
+            let doing = watcher.judge.doing().map(|activity| format!(" ({activity})")).unwrap_or_default();
             watcher.note(Level::Info, format!("the machine has settled and is still busy{doing}: waiting for it"));
         }
+    }
+}
+
+/// Whether the agent answers, sooner or later: what spins may be all that is left of the machine. Not: the judge is over, or
+/// the machine has reset itself.
+async fn answers(watcher: &mut Observer, mate: &Cellmate<'_>) -> bool {
+    match watcher.until(async { mate.agent(SPAN * 5).ping().await }).await {
+        Some(Ok(())) => true,
+        Some(Err(_)) => step::wait_for_agent(watcher, mate, mate.quiet().as_duration()).await.is_some(),
+        None => false,
     }
 }
 

@@ -202,7 +202,10 @@ pub(super) async fn wait_for_agent(watcher: &mut Observer, mate: &Cellmate<'_>, 
             return Some(());
         }
         if watcher.judge.is_settled() && patience.left(watcher).await.is_none() {
-            press_key(watcher).await?;
+            // Who closed the channel is alive.
+            if watcher.channel_open {
+                press_key(watcher).await?;
+            }
             watcher.emit(SignalKind::AgentSilent { waited: patience.elapsed().into() });
         }
     }

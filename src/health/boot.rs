@@ -1,6 +1,6 @@
 use std::collections::BTreeSet;
 
-use crate::model::{Activity, CURSOR_PPM, ConsoleMark, KnownScreen, LabTime, Millis, Progress};
+use crate::model::{Activity, CURSOR_PPM, ConsoleMark, KnownScreen, LabTime, Millis, Progress, ScreenKind};
 
 /// A screen that differs from the settled one by less than this share of what is drawn there shows the same.
 const SAME_SCREEN_PPM: u32 = 100_000;
@@ -11,11 +11,12 @@ const LAST_WORDS: u64 = 512;
 /// A machine is looked at every second. When its first look comes later than this, the harness was not there.
 const FIRST_LOOK: Millis = Millis::from_secs(10);
 
-/// What a machine does is told from two samples at least so far apart.
+/// What a machine does is told from two samples at least and at most so far apart.
 const SPAN: Millis = Millis(500);
+const LONG_SPAN: Millis = Millis::from_secs(5);
 
-/// A virtual CPU that takes at least so many percent of a core does nothing but spin.
-const SPINS: u64 = 90;
+/// A guest that takes at least so many percent of a core and changes nothing does nothing but spin.
+const SPINS: u64 = 60;
 
 /// For one that stands still: so long without any CPU time at all. (An idle lab guest takes 0.2 %.)
 const STANDS: Millis = Millis::from_secs(15);
@@ -117,10 +118,13 @@ impl Boot {
         if self.login.is_none() && self.marks.contains(&ConsoleMark::Login) {
             self.login = Some((at, now));
         }
-        if self.settled
-            && let Some(activity) = self.last.as_ref().and_then(|last| activity(last, at, now))
-        {
-            self.activity = [Some(activity), self.activity[0]];
+        if let Some((since, before)) = self.last.as_ref().filter(|_| self.settled) {
+            let wall = at.since(*since);
+            if wall > LONG_SPAN {
+                self.activity = [None; 2];
+            } else if wall >= SPAN {
+                self.activity = [Some(activity(wall, before, &now)), self.activity[0]];
+            }
         }
         self.last = Some((at, now));
     }
@@ -129,22 +133,41 @@ impl Boot {
         self.key_pressed = Some(at);
     }
 
-    /// Whether a machine whose agent is silent is dead: not even a key changed anything, and its virtual CPUs do either
-    /// nothing at all or nothing but spin. A living one that is idle still counts its time.
-    pub fn is_dead(&self) -> bool {
+    /// Whether a key was pressed and changed nothing.
+    pub fn ignores_keys(&self) -> bool {
         let seen = |sample: &Option<(Millis, Progress)>| sample.as_ref().map(|(at, _)| *at);
-        let (Some(pressed), Some(changed), Some(last)) = (self.key_pressed, seen(&self.changed), seen(&self.last))
-        else {
-            return false;
-        };
-        let spins = self.quiet_cpu_percent() >= SPINS;
-        let stands = self.quiet_cpu().is_zero() && self.quiet() >= STANDS;
-        !self.channel_closed && changed <= pressed && pressed < last && (spins || stands)
+        match (self.key_pressed, seen(&self.changed), seen(&self.last)) {
+            (Some(pressed), Some(changed), Some(last)) => changed <= pressed && pressed < last,
+            _ => false,
+        }
     }
 
-    /// None: nobody looked since it settled.
+    /// What shows that a machine whose agent is silent, and which ignores keys, has stopped with an error.
+    pub fn stopped(&self) -> Option<String> {
+        if !self.ignores_keys() {
+            return None;
+        }
+        match (&self.shows, &self.console_text) {
+            (Some(known), _) if known.kind == ScreenKind::Stop => Some(format!("the screen shows {known}")),
+            (_, Some(text)) if self.panic_on_console() && self.is_dead() => Some(format!("the console says: {text}")),
+            _ => None,
+        }
+    }
+
+    /// Whether a machine whose agent is silent is dead: not even a key changes anything, and its virtual CPUs do either
+    /// nothing at all or nothing but spin. A living one that is idle still counts its time.
+    pub fn is_dead(&self) -> bool {
+        let spins = self.quiet_cpu_percent() >= SPINS;
+        let stands = self.quiet_cpu().is_zero() && self.quiet() >= STANDS;
+        self.ignores_keys() && (spins || stands)
+    }
+
+    /// The most that it did lately. None: nobody looked since it settled.
     pub fn activity(&self) -> Option<Activity> {
-        self.activity[0]
+        self.activity.into_iter().flatten().reduce(|a, b| Activity {
+            cpu_percent: a.cpu_percent.max(b.cpu_percent),
+            disk_per_second: a.disk_per_second.max(b.disk_per_second),
+        })
     }
 
     /// Whether it is at rest, and was in the span before: between two pieces of its work it pauses, too.
@@ -180,9 +203,10 @@ impl Boot {
         first_at.since(self.since).min(FIRST_LOOK) + spent(&self.first, &self.last)
     }
 
-    /// The share of one core that the guest used while nothing changed, in percent of the time it could.
+    /// The CPU time that the guest used while nothing changed, in percent of one core.
     pub fn quiet_cpu_percent(&self) -> u64 {
-        self.quiet_cpu().0.saturating_mul(100) / self.quiet().0.max(1)
+        let (Some((since, before)), Some((at, now))) = (&self.changed, &self.last) else { return 0 };
+        cpu_percent(at.since(*since), before, now)
     }
 
     /// The CPU time that the guest used while nothing changed.
@@ -198,18 +222,21 @@ impl Boot {
     }
 }
 
-/// What a machine did between two samples; none: they are too close.
-fn activity((since, before): &(Millis, Progress), at: Millis, now: Progress) -> Option<Activity> {
-    let wall = at.since(*since);
-    if wall < SPAN {
-        return None;
+/// What a machine did between two samples.
+fn activity(wall: Millis, before: &Progress, now: &Progress) -> Activity {
+    let requests = |progress: &Progress| progress.disk_reads.saturating_add(progress.disk_writes);
+    Activity {
+        cpu_percent: cpu_percent(wall, before, now),
+        disk_per_second: requests(now).saturating_sub(requests(before)).saturating_mul(1000) / wall.0.max(1),
     }
-    let could = LabTime::counted(wall, &before.lab, &now.lab).0.max(1);
-    let requests = |progress: Progress| progress.disk_reads.saturating_add(progress.disk_writes);
-    Some(Activity {
-        cpu_percent: now.cpu.since(before.cpu).0.saturating_mul(100) / could,
-        disk_per_second: requests(now).saturating_sub(requests(*before)).saturating_mul(1000) / wall.0,
-    })
+}
+
+/// The CPU time that a guest used between two samples, in percent of one core, of the time in which the host had one for
+/// it: at least half of the time, because what each of several CPUs waited is added up. That the lab itself was slow
+/// changes nothing of it.
+fn cpu_percent(wall: Millis, before: &Progress, now: &Progress) -> u64 {
+    let could = wall.since(now.lab.cpu_wait.since(before.lab.cpu_wait)).0.max(wall.0 / 2).max(1);
+    now.cpu.since(before.cpu).0.saturating_mul(100) / could
 }
 
 fn spent(from: &Option<(Millis, Progress)>, to: &Option<(Millis, Progress)>) -> Millis {

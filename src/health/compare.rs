@@ -24,7 +24,7 @@ pub(super) struct Own<'a> {
     /// How long its last restart took.
     pub restart: Option<Millis>,
     /// What it did at the end of its last watch.
-    pub activity: Option<Activity>,
+    pub activity: Option<(Millis, Activity)>,
     /// How far it came.
     pub phase: Phase,
 }
@@ -64,12 +64,14 @@ pub(super) fn compare(
                 return verdict(own);
             }
             if let (Some(facts), Some(tolerances)) = (facts, tolerances) {
-                if let Some((at, state)) = state {
-                    let found = differences(Seen { guest: state, restart, activity }, facts, tolerances);
-                    own.extend(found.into_iter().map(|(id, message)| reason(*at, id, message)));
-                    // The first cause in time leads.
-                    own.sort_by_key(|reason| reason.at);
-                } else if own.is_empty() && facts.guest.is_some() {
+                let seen =
+                    Seen { guest: state.map(|(_, state)| &**state), restart, activity: activity.map(|(_, of)| of) };
+                let at = state.map(|(at, _)| *at).or(activity.map(|(at, _)| at)).unwrap_or_default();
+                let found = differences(seen, facts, tolerances);
+                own.extend(found.into_iter().map(|(id, message)| reason(at, id, message)));
+                // The first cause in time leads.
+                own.sort_by_key(|reason| reason.at);
+                if own.is_empty() && state.is_none() && facts.guest.is_some() {
                     let message = "the guest did not say what it is like, and its control did".to_owned();
                     own.push(reason(Millis::ZERO, ReasonId::HarnessDied, message));
                 }

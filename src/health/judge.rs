@@ -52,7 +52,7 @@ pub struct Judge {
     /// How long that restart took.
     restart: Option<Millis>,
     /// What the machine did at the end of the last watch since then.
-    activity: Option<Activity>,
+    activity: Option<(Millis, Activity)>,
     /// The run has turned to collecting: what happens now is our own doing.
     collecting: bool,
     /// A step or check is running: an agent that goes away may be part of it, and who runs it waits for it.
@@ -155,8 +155,13 @@ impl Judge {
     }
 
     /// What the settled machine has been doing lately.
-    pub fn activity(&self) -> Option<Activity> {
+    pub fn doing(&self) -> Option<Activity> {
         self.boot.activity()
+    }
+
+    /// What it did at the end of its last watch.
+    pub fn activity(&self) -> Option<Activity> {
+        self.activity.map(|(_, activity)| activity)
     }
 
     /// How long the running boot has taken so far, not counting time that the lab took from it.
@@ -193,14 +198,19 @@ impl Judge {
                 self.state = Some((at, state.clone()));
             }
             SignalKind::GuestState { .. } => {}
-            SignalKind::BootCost { took, waited, .. } => self.restart = Some(took.since(*waited)),
+            SignalKind::BootCost { took, waited, .. } if self.update_began && !self.over => {
+                self.restart = Some(took.since(*waited));
+            }
+            SignalKind::BootCost { .. } => {}
             SignalKind::ControlKnown { .. } => self.known = true,
             SignalKind::Limits { limits, .. } => self.limits = *limits,
             SignalKind::PhaseStarted { at: phase } => self.enter(at, *phase),
             SignalKind::PhaseEnded { at: Phase::Watch } => {
                 let first = !std::mem::replace(&mut self.boot.watched, true);
                 self.done.watches += u32::from(first && self.boot.settled);
-                self.activity = self.boot.activity();
+                if self.update_began && !self.over {
+                    self.activity = self.boot.activity().map(|activity| (at, activity));
+                }
             }
             SignalKind::PhaseEnded { .. } => {}
             SignalKind::Started => self.begin(at),
@@ -434,7 +444,9 @@ impl Judge {
             return;
         }
         let silent = format!("the agent answered before, and has been silent for {waited}");
-        if self.boot.is_dead() {
+        if let Some(why) = self.boot.stopped() {
+            self.blame(at, ReasonId::StopError, format!("{silent}; {why}"));
+        } else if self.boot.is_dead() {
             let message = format!("{silent}; {}, though a key was pressed", stuck::unchanged(&self.boot));
             self.blame(at, ReasonId::BootHang, message);
         } else {

@@ -96,9 +96,9 @@ fn shows() -> impl Strategy<Value = Option<KnownScreen>> {
 fn what() -> impl Strategy<Value = SignalKind> {
     use SignalKind::{
         AgentAnswered, AgentConnected, AgentDisconnected, AgentSilent, BootCost, BootId, Cancelled, Console,
-        ControlEnded, ControlKnown, DiskError, GuestState, LabFault, Limits, Panicked, PhaseEnded, PhaseStarted,
-        Planned, PoweredOff, Progress, Reset, RestartAsked, Screen, Sealed, Settled, Started, StartedFrom, StartedOver,
-        StepEnded, Tolerances, VmLost,
+        ControlEnded, ControlKnown, DiskError, GuestState, KeyPressed, LabFault, Limits, Panicked, PhaseEnded,
+        PhaseStarted, Planned, PoweredOff, Progress, Reset, RestartAsked, Screen, Sealed, Settled, Started,
+        StartedFrom, StartedOver, StepEnded, Tolerances, VmLost,
     };
     let limits = (any::<u16>(), any::<u16>(), 0..4u32, 0..3u32).prop_map(|(quiet, boot, resets, extra_restarts)| {
         let [quiet, boot] = [quiet, boot].map(|ms| Millis(ms.into()));
@@ -109,7 +109,7 @@ fn what() -> impl Strategy<Value = SignalKind> {
                 restart: quiet,
                 resets,
                 extra_restarts,
-                usual: Activity::default(),
+                usual: Activity { cpu_percent: u64::from(resets) * 30, disk_per_second: 0 },
             },
             from: None,
             base: Millis(0),
@@ -132,6 +132,7 @@ fn what() -> impl Strategy<Value = SignalKind> {
         Cancelled,
         Panicked { bugcheck: None },
         AgentSilent { waited: Millis(9) },
+        KeyPressed,
         VmLost { detail: String::new() },
         DiskError { host_is_full: true },
         DiskError { host_is_full: false },
@@ -148,6 +149,7 @@ fn what() -> impl Strategy<Value = SignalKind> {
         failing_checks: vec!["sensor".into()],
         guest: Some(Default::default()),
         restart: Millis(5),
+        activity: Some(Activity::default()),
         ..Default::default()
     }));
     let reason = prop::option::of(prop::sample::select(ReasonId::ALL));

@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// The differences from the control that can be ignored.
-const DIFFERENCES: [ReasonId; 10] = [
+const DIFFERENCES: [ReasonId; 11] = [
     ReasonId::ServiceDown,
     ReasonId::ServiceFlapping,
     ReasonId::EventLog,
@@ -21,6 +21,8 @@ const DIFFERENCES: [ReasonId; 10] = [
     ReasonId::DiskReadonly,
     ReasonId::ClockWrong,
     ReasonId::NetworkDown,
+    // Settled, and never at rest.
+    ReasonId::BootTimeout,
 ];
 
 impl Checker {

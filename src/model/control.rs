@@ -14,8 +14,8 @@ pub struct ControlFacts {
     pub restart: Millis,
     /// CPU time of the machine's process for such a restart.
     pub restart_cpu: Millis,
-    /// How long the lab's fixed piece of work took during that restart, in microseconds: how fast the lab was. None: not
-    /// measured.
+    /// How long the lab's fixed piece of work takes where the lab is not slow, in microseconds: what the time that it took
+    /// was measured by. None: not known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub probe_us: Option<u32>,
     /// Checks that fail without the candidate too.
@@ -59,18 +59,19 @@ pub struct GuestState {
 /// What a machine that has settled does by itself, seen from outside.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Activity {
-    /// CPU time of its virtual CPUs together, in percent of one core, of the time in which the host had one for it.
+    /// CPU time of its virtual CPUs together, in percent of one core. Time in which the host had no core for them is taken
+    /// off, but for half of it all.
     pub cpu_percent: u64,
     /// Requests to its disks.
     pub disk_per_second: u64,
 }
 
 impl Activity {
-    /// Whether this is rest for a machine that usually does so much by itself: no more than twice that, and what a machine
-    /// that waits for work may do (an idle lab guest: below 1 % and no request).
+    /// Whether this is rest for a machine that usually does so much by itself: no more than twice that, or that and what a
+    /// machine that waits for work may do (an idle lab guest: below 1 % and no request).
     pub fn is_rest(self, usual: Self) -> bool {
-        self.cpu_percent <= usual.cpu_percent.saturating_mul(2).saturating_add(40)
-            && self.disk_per_second <= usual.disk_per_second.saturating_mul(2).saturating_add(50)
+        let within = |own: u64, usual: u64, idle: u64| own <= usual.saturating_add(usual.max(idle));
+        within(self.cpu_percent, usual.cpu_percent, 40) && within(self.disk_per_second, usual.disk_per_second, 50)
     }
 
     /// Whether it does nothing at all.

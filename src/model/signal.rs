@@ -59,7 +59,8 @@ pub enum SignalKind {
         /// Of that, time that the lab took from the guest.
         #[serde(default, skip_serializing_if = "Millis::is_zero")]
         waited: Millis,
-        /// How long the lab's fixed piece of work took meanwhile, in microseconds.
+        /// How long the lab's fixed piece of work takes where the lab is not slow, in microseconds: what `waited` was measured
+        /// by.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         probe_us: Option<u32>,
         /// CPU time of the machine's process, emulation included.

@@ -79,7 +79,7 @@ reasons! {
     BootLoop = "boot-loop" => Unhealthy,
     /// No agent; disk, screen and console unchanged; the CPU idle or spinning.
     BootHang = "boot-hang" => Unhealthy,
-    /// Not settled by the long deadline, yet something still moves.
+    /// Not settled by the long deadline, yet something still moves; or settled, and not at rest by then, as the control was.
     BootTimeout = "boot-timeout" => Unhealthy,
     /// The firmware or the boot loader found nothing to start.
     NoBootDevice = "no-boot-device" => Unhealthy,

@@ -80,7 +80,7 @@ fn sentence(what: &SignalKind) -> String {
         SignalKind::GuestState { state } => format!("the guest: {}", guest(state)),
         SignalKind::BootCost { took, waited, cpu, probe_us } => {
             let waited = if waited.is_zero() { String::new() } else { format!(", {waited} of it the lab's") };
-            let probe = probe_us.map(|us| format!("; the lab's probe took {us} µs")).unwrap_or_default();
+            let probe = probe_us.map(|us| format!("; the lab's probe takes {us} µs")).unwrap_or_default();
             format!("the restart took {took}{waited}; {cpu} of CPU time{probe}")
         }
         SignalKind::ControlFacts { facts } => format!("as a control: {}", control(facts)),
