@@ -16,7 +16,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("plan", &["matrix", "catalog", "model", "source"]),
     ("health", &["model"]),
     ("event", &["model"]),
-    ("gate", &["model", "event"]),
+    ("gate", &["model", "event", "health"]),
     ("report", &["model", "event", "gate"]),
     ("lab", &["model", "event", "qcow2"]),
     ("guest", &["model", "event", "lab"]),

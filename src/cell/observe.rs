@@ -347,6 +347,7 @@ impl Observer {
         Some(Progress {
             cpu: stats.cpu,
             lab: self.lab.time(stats.cpu_wait),
+            vcpus: stats.vcpus,
             agent: std::mem::take(&mut self.answered),
             disk_reads: stats.disk_reads,
             disk_writes: stats.disk_writes,

@@ -6,7 +6,7 @@ use super::{life::Cellmate, observe::Observer, patience::Deadline, step};
 use crate::{
     event::Level,
     guest::{Command, Look},
-    model::{Exit, SignalKind},
+    model::{Exit, ReasonId, SignalKind},
 };
 
 /// How long the guest may take to answer one look.
@@ -30,12 +30,16 @@ pub(super) async fn first_look(watcher: &mut Observer, mate: &Cellmate<'_>) -> b
 /// Tells what the guest is like. False: the judge is over.
 pub(super) async fn tell(watcher: &mut Observer, mate: &Cellmate<'_>) -> bool {
     let mut before = watcher.first_look.take();
-    let first = before.clone().unwrap_or_default();
+    let mut first = before.clone().unwrap_or_default();
     for turn in 1..=LOOKS {
         let Some(now) = look(watcher, mate, &mate.family.inventory(&mate.tag())).await else { break };
         let is_steady = before.as_ref().is_some_and(|before| before.services.keys().eq(now.services.keys()));
         if is_steady || turn == LOOKS {
-            let ahead = steady_clock(watcher, &first, &now);
+            if let Some(why) = runs_wild(&first, &now) {
+                watcher.emit(SignalKind::LabFault { reason: ReasonId::HostLost, message: why });
+                break;
+            }
+            let ahead = now.clock_ahead_ms;
             let mut state = now.since(&first);
             state.clock_ahead_ms = ahead;
             for text in state.errors.iter_mut().chain(&mut state.services).chain(&mut state.restarted) {
@@ -44,6 +48,7 @@ pub(super) async fn tell(watcher: &mut Observer, mate: &Cellmate<'_>) -> bool {
             watcher.emit(SignalKind::GuestState { state: Box::new(state) });
             break;
         }
+        first.add_missing(&now);
         before = Some(now);
         if watcher.pause(PAUSE).await.is_none() {
             break;
@@ -52,19 +57,15 @@ pub(super) async fn tell(watcher: &mut Observer, mate: &Cellmate<'_>) -> bool {
     !watcher.judge.is_over()
 }
 
-/// How far the guest's clock is ahead of the host's, in milliseconds. None: it does not run as fast as the host's, and so
-/// says nothing: where a busy host gives an emulated guest no core while its kernel measures the processor's clock, time
-/// in it runs many times too fast from then on.
-fn steady_clock(watcher: &Observer, first: &Look, now: &Look) -> Option<i64> {
-    let (before, ahead) = (first.clock_ahead_ms?, now.clock_ahead_ms?);
-    let drift = ahead.saturating_sub(before);
-    if drift.unsigned_abs() > MOST_DRIFT.as_millis() as u64 {
-        let text =
-            format!("the guest's clock moved by {drift} ms against the host's between two looks: it is not compared");
-        watcher.note(Level::Info, text);
-        return None;
-    }
-    Some(ahead)
+/// Why a guest whose clock does not run as fast as the host's tells nothing, if it is one: where a busy host gives an emulated
+/// guest no core while its kernel measures the processor's clock, time in it runs many times too fast from then on, and
+/// all that waits in it gives up too soon.
+fn runs_wild(first: &Look, now: &Look) -> Option<String> {
+    let drift = now.clock_ahead_ms?.saturating_sub(first.clock_ahead_ms?);
+    let wild = drift.unsigned_abs() > MOST_DRIFT.as_millis() as u64;
+    wild.then(|| {
+        format!("the guest's clock moved by {drift} ms against the host's while it was watched: its kernel could not measure it")
+    })
 }
 
 /// None: the guest could not tell, or the judge is over.

@@ -8,9 +8,13 @@ use std::{
 use crate::{
     catalog::DigestCache,
     model::StateDir,
+    report::plain,
     seal::SealCache,
     source::{Diagnostics, Severity},
 };
+
+/// Longest error that is printed, in characters.
+const LONGEST_ERROR: usize = 8000;
 
 /// Options of every verb.
 #[derive(Debug, clap::Args)]
@@ -60,6 +64,8 @@ impl Context {
                 text = format!("{text}: {cause}");
             }
         }
+        // It may quote a damaged file.
+        let text: String = plain(&text).chars().take(LONGEST_ERROR).collect();
         tell!("{} {text}", style.apply_to("error:"));
     }
 

@@ -1,6 +1,7 @@
 use std::{
     fmt::Write as _,
     fs,
+    io::Write as _,
     path::{Path, PathBuf},
 };
 
@@ -22,7 +23,7 @@ Examples:
   bootgate judge runs/20260102T030405Z-nightly --cell debian-12.p1 --trace panics.jsonl
   bootgate judge panics.jsonl
 
-Exit code 0: every verdict is the recorded one; 1: one is not; 2: it cannot be read.")]
+Exit code 0: every verdict is the recorded one; 1: one is not, or\na cell has none; 2: it cannot be read.")]
 pub struct Args {
     /// A run's directory, or a trace: a file with a signal a line
     #[arg(value_name = "RUN|TRACE")]
@@ -68,25 +69,26 @@ pub fn run(args: Args, context: &Context) -> anyhow::Result<u8> {
         Format::Json => serde_json::to_string_pretty(&all)? + "\n",
     };
     context.print(&text)?;
-    Ok(u8::from(all.iter().any(|judged| judged.as_recorded == Some(false))))
+    let answered = |judged: &Judged| judged.as_recorded.unwrap_or(judged.cell.is_none());
+    Ok(u8::from(!all.iter().all(answered)))
 }
 
-/// The last attempt of each cell that was begun.
+/// The last attempt of each cell; one that was never begun has no signals.
 fn cells(args: &Args) -> anyhow::Result<Vec<Judged>> {
     let state = read_run(&args.source)?;
     let cells = match &args.cell {
         Some(id) => vec![explain::find(&state, id)?],
         None => state.cells.iter().collect(),
     };
-    let begun = cells.into_iter().filter_map(|cell| Some((cell, cell.attempts.last()?)));
-    let judged = begun.map(|(cell, attempt)| {
-        let verdict = judge(&attempt.signals);
-        let recorded = attempt.end.as_ref().map(|end| &end.verdict);
+    let judged = cells.into_iter().map(|cell| {
+        let signals = cell.attempts.last().map_or(&[][..], |attempt| &attempt.signals);
+        let verdict = judge(signals);
+        let recorded = cell.ended().map(|end| &end.verdict);
         Judged {
             cell: Some(cell.planned.id.clone()),
             as_recorded: recorded.map(|recorded| agree(recorded, &verdict)),
             recorded: recorded.map(Expected::of),
-            deciding: deciding(&attempt.signals),
+            deciding: deciding(signals),
             verdict,
         }
     });
@@ -112,6 +114,9 @@ fn trace(path: &Path) -> anyhow::Result<Judged> {
             ),
         }
     }
+    if signals.is_empty() && recorded.is_none() {
+        bail!("{} is empty: a trace has a signal a line", path.display());
+    }
     let verdict = judge(&signals);
     let says = Expected::of(&verdict);
     let as_recorded = recorded.as_ref().map(|recorded| *recorded == says);
@@ -123,7 +128,10 @@ fn write_trace(path: &Path, judged: &Judged) -> anyhow::Result<()> {
     for signal in &judged.deciding {
         text.push_str(&(serde_json::to_string(signal)? + "\n"));
     }
-    fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
+    let mut file = fs::File::create_new(path).with_context(|| {
+        format!("cannot write the trace {}: it must be a file that is not there yet", path.display())
+    })?;
+    file.write_all(text.as_bytes()).with_context(|| format!("cannot write {}", path.display()))
 }
 
 impl Expected {

@@ -75,7 +75,9 @@ pub(super) fn read_run(run: &Path) -> anyhow::Result<RunState> {
     if let Tail::Torn { line, .. } = journal.tail {
         tell!("bootgate was killed while it wrote line {line} of {}: that line is left out", path.display());
     }
-    Ok(RunState::of(journal.run, &journal.events))
+    let mut state = RunState::of(journal.run, &journal.events);
+    gate::judge_again(&mut state);
+    Ok(state)
 }
 
 fn not_a_run(error: JournalError, run: &Path) -> anyhow::Error {

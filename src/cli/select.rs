@@ -6,7 +6,7 @@ use std::{
 use crate::{
     catalog::Catalog,
     matrix::Matrix,
-    model::Start,
+    model::{MAX_SOAK, Start},
     plan::{Choices, Planned},
     source::{Diagnostic, Diagnostics},
 };
@@ -30,7 +30,7 @@ pub struct Select {
     #[arg(long, value_name = "AXIS=VALUE", value_parser = pair)]
     pub only: Vec<(String, String)>,
     /// Restart each updated machine so many more times, instead of the matrix's `soak`
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(..=1000))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(..=i64::from(MAX_SOAK)))]
     pub soak: Option<u32>,
     /// How every machine begins, instead of the matrix's `start` and `cold`
     #[arg(long, value_enum, value_name = "HOW")]

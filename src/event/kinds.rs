@@ -96,7 +96,7 @@ pub struct PlannedCell {
     /// In the matrix's order.
     pub axes: Vec<AxisValue>,
     /// Restarts after the first one.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "crate::model::soak")]
     pub soak: u32,
     /// The ids of its health checks, in order.
     #[serde(default)]

@@ -56,10 +56,10 @@ pub enum JournalError {
         path.display()
     )]
     UnknownWord { path: PathBuf, line: u64, word: String },
-    #[error("{}, line {line}: sequence number {found} where {expected} belongs: lines were removed or added", path.display())]
+    #[error("{}, line {line}: sequence number {found} where {expected} belongs: lines were removed or added: take an untouched copy, or run again", path.display())]
     Gap { path: PathBuf, line: u64, expected: u64, found: u64 },
     #[error(
-        "{}, line {line}: the chain is broken: this is not what followed the line before, one of them was edited",
+        "{}, line {line}: the chain is broken: this is not what followed the line before, one of them was edited (or its line end): take an untouched copy, or run again",
         path.display()
     )]
     Edited { path: PathBuf, line: u64 },

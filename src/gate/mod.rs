@@ -5,4 +5,7 @@
 
 mod decide;
 
+mod believe;
+
+pub use believe::judge_again;
 pub use decide::{Ruling, decide, heavier, retried_after_lab_fault, ruling};

@@ -63,6 +63,14 @@ impl Look {
         self.state
     }
 
+    /// Takes over services that this look did not find and a later one did: in the middle of beginning anew they are not
+    /// there.
+    pub fn add_missing(&mut self, later: &Self) {
+        for (name, processes) in &later.services {
+            self.services.entry(name.clone()).or_insert_with(|| processes.clone());
+        }
+    }
+
     fn service(&mut self, unit: Unit) {
         if unit.running && !unit.name.is_empty() && unit.pid != 0 {
             self.program(&unit.name, unit.pid);
@@ -217,6 +225,13 @@ mod tests {
         let state = Look::read("program 9 a\nprogram 3 b\nprogram 8 b\nprogram 7 new\n").since(&first);
         assert_eq!(state.restarted, ["a"]);
         assert_eq!(state.services, ["a", "b", "new"]);
+    }
+
+    #[test]
+    fn a_service_that_was_between_two_of_its_processes_at_the_first_look_was_restarted_too() {
+        let mut first = Look::read("program 1 a\n");
+        first.add_missing(&Look::read("program 5 a\nprogram 2 b\n"));
+        assert_eq!(Look::read("program 1 a\nprogram 3 b\n").since(&first).restarted, ["b"]);
     }
 
     #[test]

@@ -11,6 +11,9 @@ const LAST_WORDS: u64 = 512;
 /// A machine is looked at every second. When its first look comes later than this, the harness was not there.
 const FIRST_LOOK: Millis = Millis::from_secs(10);
 
+/// A guest on a busy host is taken to have had a core for at least one part in so many of the time.
+const MOST_WAITED: u64 = 10;
+
 /// What a machine does is told from two samples at least and at most so far apart.
 const SPAN: Millis = Millis(500);
 const LONG_SPAN: Millis = Millis::from_secs(5);
@@ -110,7 +113,7 @@ impl Boot {
         if self.marks.contains(&ConsoleMark::BootLoaderStopped) {
             let stopped = *self.loader_at.get_or_insert(now.serial_bytes);
             // Who says so much more has not stopped: that line was another program's.
-            if now.serial_bytes > stopped + LAST_WORDS {
+            if now.serial_bytes > stopped.saturating_add(LAST_WORDS) {
                 self.marks.remove(&ConsoleMark::BootLoaderStopped);
                 self.loader_at = None;
             }
@@ -179,6 +182,15 @@ impl Boot {
         self.marks.contains(&ConsoleMark::KernelPanic)
     }
 
+    /// What it said when it stopped with an error, on the console or, at last, on the screen.
+    pub fn last_words(&self) -> Option<String> {
+        match (&self.console_text, &self.shows) {
+            (text, _) if self.panic_on_console() => Some(text.clone().unwrap_or_default()),
+            (_, Some(known)) if known.kind == ScreenKind::Stop => Some(format!("the screen showed {known}")),
+            _ => None,
+        }
+    }
+
     /// What shows that the machine is up although its agent is not, and for how long it has shown that.
     pub fn life(&self) -> Option<(&'static str, Millis)> {
         let login = self.login.as_ref().map(|_| ("it asks for a login", spent(&self.login, &self.last)));
@@ -232,10 +244,10 @@ fn activity(wall: Millis, before: &Progress, now: &Progress) -> Activity {
 }
 
 /// The CPU time that a guest used between two samples, in percent of one core, of the time in which the host had one for
-/// it: at least half of the time, because what each of several CPUs waited is added up. That the lab itself was slow
-/// changes nothing of it.
+/// each of its virtual CPUs. That the lab itself was slow changes nothing of it.
 fn cpu_percent(wall: Millis, before: &Progress, now: &Progress) -> u64 {
-    let could = wall.since(now.lab.cpu_wait.since(before.lab.cpu_wait)).0.max(wall.0 / 2).max(1);
+    let waited = now.lab.cpu_wait.since(before.lab.cpu_wait).0 / u64::from(now.vcpus.max(1));
+    let could = wall.0.saturating_sub(waited).max(wall.0 / MOST_WAITED).max(1);
     now.cpu.since(before.cpu).0.saturating_mul(100) / could
 }
 

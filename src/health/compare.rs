@@ -30,16 +30,11 @@ pub(super) struct Own<'a> {
 }
 
 /// The verdict on a cell that is compared with a control, from what the cell showed by itself and how the control ended
-/// (none: nobody knows). `tolerances`: how much worse its guest may be; none: that is not compared.
+/// (none: nobody knows). `tolerances`: how much worse it may be.
 ///
 /// Without a healthy control nothing is healthy. A control that is not well takes the blame off the update; one that
 /// was only lost does not.
-pub(super) fn compare(
-    cell: Own<'_>,
-    control: Option<&ControlEnd>,
-    with: &CellId,
-    tolerances: Option<&Tolerances>,
-) -> Verdict {
+pub(super) fn compare(cell: Own<'_>, control: Option<&ControlEnd>, with: &CellId, tolerances: &Tolerances) -> Verdict {
     let Own { reasons: mut own, evidence, state, restart, activity, phase } = cell;
     if let Some(facts) = control.and_then(|control| control.facts.as_ref()) {
         let fails_there_too = |reason: &&mut Reason| {
@@ -63,7 +58,7 @@ pub(super) fn compare(
                 own.insert(0, reason(*at, ReasonId::ControlUnhealthy, message));
                 return verdict(own);
             }
-            if let (Some(facts), Some(tolerances)) = (facts, tolerances) {
+            if let Some(facts) = facts {
                 let seen =
                     Seen { guest: state.map(|(_, state)| &**state), restart, activity: activity.map(|(_, of)| of) };
                 let at = state.map(|(at, _)| *at).or(activity.map(|(at, _)| at)).unwrap_or_default();
@@ -71,10 +66,21 @@ pub(super) fn compare(
                 own.extend(found.into_iter().map(|(id, message)| reason(at, id, message)));
                 // The first cause in time leads.
                 own.sort_by_key(|reason| reason.at);
-                if own.is_empty() && state.is_none() && facts.guest.is_some() {
-                    let message = "the guest did not say what it is like, and its control did".to_owned();
+                let missing = [
+                    (state.is_none() && facts.guest.is_some(), "the guest did not say what it is like"),
+                    (restart.is_none() && !facts.restart.is_zero(), "nobody knows how long its restart took"),
+                    (activity.is_none() && facts.activity.is_some(), "nobody saw whether it came to rest"),
+                ];
+                if own.is_empty()
+                    && let Some((_, what)) = missing.into_iter().find(|(is_missing, _)| *is_missing)
+                {
+                    let message = format!("{what}, and of its control that is known");
                     own.push(reason(Millis::ZERO, ReasonId::HarnessDied, message));
                 }
+            } else if own.is_empty() {
+                let message =
+                    format!("nothing to compare with: the record does not say what the control {with} is like");
+                own.push(reason(*at, ReasonId::HarnessDied, message));
             }
         }
         Some(ControlEnd { at, outcome, reason: id, .. }) => {

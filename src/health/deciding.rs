@@ -1,6 +1,9 @@
 use super::judge;
 use crate::model::{Millis, Outcome, ReasonId, Signal, Verdict};
 
+/// With so many signals judged no more are looked for: a record of thousands that all count has to be told as it is.
+const MOST_JUDGED: usize = 5_000_000;
+
 /// The signals that a verdict rests on, in their order: with any one of them left out it would be another one.
 ///
 /// Without the rest the judge says the same: the outcome, and each reason with its moment.
@@ -9,11 +12,13 @@ pub fn deciding(signals: &[Signal]) -> Vec<Signal> {
     let mut kept = signals.to_vec();
     // Large pieces first, from the end: what came after the verdict goes at once, and most samples do.
     let mut piece = kept.len().div_ceil(2);
-    while piece > 0 {
+    let mut judged = 0_usize;
+    while piece > 0 && judged < MOST_JUDGED {
         let mut dropped = false;
         let mut end = kept.len();
         while end > 0 {
             let begin = end.saturating_sub(piece);
+            judged += kept.len();
             let without = [&kept[..begin], &kept[end..]].concat();
             if said(&judge(&without)) == says {
                 kept = without;

@@ -45,8 +45,7 @@ pub struct Judge {
     known: bool,
     /// The end of the control that this cell is compared with.
     control: Option<ControlEnd>,
-    /// None: the machine is not compared with its control but for its checks.
-    tolerances: Option<Tolerances>,
+    tolerances: Tolerances,
     /// What the guest said it is like, and when, since its last restart.
     state: Option<(Millis, Box<GuestState>)>,
     /// How long that restart took.
@@ -110,7 +109,7 @@ impl Judge {
             planned: None,
             known: false,
             control: None,
-            tolerances: None,
+            tolerances: Tolerances::default(),
             state: None,
             restart: None,
             activity: None,
@@ -193,7 +192,7 @@ impl Judge {
                 let (checks, evidence) = (checks.clone(), evidence.clone());
                 self.planned.get_or_insert(Planned { update_steps, soak, checks, evidence, role });
             }
-            SignalKind::Tolerances { tolerances } => self.tolerances = Some(tolerances.clone()),
+            SignalKind::Tolerances { tolerances } => self.tolerances = tolerances.clone(),
             SignalKind::GuestState { state } if self.update_began && !self.over => {
                 self.state = Some((at, state.clone()));
             }
@@ -279,7 +278,7 @@ impl Judge {
                 let evidence = self.planned.as_ref().map_or(&[][..], |planned| &planned.evidence);
                 let (state, restart, activity, phase) = (state.as_ref(), *restart, *activity, *phase);
                 let own = Own { reasons: own.reasons, evidence, state, restart, activity, phase };
-                compare(own, self.control.as_ref(), with, tolerances.as_ref())
+                compare(own, self.control.as_ref(), with, tolerances)
             }
             Role::Alone | Role::Control => own,
         }
@@ -320,7 +319,7 @@ impl Judge {
                 format!("the machine was given up after the update had begun: {why}"),
             );
         } else {
-            let (planned, tolerances) = (self.planned.take(), self.tolerances.take());
+            let (planned, tolerances) = (self.planned.take(), self.tolerances.clone());
             *self = Judge { planned, tolerances, ..Judge::new() };
         }
     }
@@ -370,10 +369,10 @@ impl Judge {
         }
         if let Some(via) = self.asked.take() {
             self.requested_boot = via != RestartVia::Forced;
-        } else if self.update_began && self.resets.by_step > 0 && !before.panicked && !before.panic_on_console() {
+        } else if self.update_began && self.resets.by_step > 0 && !before.panicked && before.last_words().is_none() {
             self.resets.by_step -= 1;
             self.resets.step_did = true;
-        } else if self.update_began && self.resets.allowed > 0 && !before.settled && !before.panic_on_console() {
+        } else if self.update_began && self.resets.allowed > 0 && !before.settled && before.last_words().is_none() {
             self.resets.allowed -= 1;
         } else if !before.panicked {
             self.unexplained_reset(at, &before);
@@ -383,8 +382,8 @@ impl Judge {
     fn unexplained_reset(&mut self, at: Millis, before: &Boot) {
         self.resets.unexplained += 1;
         // Once a machine has settled, any program may print such a line.
-        if before.panic_on_console() && !before.settled {
-            self.resets.panic = Some(before.console_text.clone().unwrap_or_default());
+        if let Some(words) = before.last_words().filter(|_| !before.settled) {
+            self.resets.panic = Some(words);
         }
         if before.answered && self.resets.after_agent.is_none() {
             self.resets.after_agent = Some((at, self.phase));
@@ -394,7 +393,7 @@ impl Judge {
         }
         let count = self.resets.unexplained;
         if let Some(text) = &self.resets.panic {
-            let message = format!("{count} resets that nobody asked for, with a kernel panic on the console: {text}");
+            let message = format!("{count} resets that nobody asked for, with a kernel panic: {text}");
             self.blame(at, ReasonId::StopError, message);
         } else {
             let between =

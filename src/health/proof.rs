@@ -28,8 +28,8 @@ impl Done {
     pub fn is_all_of(&self, planned: &Planned) -> bool {
         self.settled
             && self.update_steps == planned.update_steps
-            && self.boots == 1 + planned.soak
-            && self.watches == 1 + planned.soak
+            && self.boots.checked_sub(1) == Some(planned.soak)
+            && self.watches.checked_sub(1) == Some(planned.soak)
             && planned.checks.iter().all(|check| self.checks.contains(check))
     }
 }

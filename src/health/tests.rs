@@ -61,6 +61,7 @@ fn progress() -> impl Strategy<Value = Progress> {
     (counters, any::<bool>(), any::<Option<u32>>(), any::<Option<u32>>()).prop_map(
         |((cpu, wait, disk, serial), agent, screen_changed_ppm, screen_unlike_settled_ppm)| Progress {
             cpu: Millis(cpu),
+            vcpus: 1,
             lab: LabTime { cpu_wait: Millis(wait), timer_late: Millis(wait / 2), probe_lost: Millis(wait / 3) },
             agent,
             disk_reads: disk,
@@ -307,7 +308,7 @@ proptest! {
         let mut whole = self::signals(COMPARED);
         whole.pop();
         prop_assert_ne!(judge(&whole).outcome, Outcome::Healthy);
-        whole.push(Signal { at: Millis(0), what: SignalKind::ControlEnded { outcome: ended, reason: None, facts: None } });
+        whole.push(Signal { at: Millis(0), what: SignalKind::ControlEnded { outcome: ended, reason: None, facts: Some(Default::default()) } });
         prop_assert_eq!(judge(&whole).outcome == Outcome::Healthy, ended == Outcome::Healthy);
     }
 

@@ -6,15 +6,12 @@ use super::{
     is_name,
 };
 use crate::{
-    model::{Collect, Millis, Network, Policy},
+    model::{Collect, MAX_SOAK, Millis, Network, Policy},
     source::{Diagnostic, Diagnostics, Entries, Place, Placed, SourceFile, Written, nearest},
 };
 
 /// How long a settled machine is watched when the matrix does not say.
 const WATCH: Millis = Millis::from_secs(5);
-/// More further restarts than this are taken for a slip.
-const MAX_SOAK: u32 = 1000;
-
 /// Checks a matrix as far as it can be judged by itself.
 pub(super) fn check(file: Arc<SourceFile>, raw: MatrixFile) -> Result<Matrix, Diagnostics> {
     let mut checker = Checker { file: Arc::clone(&file), axes: Vec::new(), found: Diagnostics::default() };

@@ -59,8 +59,7 @@ pub struct GuestState {
 /// What a machine that has settled does by itself, seen from outside.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Activity {
-    /// CPU time of its virtual CPUs together, in percent of one core. Time in which the host had no core for them is taken
-    /// off, but for half of it all.
+    /// CPU time of its virtual CPUs together, in percent of one core, of the time in which the host had one for them.
     pub cpu_percent: u64,
     /// Requests to its disks.
     pub disk_per_second: u64,

@@ -33,6 +33,7 @@ pub use signal::{
     SignalKind, StepResult,
 };
 pub use state_dir::StateDir;
-pub use step::{Check, Collect, GuestFile, Health, HostFile, Step, StepKind, Subject};
+pub(crate) use step::soak;
+pub use step::{Check, Collect, GuestFile, Health, HostFile, MAX_SOAK, Step, StepKind, Subject};
 pub use units::{Bytes, Millis, ParseUnitError};
 pub use verdict::{Outcome, Reason, ReasonId, Verdict};

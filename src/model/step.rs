@@ -112,3 +112,15 @@ pub enum Subject {
         id: String,
     },
 }
+
+/// Most restarts after the first one: more are taken for a slip.
+pub const MAX_SOAK: u32 = 1000;
+
+/// For a record that may have been edited: each restart becomes a case in a report.
+pub(crate) fn soak<'de, D: serde::Deserializer<'de>>(from: D) -> Result<u32, D::Error> {
+    let soak = u32::deserialize(from)?;
+    if soak > MAX_SOAK {
+        return Err(serde::de::Error::custom(format!("{soak} restarts are more than the {MAX_SOAK} allowed")));
+    }
+    Ok(soak)
+}

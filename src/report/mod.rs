@@ -16,4 +16,4 @@ pub use files::{ReportFile, Written, write_all};
 pub use json::RESULT_VERSION;
 pub use rates::{Rate, Rates, interval};
 pub use story::{Detail, story, told};
-pub use text::{count, one_line};
+pub use text::{count, one_line, plain};

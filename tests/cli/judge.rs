@@ -48,6 +48,7 @@ fn a_run_is_judged_again_and_one_cell_becomes_a_trace_that_says_the_same() {
     for cell in cells {
         let id = cell["cell"].as_str().unwrap();
         bench.run(&format!("judge run --cell {id} --trace {id}.jsonl"));
+        bench.run(&format!("judge run --cell {id} --trace {id}.jsonl")).expect(2);
         let again = bench.run(&format!("judge {id}.jsonl --format json")).expect(0).out;
         let again: serde_json::Value = serde_json::from_str(&again).unwrap();
         assert_eq!(again[0]["verdict"]["outcome"], cell["verdict"]["outcome"], "{id}");

@@ -57,6 +57,7 @@ struct Sums {
     vcpu_time: u64,
     process_time: u64,
     delay: u64,
+    vcpus: u64,
     reads: u64,
     writes: u64,
     received: u64,
@@ -69,6 +70,7 @@ impl Sums {
         let parts: Vec<&str> = name.split('.').collect();
         let sum = match parts[..] {
             ["vcpu", _, "time"] => &mut self.vcpu_time,
+            ["vcpu", "current"] => &mut self.vcpus,
             ["vcpu", _, "delay"] => &mut self.delay,
             ["block", _, "rd", "reqs"] => &mut self.reads,
             ["block", _, "wr", "reqs"] => &mut self.writes,
@@ -85,6 +87,7 @@ impl Sums {
             cpu: millis(self.vcpu_time),
             process_cpu: millis(self.process_time),
             cpu_wait: millis(self.delay),
+            vcpus: u32::try_from(self.vcpus).unwrap_or(u32::MAX),
             disk_reads: self.reads,
             disk_writes: self.writes,
             net_rx: self.received,
@@ -118,6 +121,7 @@ mod tests {
             sums.add(name, value);
         }
         let expected = Stats {
+            vcpus: 2,
             cpu: Millis(2500),
             process_cpu: Millis(3000),
             cpu_wait: Millis(70),
