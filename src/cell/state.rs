@@ -17,8 +17,9 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const LOOKS: u32 = 5;
 const PAUSE: Duration = Duration::from_secs(2);
 
-/// How much a clock may gain or lose between two looks. It is told in whole seconds, and the answer takes a while.
-const MOST_DRIFT: Duration = Duration::from_secs(4);
+/// How much a clock may gain or lose between two looks. It is told in whole seconds, the answer takes a while, and a guest that
+/// gets no core may lose some.
+const MOST_DRIFT: Duration = Duration::from_secs(10);
 
 /// Looks at what runs now that the last boot has settled. False: the judge is over.
 pub(super) async fn first_look(watcher: &mut Observer, mate: &Cellmate<'_>) -> bool {
