@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use tokio::{task::JoinHandle, time::timeout};
+use tokio::task::JoinHandle;
 
 use super::{life::Cellmate, observe::Observer, settle};
 use crate::{
@@ -73,6 +73,5 @@ impl Restart {
 
 /// None: the lab does not tell.
 async fn process_cpu(watcher: &Observer) -> Option<(Millis, LabTime)> {
-    let stats = timeout(Duration::from_secs(10), watcher.vm.stats()).await;
-    stats.ok()?.ok().map(|stats| (stats.process_cpu, watcher.lab.time(stats.cpu_wait)))
+    watcher.stats().await.map(|stats| (stats.process_cpu, watcher.lab.time(stats.cpu_wait)))
 }

@@ -13,7 +13,7 @@ use crate::{
     event::{Level, RunEvent},
     guest::Look,
     health::{self, Judge},
-    lab::{Screenshot, Vm, VmEvent, VmEvents},
+    lab::{Screenshot, Stats, Vm, VmEvent, VmEvents},
     model::{
         CURSOR_PPM, CellId, ConsoleMark, ControlFacts, KnownScreen, LabTime, Millis, Phase, Progress, Secrets, Sha256,
         Signal, SignalKind, Subject,
@@ -192,8 +192,7 @@ impl Observer {
 
     /// What the lab has taken from the machine so far. A machine that has no counters now has waited for no core.
     pub async fn lab_time(&self) -> LabTime {
-        let stats = timeout(LAB_PATIENCE, self.vm.stats()).await;
-        self.lab.time(stats.ok().and_then(Result::ok).map_or(Millis::ZERO, |stats| stats.cpu_wait))
+        self.lab.time(self.stats().await.map_or(Millis::ZERO, |stats| stats.cpu_wait))
     }
 
     /// The agent has just answered something.
@@ -342,8 +341,13 @@ impl Observer {
     }
 
     /// None: the lab does not tell.
+    pub async fn stats(&self) -> Option<Stats> {
+        timeout(LAB_PATIENCE, self.vm.stats()).await.ok()?.ok()
+    }
+
+    /// None: the lab does not tell.
     async fn counters(&mut self) -> Option<Progress> {
-        let stats = timeout(LAB_PATIENCE, self.vm.stats()).await.ok()?.ok()?;
+        let stats = self.stats().await?;
         Some(Progress {
             cpu: stats.cpu,
             lab: self.lab.time(stats.cpu_wait),
