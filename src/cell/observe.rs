@@ -321,7 +321,7 @@ impl Observer {
         if !progress.agent && self.samples.is_multiple_of(2) {
             self.look_at_screen(&mut progress).await;
         }
-        self.emit(SignalKind::Progress { progress });
+        self.emit_sample(progress);
     }
 
     /// A sample with a picture, whatever the machine's state.
@@ -329,14 +329,14 @@ impl Observer {
         self.read_serial();
         if let Some(mut progress) = self.counters().await {
             self.look_at_screen(&mut progress).await;
-            self.emit(SignalKind::Progress { progress });
+            self.emit_sample(progress);
         }
     }
 
     /// A sample without a picture, of a machine that has settled.
     pub async fn sample_counters(&mut self) {
         if let Some(progress) = self.counters().await {
-            self.emit(SignalKind::Progress { progress });
+            self.emit_sample(progress);
         }
     }
 
@@ -372,10 +372,7 @@ impl Observer {
     }
 
     async fn look_at_screen(&mut self, progress: &mut Progress) {
-        let Ok(Ok(Some(now))) = timeout(LAB_PATIENCE, self.vm.screenshot()).await else {
-            progress.lab = self.lab.time(progress.lab.cpu_wait);
-            return;
-        };
+        let Ok(Ok(Some(now))) = timeout(LAB_PATIENCE, self.vm.screenshot()).await else { return };
         if let Some(before) = &self.screen {
             progress.screen_changed_ppm = Some(pictures::difference_ppm(before, &now));
         }
@@ -390,8 +387,12 @@ impl Observer {
             self.emit(SignalKind::Screen { sha256, file, shows: Some(shows) });
         }
         self.screen = Some(now);
-        // All that took a while, and the sample's time is when it is sent.
+    }
+
+    /// Taking it took a while, and its time is when it is sent.
+    fn emit_sample(&mut self, mut progress: Progress) {
         progress.lab = self.lab.time(progress.lab.cpu_wait);
+        self.emit(SignalKind::Progress { progress });
     }
 
     /// Keeps what the screen shows now. A picture that cannot be written is no fault of the machine.

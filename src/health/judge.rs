@@ -2,6 +2,7 @@ use super::{
     boot::Boot,
     compare::{ControlEnd, Own, compare},
     proof::{Done, Planned},
+    resets::Resets,
     stuck, words,
 };
 use crate::model::{
@@ -56,24 +57,6 @@ pub struct Judge {
     collecting: bool,
     /// A step or check is running: an agent that goes away may be part of it, and who runs it waits for it.
     in_step: bool,
-}
-
-/// Resets that nobody asked for.
-#[derive(Clone, Debug, Default)]
-struct Resets {
-    /// Since the last settled boot.
-    unexplained: u32,
-    /// One of them hit a machine whose agent was up; when and in which phase.
-    after_agent: Option<(Millis, Phase)>,
-    /// It settled again. More such resets make a loop all the same.
-    came_back: bool,
-    /// How many more the OS may do by itself.
-    allowed: u32,
-    /// How many more the update's step may do, and whether it did one.
-    by_step: u32,
-    step_did: bool,
-    /// What the kernel said when it panicked in a boot that ended in such a reset.
-    panic: Option<String>,
 }
 
 impl Default for Judge {
@@ -369,37 +352,18 @@ impl Judge {
         }
         if let Some(via) = self.asked.take() {
             self.requested_boot = via != RestartVia::Forced;
-        } else if self.update_began && self.resets.by_step > 0 && !before.panicked && before.last_words().is_none() {
-            self.resets.by_step -= 1;
-            self.resets.step_did = true;
-        } else if self.update_began && self.resets.allowed > 0 && !before.settled && before.last_words().is_none() {
-            self.resets.allowed -= 1;
+        } else if self.update_began && self.resets.explain(&before) {
+            // Nothing to blame anybody for.
         } else if !before.panicked {
             self.unexplained_reset(at, &before);
         }
     }
 
     fn unexplained_reset(&mut self, at: Millis, before: &Boot) {
-        self.resets.unexplained += 1;
-        // Once a machine has settled, any program may print such a line.
-        if let Some(words) = before.last_words().filter(|_| !before.settled) {
-            self.resets.panic = Some(words);
-        }
-        if before.answered && self.resets.after_agent.is_none() {
-            self.resets.after_agent = Some((at, self.phase));
-        }
-        if self.resets.unexplained < self.limits.resets {
-            return;
-        }
-        let count = self.resets.unexplained;
-        if let Some(text) = &self.resets.panic {
-            let message = format!("{count} resets that nobody asked for, with a kernel panic: {text}");
-            self.blame(at, ReasonId::StopError, message);
-        } else {
-            let between =
-                if self.resets.came_back { "however often it settled" } else { "and no settled boot between" };
-            let message = format!("{count} resets that nobody asked for, {between}");
-            self.blame(at, ReasonId::BootLoop, message);
+        self.resets.count(at, self.phase, before);
+        if self.resets.unexplained >= self.limits.resets {
+            let (id, message) = self.resets.as_loop();
+            self.blame(at, id, message);
         }
     }
 
@@ -411,8 +375,7 @@ impl Judge {
             self.resets.came_back = true;
             return;
         }
-        let Resets { panic, allowed, by_step, step_did, .. } = std::mem::take(&mut self.resets);
-        (self.resets.allowed, self.resets.by_step, self.resets.step_did) = (allowed, by_step, step_did);
+        let panic = self.resets.forget();
         if let Some(text) = panic {
             let message = format!("the kernel panicked while it booted, and the machine came back by itself: {text}");
             self.blame(at, ReasonId::StopError, message);

@@ -10,6 +10,7 @@ mod deciding;
 mod differ;
 mod judge;
 mod proof;
+mod resets;
 mod screens;
 mod stuck;
 mod words;

@@ -1,0 +1,67 @@
+use super::boot::Boot;
+use crate::model::{Millis, Phase, ReasonId};
+
+/// Resets that nobody asked for.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Resets {
+    /// Since the last settled boot.
+    pub unexplained: u32,
+    /// One of them hit a machine whose agent was up; when and in which phase.
+    pub after_agent: Option<(Millis, Phase)>,
+    /// It settled again. More such resets make a loop all the same.
+    pub came_back: bool,
+    /// How many more the OS may do by itself.
+    pub allowed: u32,
+    /// How many more the update's step may do, and whether it did one.
+    pub by_step: u32,
+    pub step_did: bool,
+    /// What the kernel said when it panicked in a boot that ended in such a reset.
+    pub panic: Option<String>,
+}
+
+impl Resets {
+    /// Whether the boot that ended was one of those that the update's step, or the OS, may end by itself: then it is spent.
+    pub fn explain(&mut self, before: &Boot) -> bool {
+        let stopped = before.last_words().is_some();
+        if self.by_step > 0 && !before.panicked && !stopped {
+            self.by_step -= 1;
+            self.step_did = true;
+            true
+        } else if self.allowed > 0 && !before.settled && !stopped {
+            self.allowed -= 1;
+            true
+        } else {
+            false
+        }
+    }
+
+    /// One more that nothing explains ended this boot.
+    pub fn count(&mut self, at: Millis, phase: Phase, before: &Boot) {
+        self.unexplained += 1;
+        // Once a machine has settled, any program may print such a line.
+        if let Some(words) = before.last_words().filter(|_| !before.settled) {
+            self.panic = Some(words);
+        }
+        if before.answered && self.after_agent.is_none() {
+            self.after_agent = Some((at, phase));
+        }
+    }
+
+    /// What so many of them are.
+    pub fn as_loop(&self) -> (ReasonId, String) {
+        let count = self.unexplained;
+        if let Some(text) = &self.panic {
+            return (ReasonId::StopError, format!("{count} resets that nobody asked for, with a kernel panic: {text}"));
+        }
+        let between = if self.came_back { "however often it settled" } else { "and no settled boot between" };
+        (ReasonId::BootLoop, format!("{count} resets that nobody asked for, {between}"))
+    }
+
+    /// The machine has settled: what was counted is forgotten, what is still allowed is not. What the kernel said, if it
+    /// panicked on the way.
+    pub fn forget(&mut self) -> Option<String> {
+        let Self { panic, allowed, by_step, step_did, .. } = std::mem::take(self);
+        (self.allowed, self.by_step, self.step_did) = (allowed, by_step, step_did);
+        panic
+    }
+}
