@@ -126,9 +126,7 @@ fn may_change_unseen(about: &Metadata) -> bool {
 
 fn load(path: &Path) -> BTreeMap<String, Sha256> {
     let parsed = fs::read(path).ok().and_then(|bytes| serde_json::from_slice::<CacheFile>(&bytes).ok());
-    let mut digests = parsed.filter(|cache| cache.version == CACHE_VERSION).unwrap_or_default().digests;
-    digests.retain(|_, digest| digest.is_well_formed());
-    digests
+    parsed.filter(|cache| cache.version == CACHE_VERSION).unwrap_or_default().digests
 }
 
 fn save(path: &Path, known: &BTreeMap<String, Sha256>) -> io::Result<()> {

@@ -60,6 +60,9 @@ struct Judged {
 }
 
 pub fn run(args: Args, context: &Context) -> anyhow::Result<u8> {
+    if !args.source.exists() {
+        bail!("{} is not there: give a run's directory or the file of a trace", args.source.display());
+    }
     let all = if args.source.is_file() { vec![trace(&args.source)?] } else { cells(&args)? };
     if let (Some(path), Some(only)) = (&args.trace, all.first()) {
         write_trace(path, only)?;

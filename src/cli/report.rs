@@ -38,7 +38,7 @@ enum Only {
 }
 
 pub fn run(args: Args, _context: &Context) -> anyhow::Result<u8> {
-    let state = read_run(&args.run)?;
+    let state = read_run(&args.run).inspect_err(|_| tell_what_is_stale(&args.run))?;
     let files: Vec<ReportFile> = match args.only.as_slice() {
         [] => ReportFile::ALL.to_vec(),
         only => only.iter().map(|only| only.file()).collect(),
@@ -54,6 +54,14 @@ pub fn run(args: Args, _context: &Context) -> anyhow::Result<u8> {
         }
     }
     Ok(code)
+}
+
+/// Reports from before do not vanish with the journal that they were made from: nobody may take them for its words.
+fn tell_what_is_stale(run: &Path) {
+    let there = ReportFile::ALL.map(ReportFile::file_name).map(|name| run.join(name));
+    for path in there.iter().filter(|path| path.exists()) {
+        tell!("{} is from before and does not count: its journal cannot be read", path.display());
+    }
 }
 
 impl Only {

@@ -44,8 +44,11 @@ impl RunState {
                 let cell = |planned: &super::PlannedCell| CellState { planned: planned.clone(), attempts: Vec::new() };
                 self.cells = start.cells.iter().map(cell).collect();
                 // Of two cells with one name, which no plan has, the first is meant.
-                self.index =
-                    self.cells.iter().enumerate().rev().map(|(n, cell)| (cell.planned.id.clone(), n)).collect();
+                for (n, cell) in self.cells.iter().enumerate().rev() {
+                    if self.index.insert(cell.planned.id.clone(), n).is_some() {
+                        self.contradictions.push(format!("two cells were planned as `{}`", cell.planned.id));
+                    }
+                }
                 self.start = Some((**start).clone());
             }
             RunEvent::RunResumed { utc } => {

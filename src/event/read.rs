@@ -5,7 +5,7 @@ use std::{
 };
 
 use super::{Event, JOURNAL_VERSION, Line, RunEvent};
-use crate::model::{RunId, Sha256};
+use crate::model::{Millis, RunId, Sha256};
 
 /// Longest line of a journal, in bytes: guest text is capped far below, so a longer one is no journal.
 pub const MAX_LINE: u64 = 16 << 20;
@@ -65,6 +65,8 @@ pub enum JournalError {
     Edited { path: PathBuf, line: u64 },
     #[error("{}, line {line}: belongs to the run `{found}`, not to `{expected}`", path.display())]
     OtherRun { path: PathBuf, line: u64, expected: RunId, found: RunId },
+    #[error("{}, line {line}: at {found}, which is before the line above: no journal goes back in time: take an untouched copy, or run again", path.display())]
+    Backwards { path: PathBuf, line: u64, found: Millis },
     #[error("{}, line 1: a journal begins with `run-started`, and only there", path.display())]
     NoStart { path: PathBuf },
     #[error("an event of {bytes} bytes is too long for the journal {}", path.display())]
@@ -150,6 +152,9 @@ pub(super) fn scan(path: &Path, file: impl Read) -> Result<Scan, JournalError> {
         }
         if matches!(line.what, RunEvent::RunStarted { .. }) != (number == 1) {
             return Err(JournalError::NoStart { path: path.to_owned() });
+        }
+        if events.last().is_some_and(|before: &Event| line.at_ms < before.at) {
+            return Err(JournalError::Backwards { path: path.to_owned(), line: number, found: line.at_ms });
         }
         last = Sha256::of(&bytes);
         good_bytes += length;

@@ -72,8 +72,8 @@ impl TryFrom<String> for Phase {
         if let Some((_, phase)) = PLAIN.iter().find(|(name, _)| *name == text) {
             return Ok(*phase);
         }
-        let n = text.strip_prefix("soak-").and_then(|n| n.parse().ok());
-        n.map(Phase::Soak).ok_or_else(|| format!("`{text}` is no phase of a cell"))
+        let soak = text.strip_prefix("soak-").and_then(|n| n.parse().ok()).map(Phase::Soak);
+        soak.filter(|soak| soak.to_string() == text).ok_or_else(|| format!("{text:?} is no phase of a cell"))
     }
 }
 
@@ -86,6 +86,8 @@ mod tests {
         for phase in PLAIN.map(|(_, phase)| phase).into_iter().chain([Phase::Soak(1), Phase::Soak(12)]) {
             assert_eq!(Phase::try_from(phase.to_string()), Ok(phase));
         }
-        assert!(Phase::try_from("soak-x".to_owned()).is_err());
+        for bad in ["soak-x", "soak-+1", "soak-01", "Boot"] {
+            assert!(Phase::try_from(bad.to_owned()).is_err(), "{bad}");
+        }
     }
 }

@@ -88,6 +88,7 @@ fn what_cannot_be_is_kept_as_a_contradiction() {
     assert!(found[0].contains("`ghost`, which nobody planned"), "{found:?}");
     assert!(found[1].contains("`a.p1`, which was not running"), "{found:?}");
     assert!(found[2].contains("after the run had ended"), "{found:?}");
+    assert_eq!(Story::of(&["a.p1", "a.p1"]).state().contradictions, ["two cells were planned as `a.p1`"]);
 }
 
 #[test]

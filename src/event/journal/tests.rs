@@ -80,6 +80,12 @@ fn an_edited_journal_is_refused_and_the_line_named() {
             .contains(": `omen` is unknown to this bootgate (journal version 1)")
     );
     assert!(edited(swap("\"signal\":\"phase-ended\"", "\"signal\":\"dream\"")).contains(": `dream` is unknown"));
+    let before = edited(|lines| {
+        let last = lines.len() - 1;
+        let at = lines[last].split("\"at_ms\":").nth(1).unwrap().split(',').next().unwrap().to_owned();
+        lines[last] = lines[last].replace(&format!("\"at_ms\":{at}"), "\"at_ms\":0");
+    });
+    assert!(before.contains("which is before the line above"), "{before}");
     let other_run = edited(|lines| *lines.last_mut().unwrap() = lines.last().unwrap().replace("\"r1\"", "\"r2\""));
     assert!(other_run.ends_with("belongs to the run `r2`, not to `r1`"), "{other_run}");
 }
