@@ -58,7 +58,9 @@ async fn guest_files(mate: &Cellmate<'_>, kept: &mut Kept) {
     if mate.agent(AGENT).ping().await.is_err() {
         return;
     }
-    let asked = mate.job.collect.files.iter().map(String::as_str);
+    let steps = mate.job.cell.setup.iter().chain(&mate.job.cell.update);
+    let logs: Vec<String> = steps.filter_map(|step| mate.family.log_of(&step.kind)).collect();
+    let asked = mate.job.collect.files.iter().chain(&logs).map(String::as_str);
     for path in asked.chain(mate.family.evidence().iter().copied()) {
         let secrets = &mate.job.secrets;
         match timeout(PATIENCE, mate.agent(PATIENCE).read_file(path, FILE_CAP + secrets.longest())).await {

@@ -12,6 +12,9 @@ use crate::{
 /// How long the guest may take to answer one look.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// How long its agent may take to answer by itself.
+const REQUEST: Duration = Duration::from_secs(10);
+
 /// A guest in which services still come and go is looked at again, so often and after such a pause: on a busy host some
 /// start later than others.
 const LOOKS: u32 = 5;
@@ -69,11 +72,26 @@ fn runs_wild(first: &Look, now: &Look) -> Option<String> {
     })
 }
 
+/// What no program in the guest tells. An agent that does not know it either is no fault.
+async fn ask_agent(mate: &Cellmate<'_>, look: &mut Look) {
+    let agent = mate.agent(REQUEST);
+    for disk in agent.file_systems().await.unwrap_or_default() {
+        look.disk(disk);
+    }
+    for what in agent.network().await.unwrap_or_default() {
+        look.network(&what);
+    }
+    look.clock = agent.time().await.ok().map(|ns| ns / 1_000_000_000);
+}
+
 /// None: the guest could not tell, or the judge is over.
 async fn look(watcher: &mut Observer, mate: &Cellmate<'_>, command: &Command) -> Option<Look> {
     match step::execute(watcher, mate, command, &Deadline::new(&mate.job.lab, PATIENCE)).await? {
         (Exit::Code { code: 0 }, output) => {
-            let mut look = Look::read(&output.stdout);
+            let mut look = mate.family.read_look(&output.stdout);
+            if mate.family.asks_agent() {
+                watcher.until(ask_agent(mate, &mut look)).await?;
+            }
             let host = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_millis());
             let host = i64::try_from(host).unwrap_or(i64::MAX);
             look.clock_ahead_ms = look.clock.map(|guest| guest.saturating_mul(1000).saturating_sub(host));

@@ -116,7 +116,11 @@ impl Story {
         let exit = Exit::Code { code: i32::from(!ok) };
         self.signal(
             cell,
-            SignalKind::StepEnded { subject, name, result: StepResult { exit, ok, took: Millis(350), output } },
+            SignalKind::StepEnded {
+                subject,
+                name,
+                result: StepResult { exit, ok, says: None, took: Millis(350), output },
+            },
         )
     }
 

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::model::{
     Activity, ConsoleMark, Exit, GuestState, Limits, Millis, ONE_RESET, Outcome, Phase, Reason, ReasonId, RestartVia,
-    Role, Signal, SignalKind, StepResult, Subject, Tolerances, Verdict,
+    Role, Says, Signal, SignalKind, StepResult, Subject, Tolerances, Verdict,
 };
 
 /// The verdict on a cell, from all of its signals.
@@ -424,6 +424,9 @@ impl Judge {
             }
             Subject::Setup { .. } => {}
             Subject::Update { step } if result.ok => {
+                // An installer that says so is about to restart the machine.
+                let restarting = u32::from(result.says == Some(Says::Restarting));
+                self.resets.by_step = self.resets.by_step.saturating_add(restarting);
                 self.done.update_steps += usize::from(*step == self.done.update_steps);
             }
             Subject::Update { step } => self.update_step_failed(at, *step, name, result),
@@ -443,6 +446,7 @@ impl Judge {
             // A reset explains it: whether the machine comes back decides between a crash and a loop.
             Exit::AgentGone if self.resets.unexplained > 0 => {}
             Exit::AgentGone => self.blame(at, ReasonId::AgentLost, message),
+            _ if result.says == Some(Says::NotApplied) => self.blame(at, ReasonId::UpdateNotApplied, message),
             _ => self.blame(at, ReasonId::UpdateFailed, message),
         }
     }

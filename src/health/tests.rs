@@ -119,7 +119,7 @@ fn what() -> impl Strategy<Value = SignalKind> {
     use ConsoleMark::{BootLoaderStopped, Firmware, KernelOops, KernelPanic, Login, NoBootDevice};
     let marks = [NoBootDevice, BootLoaderStopped, KernelPanic, Login, KernelOops, Firmware];
     let step = (subject(), exit(), any::<bool>()).prop_map(|(subject, exit, ok)| {
-        let result = StepResult { exit, ok, took: Millis(1), output: Output::default() };
+        let result = StepResult { exit, ok, says: None, took: Millis(1), output: Output::default() };
         StepEnded { subject, name: "step".into(), result }
     });
     let plain = prop::sample::select(vec![

@@ -7,6 +7,7 @@ mod accelerator;
 mod control;
 mod ids;
 mod lab_time;
+mod package;
 mod phase;
 mod plan;
 mod screen;
@@ -21,6 +22,7 @@ pub use accelerator::Accelerator;
 pub use control::{Activity, ControlFacts, DiskState, GuestState, Tolerances};
 pub use ids::{CellId, RunId, Sha256};
 pub use lab_time::LabTime;
+pub use package::{Package, PackageKind, Says};
 pub use phase::Phase;
 pub use plan::{
     AxisValue, BackingFile, Candidate, Cell, DirectBoot, Family, Firmware, GoldenImage, Network, PLAN_VERSION, Plan,

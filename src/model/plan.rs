@@ -176,6 +176,23 @@ pub enum Firmware {
 pub enum Family {
     Linux,
     Windows,
+    /// Linux that carries Wine, and an agent that is a program for Windows.
+    Wine,
+}
+
+impl Family {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Linux => "linux",
+            Self::Windows => "windows",
+            Self::Wine => "wine",
+        }
+    }
+
+    /// Whether its guests run programs for Windows.
+    pub fn runs_windows_programs(self) -> bool {
+        matches!(self, Self::Windows | Self::Wine)
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

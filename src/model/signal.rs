@@ -3,8 +3,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Activity, ControlFacts, GuestState, KnownScreen, LabTime, Millis, Outcome, Phase, ReasonId, Role, RunId, Sha256,
-    Start, Subject, Tolerances,
+    Activity, ControlFacts, GuestState, KnownScreen, LabTime, Millis, Outcome, Phase, ReasonId, Role, RunId, Says,
+    Sha256, Start, Subject, Tolerances,
 };
 
 /// Something that was observed, and when. The judge sees nothing else.
@@ -309,6 +309,9 @@ pub struct StepResult {
     pub exit: Exit,
     /// Whether that counts as success, by the step's own rule.
     pub ok: bool,
+    /// What an installer's exit code says beside that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub says: Option<Says>,
     pub took: Millis,
     pub output: Output,
 }

@@ -105,7 +105,7 @@ pub fn plan(
 pub fn secrets(plan: &Plan, environment: &dyn Fn(&str) -> Option<String>) -> Result<Secrets, Diagnostics> {
     let steps = plan.cells.iter().flat_map(|cell| cell.setup.iter().chain(&cell.update)).map(|step| &step.kind);
     let checks = plan.cells.iter().flat_map(|cell| &cell.health.checks).map(|check| &check.kind);
-    let names: BTreeSet<&str> = steps.chain(checks).flat_map(commands).flat_map(Secrets::names_in).collect();
+    let names: BTreeSet<&str> = steps.chain(checks).flat_map(StepKind::commands).flat_map(Secrets::names_in).collect();
     let (mut values, mut missing) = (BTreeMap::new(), Diagnostics::default());
     for name in names {
         match environment(name) {
@@ -117,15 +117,6 @@ pub fn secrets(plan: &Plan, environment: &dyn Fn(&str) -> Option<String>) -> Res
         }
     }
     missing.or(Secrets::new(values))
-}
-
-/// The texts of a step that secrets may be in.
-pub(super) fn commands(kind: &StepKind) -> Vec<&str> {
-    match kind {
-        StepKind::Run { argv } => argv.iter().map(String::as_str).collect(),
-        StepKind::Sh { script } => vec![script],
-        StepKind::Copy { .. } | StepKind::Files { .. } => Vec::new(),
-    }
 }
 
 fn absolute(path: &std::path::Path) -> PathBuf {
@@ -207,7 +198,8 @@ impl<'a> Builder<'a> {
         let axes = combination.axes(self.matrix);
         let image = self.image(combination, &axes);
         let variables = Variables { matrix: self.matrix, axes: &axes, given, candidate };
-        let mut maker = StepMaker { variables, pins: &mut self.pins };
+        let family = image.map(|image| image.family);
+        let mut maker = StepMaker { variables, pins: &mut self.pins, family };
         let found = &mut self.found;
         let mut keep = |error| found.push_once(error);
         let mut steps = |specs: &[StepSpec]| -> Vec<_> {
@@ -294,7 +286,8 @@ fn templates(action: &Action) -> impl Iterator<Item = &Template> {
     let placed = match action {
         Action::Copy { from, to, .. } | Action::Files { from, to } => vec![from, to],
         Action::Run { argv } => argv.iter().collect(),
-        Action::Sh { script } => vec![script],
+        Action::Sh { script } | Action::Cmd { script } | Action::Ps1 { script } => vec![script],
+        Action::Package { file, args, beside, .. } => [file].into_iter().chain(args).chain(beside).collect(),
     };
     placed.into_iter().map(|placed| &placed.value)
 }

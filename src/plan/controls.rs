@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use super::{build::commands, ids::control_ids};
+use super::ids::control_ids;
 use crate::model::{Cell, CellId, Role, Secrets, Start, Step};
 
 /// Gives each golden image its control, before all other cells, and tells each cell which one it is compared with.
@@ -65,7 +65,7 @@ fn control(id: CellId, cells: &[&Cell], sealed: usize) -> Cell {
 /// machine outlives the run.
 fn common_setup(cells: &[&Cell]) -> usize {
     let uses_secret =
-        |step: &Step| commands(&step.kind).into_iter().any(|text| Secrets::names_in(text).next().is_some());
+        |step: &Step| step.kind.commands().into_iter().any(|text| Secrets::names_in(text).next().is_some());
     let [first, others @ ..] = cells else { return 0 };
     let shared = |(n, step): &(usize, &Step)| others.iter().all(|cell| cell.setup.get(*n) == Some(*step));
     first.setup.iter().enumerate().take_while(shared).take_while(|(_, step)| !uses_secret(step)).count()

@@ -7,6 +7,7 @@ use std::{
 
 use crate::{
     catalog::sha256_file,
+    matrix::guest_path_problem,
     model::{Bytes, GuestFile, HostFile},
 };
 
@@ -67,11 +68,14 @@ impl Pins {
             let path = entry.path();
             let wrong = |why: &str| format!("cannot bring `{}` into the guest: {why}", path.display());
             let name = entry.file_name().into_string().map_err(|_| wrong("its name is not valid UTF-8"))?;
-            if name.chars().any(char::is_control) {
-                return Err(wrong("its name has a control character"));
-            }
             let about = entry.metadata().map_err(|error| wrong(&error.to_string()))?;
-            let to = format!("{}/{name}", to.trim_end_matches('/'));
+            let to = match to.starts_with('/') {
+                true => format!("{}/{name}", to.trim_end_matches('/')),
+                false => format!(r"{to}\{name}"),
+            };
+            if let Some(why) = guest_path_problem(&to) {
+                return Err(wrong(&format!("in the guest, {why}")));
+            }
             if about.is_symlink() {
                 return Err(wrong("it is a symbolic link, and what it points to may not be meant"));
             } else if about.is_dir() {

@@ -2,7 +2,7 @@ use std::fmt;
 
 use serde_json::{Value, json};
 
-use crate::model::{GoldenImage, Sha256, Step, StepKind};
+use crate::model::{GoldenImage, Sha256, Step};
 
 /// The version of what a seal's folder holds; another one is another key.
 const VERSION: u32 = 1;
@@ -52,24 +52,14 @@ impl fmt::Display for SealKey {
 
 /// Steps as they matter to a guest: content by digest, no host path.
 pub(super) fn steps(steps: &[Step]) -> Value {
-    let one = |step: &Step| {
-        let kind = match &step.kind {
-            StepKind::Copy { file } => json!([[file.to, file.mode, file.from.sha256]]),
-            StepKind::Files { files } => {
-                files.iter().map(|file| json!([file.to, file.mode, file.from.sha256])).collect()
-            }
-            StepKind::Run { argv } => json!({ "run": argv }),
-            StepKind::Sh { script } => json!({ "sh": script }),
-        };
-        json!({ "kind": kind, "success": step.success })
-    };
+    let one = |step: &Step| json!({ "kind": step.kind.in_guest(), "success": step.success });
     steps.iter().map(one).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Millis;
+    use crate::model::{Millis, StepKind};
 
     fn sh(script: &str) -> Step {
         let kind = StepKind::Sh { script: script.into() };

@@ -7,3 +7,4 @@ mod mistakes;
 mod plan;
 mod schema;
 mod seals;
+mod windows;

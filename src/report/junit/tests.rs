@@ -171,7 +171,7 @@ proptest! {
         story.start("a.p1", 1).until("a.p1", Phase::Apply);
         let subject = Subject::Update { step: 1 };
         let output = Output { stdout: text.clone(), stderr: other.clone(), truncated: true };
-        let result = StepResult { exit: Exit::Refused { message: other.clone() }, ok: false, took: Millis(1), output };
+        let result = StepResult { exit: Exit::Refused { message: other.clone() }, ok: false, says: None, took: Millis(1), output };
         story.signal("a.p1", SignalKind::StepEnded { subject, name: text.clone(), result });
         story.push(Some("a.p1"), RunEvent::Note { level: crate::event::Level::Warning, text: other.clone() });
         let reason = crate::model::Reason {
