@@ -178,6 +178,7 @@ async fn know(watcher: &mut Observer, mate: &Cellmate<'_>, own: LimitsFrom, boot
 /// What the agent tells of the operating system, and what it takes a program to learn.
 async fn facts(mate: &Cellmate<'_>) -> Result<Facts, AgentError> {
     let mut facts = mate.agent(FACTS).os_info().await?;
+    facts.extend(mate.agent(FACTS).about().await.unwrap_or_default());
     if let Some(command) = mate.family.facts(&mate.tag())
         && let Ok((_, printed)) = mate.ask(&command, FACTS).await
     {

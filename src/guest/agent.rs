@@ -21,6 +21,19 @@ const READ_CHUNK: usize = 48 * 1024;
 const WORDS: usize = 1000;
 const FACTS: usize = 40;
 
+/// The commands without which nothing can be done in a guest.
+const NEEDED: [&str; 9] = [
+    "guest-exec",
+    "guest-exec-status",
+    "guest-file-open",
+    "guest-file-close",
+    "guest-file-read",
+    "guest-file-write",
+    "guest-shutdown",
+    "guest-set-time",
+    "guest-get-osinfo",
+];
+
 /// A typed client of the QEMU guest agent (QEMU, "QEMU Guest Agent Protocol Reference").
 ///
 /// Replies are read tolerantly: unknown fields and unknown values are no errors.
@@ -72,6 +85,27 @@ impl<'a> Agent<'a> {
         let short = |text: &str| text.chars().take(200).collect::<String>();
         let fact = |(key, value): (String, Value)| Some((short(&key), short(value.as_str()?)));
         Ok(info.into_iter().filter_map(fact).take(FACTS).collect())
+    }
+
+    /// What `guest-info` tells: `agent-version`, and `agent-lacks`, the commands that bootgate needs and the agent does not
+    /// have or may not run.
+    pub async fn about(&self) -> Result<BTreeMap<String, String>, AgentError> {
+        #[derive(Deserialize)]
+        struct Info {
+            version: String,
+            #[serde(default)]
+            supported_commands: Vec<Value>,
+        }
+        let info: Info = self.call("guest-info", json!({})).await?;
+        let has = |wanted: &&&str| {
+            info.supported_commands.iter().any(|command| command["name"] == **wanted && command["enabled"] != false)
+        };
+        let lacks: Vec<&str> = NEEDED.iter().filter(|wanted| !has(wanted)).copied().collect();
+        let mut about = BTreeMap::from([("agent-version".to_owned(), info.version.chars().take(200).collect())]);
+        if !lacks.is_empty() {
+            about.insert("agent-lacks".to_owned(), lacks.join(", "));
+        }
+        Ok(about)
     }
 
     /// Starts a program and answers with its process id.

@@ -28,6 +28,7 @@ const SERVICES: &str = r#"if command -v systemctl >/dev/null; then
   systemctl show '*.service' -p Id -p MainPID -p SubState; echo
 else
   for p in /proc/[0-9]*; do
+    case ${p#/proc/} in $$|$PPID) continue;; esac
     c= n=
     { IFS= read -r c <"$p/cmdline"; IFS= read -r n <"$p/comm"; } 2>/dev/null
     [ -z "$c" ] || echo "program ${p#/proc/} $n"
@@ -56,6 +57,11 @@ ip -o addr show scope global 2>/dev/null | while read -r _ n _; do echo "network
 while read -r _ t _; do [ "$t" = 00000000 ] && echo "network default route"; done </proc/net/route 2>/dev/null
 for f in /var/crash/* /var/lib/systemd/coredump/* /sys/fs/pstore/*; do [ ! -e "$f" ] || echo "dump $f"; done
 exit 0"#;
+
+/// Whether a panic device has its driver: on the ISA bus (`pvpanic`, ACPI's QEMU0001) or on PCI.
+const FACTS: &str = r#"for d in /sys/bus/acpi/devices/QEMU0001:00/physical_node/driver /sys/bus/pci/drivers/pvpanic*/0*; do
+  [ ! -e "$d" ] || { echo pvpanic=yes; exit 0; }
+done; echo pvpanic=no"#;
 
 /// Mounts the first CD drive, copies NAME TO pairs, unmounts.
 const FROM_MEDIUM: &str = r#"m=/run/bootgate-medium; mkdir -p "$m"
@@ -125,6 +131,15 @@ impl GuestFamily for Linux {
 
     fn inventory(&self, tag: &str) -> Command {
         shell(tag, &["/bin/sh", "-c", &[SERVICES, REST].concat()])
+    }
+
+    fn facts(&self, tag: &str) -> Option<Command> {
+        Some(shell(tag, &["/bin/sh", "-c", FACTS]))
+    }
+
+    fn read_facts(&self, printed: &str) -> Facts {
+        let pairs = printed.lines().filter_map(|line| line.split_once('='));
+        pairs.filter(|(name, _)| *name == "pvpanic").map(|(name, value)| (name.into(), value.trim().into())).collect()
     }
 
     fn read_look(&self, printed: &str) -> Look {

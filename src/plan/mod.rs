@@ -15,3 +15,4 @@ mod update_digest;
 mod variables;
 
 pub use build::{Choices, Planned, plan, secrets};
+pub use controls::look_at;

@@ -85,3 +85,15 @@ fn no_catalogue_is_an_error_that_says_how_to_get_one() {
     let err = Bench::new().run("images list").expect(2).err;
     assert!(err.contains("--catalog FILE") && err.contains("images/build"), "{err}");
 }
+
+#[test]
+fn an_image_to_check_that_is_not_there_is_refused_before_the_lab_is_touched() {
+    let bench = Bench::new();
+    bench.catalog();
+    let answer = bench.run("images check img-c").expect(2);
+    assert!(answer.err.contains("has no image `img-c`") && answer.err.contains("did you mean"), "{}", answer.err);
+    bench.file("seen.jsonl", "");
+    let answer = bench.run("images check img-a --record seen.jsonl").expect(2);
+    assert!(answer.err.contains("a trace is never written over"), "{}", answer.err);
+    assert!(!bench.path("state").join("lab").exists());
+}

@@ -2,6 +2,7 @@
 
 mod endings;
 mod harness;
+mod images;
 mod inputs;
 mod seals;
 mod verdicts;
