@@ -9,6 +9,7 @@ mod expand;
 #[cfg(test)]
 mod fuzz;
 mod ids;
+mod machines;
 mod pin;
 mod steps;
 mod update_digest;

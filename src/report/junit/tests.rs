@@ -183,6 +183,8 @@ proptest! {
             start.name = other.clone();
             start.cells[0].axes[0].axis = text.clone();
             start.candidate_name = Some(other.clone());
+            let content = crate::model::Content::Script { interpreter: text.clone() };
+            start.candidate_about = Some(crate::model::About::of(content));
         }
         let xml = rendered(&story);
         let document = Document::parse(&xml).unwrap_or_else(|error| panic!("{error}\n{xml:?}"));
