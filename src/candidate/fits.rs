@@ -44,6 +44,8 @@ pub fn foreign(about: &About, on: Machine) -> Option<String> {
         Content::Pe(Pe { role: PeRole::Driver, machine, .. }) if *machine != on => {
             Some(format!("it is a driver for {machine}, and Windows loads only drivers of its own architecture"))
         }
+        // The models that fit may be in the part that was not read.
+        Content::Inf(_) if about.unread.is_some() => None,
         Content::Inf(inf) if !inf.machines.is_empty() && !inf.machines.contains(&on) => {
             let machines: Vec<String> = inf.machines.iter().map(ToString::to_string).collect();
             let decoration = if on == Machine::X64 { "amd64".to_owned() } else { on.to_string() };

@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use super::{
     fits, foreign, inspect, inspect_reader,
     msi::table_name,
-    testing::{INF, MsiFile, PeFile, SIGNATURE, TIMESTAMPED, about, cab, utf16_with_mark},
+    testing::{INF, MsiFile, PeFile, SIGNATURE, TIMESTAMPED, about, cab, element, utf16_with_mark},
 };
 use crate::model::Machine;
 
@@ -107,6 +107,42 @@ fn a_huge_file_is_not_read_whole() {
         }
     }
     assert!(began.elapsed() < Duration::from_secs(60), "{:?}", began.elapsed());
+}
+
+#[test]
+fn texts_that_take_long_to_read_are_given_up() {
+    let head = "[Version]\nSignature=\"$Windows NT$\"\n";
+    let strings = "[Strings]\n".to_owned() + &"x=\n".repeat(600_000) + "a=\n";
+    let began = Instant::now();
+    for tail in [
+        format!("Class={}\n{strings}", "%a%".repeat(1_000_000)),
+        format!("{}\n{strings}", "Class=%a%%a%%a%\\\n".repeat(400_000)),
+        format!("DriverVer={}\n", ",".repeat(4_000_000)),
+        (0..700_000).map(|n| format!("[{n}]\n")).collect(),
+        format!("[Manufacturer]\n{}", "x=M,NTamd64,NTx86\n".repeat(400_000)),
+    ] {
+        let about = about(format!("{head}{tail}").as_bytes());
+        assert_eq!(about.unread.as_deref(), Some("it is too large to be read whole"));
+        assert_eq!(foreign(&about, Machine::X64), None);
+    }
+    assert!(began.elapsed() < Duration::from_secs(60), "{:?}", began.elapsed());
+}
+
+#[test]
+fn a_signature_that_would_take_days_to_sort_is_refused() {
+    // Algorithms in the wrong order.
+    let algorithms: Vec<u8> = (0..500_000u32)
+        .rev()
+        .flat_map(|n| {
+            let oid = [0x2a, 0x80 | (n >> 14) as u8 | 1, 0x80 | (n >> 7 & 0x7f) as u8, (n & 0x7f) as u8];
+            [&[0x30, 0x06, 0x06, 0x04], &oid[..]].concat()
+        })
+        .collect();
+    let version = [0x02, 0x01, 0x01];
+    let signed = element(0x30, &[&version, &element(0x31, &algorithms)[..]].concat());
+    let oid = [0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x07, 0x02];
+    let bytes = element(0x30, &[&oid, &element(0xa0, &signed)[..]].concat());
+    assert_eq!(super::signature::read(&bytes).unwrap_err(), "it has too many parts");
 }
 
 #[test]

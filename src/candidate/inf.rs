@@ -3,15 +3,17 @@ use std::collections::HashMap;
 use super::bytes::clean;
 use crate::model::{Inf, Machine};
 
-/// Longest text that is made of a line by putting strings in, in bytes.
-const MAX_VALUE: usize = 4096;
+/// Longest line, and longest text that is made of one by putting strings in, in bytes; Windows takes 4096 characters.
+const MAX_LINE: usize = 16 << 10;
+/// Most lines; those of graphics drivers have some ten thousand.
+const MAX_LINES: usize = 200_000;
 
 /// The sections of an INF by their names in lower case. Several of one name are one ("General Syntax Rules for INF Files").
 type Sections = HashMap<String, Vec<String>>;
 
-/// An INF's facts; none if the text is no INF for Windows.
-pub(super) fn parse(text: &str) -> Option<Inf> {
-    let sections = sections(text);
+/// An INF's facts, and whether all of it was read; none if the text is no INF for Windows.
+pub(super) fn parse(text: &str) -> Option<(Inf, bool)> {
+    let (sections, is_whole) = sections(text);
     let version = Entries::of(&sections, "version")?;
     let signature = version.first("signature")?.to_ascii_lowercase();
     if !matches!(signature.trim(), "$windows nt$" | "$windows 95$" | "$chicago$") {
@@ -20,14 +22,15 @@ pub(super) fn parse(text: &str) -> Option<Inf> {
     let driver = version.all("driverver").unwrap_or_default();
     let driver = |n: usize| driver.get(n).and_then(|text| clean(text));
     let catalogs = ["catalogfile.ntamd64", "catalogfile", "catalogfile.nt", "catalogfile.ntarm64", "catalogfile.ntx86"];
-    Some(Inf {
+    let inf = Inf {
         class: version.first("class").as_deref().and_then(clean),
         provider: version.first("provider").as_deref().and_then(clean),
         driver_date: driver(0),
         driver_version: driver(1),
         catalog: catalogs.iter().find_map(|key| version.first(key)).as_deref().and_then(clean),
         machines: machines(&sections),
-    })
+    };
+    Some((inf, is_whole))
 }
 
 /// What it installs on, by the decorations of its models, or where it has none, of `DefaultInstall`. Empty: it does not
@@ -82,12 +85,17 @@ fn decoration(text: &str) -> Option<Machine> {
     }
 }
 
-fn sections(text: &str) -> Sections {
+fn sections(text: &str) -> (Sections, bool) {
     let mut sections = Sections::new();
     let mut current = None;
     let mut begun = String::new();
-    for line in text.lines() {
+    let mut is_whole = true;
+    for (n, line) in text.lines().enumerate() {
         let line = without_comment(line).trim();
+        if n >= MAX_LINES || begun.len() + line.len() > MAX_LINE {
+            is_whole = false;
+            break;
+        }
         // A line that ends with `\` goes on with the next one.
         if let Some(start) = line.strip_suffix('\\') {
             begun.push_str(start);
@@ -103,18 +111,21 @@ fn sections(text: &str) -> Sections {
             sections.entry(name.clone()).or_default().push(line.to_owned());
         }
     }
-    sections
+    (sections, is_whole)
 }
 
 /// The entries of one section, with the texts of `[Strings]` at hand.
 struct Entries<'a> {
     lines: &'a [String],
-    strings: &'a [String],
+    strings: HashMap<String, &'a str>,
 }
 
 impl<'a> Entries<'a> {
     fn of(sections: &'a Sections, name: &str) -> Option<Self> {
         let strings = sections.get("strings").map(Vec::as_slice).unwrap_or_default();
+        let pairs = strings.iter().rev().filter_map(|line| split(line, '='));
+        // Backwards, so that the first of a name stays.
+        let strings = pairs.map(|(name, value)| (unquoted(name).to_ascii_lowercase(), value)).collect();
         Some(Self { lines: sections.get(name)?, strings })
     }
 
@@ -132,12 +143,13 @@ impl<'a> Entries<'a> {
         let mut out = String::new();
         for (n, part) in text.split('%').enumerate() {
             let between = n % 2 == 1;
-            match entry(self.strings, part).filter(|_| between && !part.is_empty()) {
+            let string = || self.strings.get(&part.to_ascii_lowercase());
+            match (between && !part.is_empty()).then(string).flatten() {
                 Some(string) => out.push_str(&unquoted(string)),
                 None if between && part.is_empty() => out.push('%'),
                 None => out.push_str(part),
             }
-            if out.len() > MAX_VALUE {
+            if out.len() > MAX_LINE {
                 break;
             }
         }
@@ -213,7 +225,7 @@ mod tests {
     fn models_count_for_the_machines_of_their_decorations_if_there_are_any() {
         let with = |manufacturer: &str, rest: &str| {
             let text = format!("[Version]\nSignature = $CHICAGO$\n[manufacturer]\n{manufacturer}\n{rest}");
-            parse(&text).unwrap().machines
+            parse(&text).unwrap().0.machines
         };
         assert_eq!(with("%v% = M", "[M]\n%d% = i, x"), [Machine::X86]);
         assert_eq!(with("%v% = M, NTamd64", "[M]\na=b,c\n[m.ntAMD64]\na=b,c"), [Machine::X64]);
@@ -229,7 +241,7 @@ mod tests {
     #[test]
     fn an_inf_without_models_goes_by_its_default_install() {
         let with =
-            |sections: &str| parse(&format!("[Version]\nSignature=\"$Windows NT$\"\n{sections}")).unwrap().machines;
+            |sections: &str| parse(&format!("[Version]\nSignature=\"$Windows NT$\"\n{sections}")).unwrap().0.machines;
         assert_eq!(with("[DefaultInstall.NTamd64]\nx=y\n[DefaultInstall.NTamd64.Services]\nx=y"), [Machine::X64]);
         assert_eq!(with("[DefaultInstall.NTx86]\nx=y"), [Machine::X86]);
         assert_eq!(with("[DefaultInstall]\nx=y\n[DefaultInstall.NTx86]\nx=y"), []);
@@ -239,7 +251,7 @@ mod tests {
     #[test]
     fn comments_and_continued_lines_are_no_part_of_values() {
         let text = "[Version] ; x\nSignature = \"$Windows NT$\" ; \"y\nClass = \\\n  Net ; z\nProvider=\"a;b\"";
-        let inf = parse(text).unwrap();
+        let (inf, _) = parse(text).unwrap();
         assert_eq!((inf.class.as_deref(), inf.provider.as_deref()), (Some("Net"), Some("a;b")));
         assert_eq!(parse("[Version]\nSignature=none"), None);
     }

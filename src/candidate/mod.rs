@@ -9,6 +9,7 @@
 
 mod bytes;
 mod cab;
+mod der_sets;
 mod fits;
 #[cfg(test)]
 mod hostile;

@@ -7,6 +7,8 @@ use super::{
 
 /// `RT_VERSION` of winuser.h.
 const RT_VERSION: u32 = 16;
+/// English of the United States: what nearly all vendors fill in, and the order of languages says nothing.
+const ENGLISH: u32 = 0x0409;
 /// The bit of an entry's offset that says that it leads to another directory.
 const IS_DIRECTORY: u32 = 0x8000_0000;
 /// Most entries of a resource directory that are looked at.
@@ -53,14 +55,15 @@ pub(super) struct Version {
     pub company: Option<String>,
 }
 
-/// The version resource, in the first of its languages.
+/// The version resource, in English if it is there.
 pub(super) fn version(source: &mut Source<'_>, resources: u32, sections: &[Section]) -> Option<Version> {
     let offset = |address| sections.iter().find_map(|section| section.file_offset(address));
     let root = offset(resources)?;
     // Three levels: type, name, language.
     let by_type = entry(source, root, 0, Some(RT_VERSION))?;
     let by_name = entry(source, root, by_type & !IS_DIRECTORY, None)?;
-    let leaf = entry(source, root, by_name & !IS_DIRECTORY, None)?;
+    let languages = by_name & !IS_DIRECTORY;
+    let leaf = entry(source, root, languages, Some(ENGLISH)).or_else(|| entry(source, root, languages, None))?;
     if by_type & by_name & IS_DIRECTORY == 0 || leaf & IS_DIRECTORY != 0 {
         return None;
     }

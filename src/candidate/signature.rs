@@ -9,7 +9,7 @@ use der::{
 };
 use x509_cert::{Certificate, name::Name};
 
-use super::bytes::clean;
+use super::{bytes::clean, der_sets};
 use crate::model::Signature;
 
 const SIGNED_DATA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.7.2");
@@ -51,6 +51,9 @@ pub(super) fn is_catalog(bytes: &[u8]) -> bool {
 }
 
 fn signed_data(bytes: &[u8]) -> Result<SignedData, String> {
+    if !der_sets::are_small(bytes) {
+        return Err("it has too many parts".to_owned());
+    }
     let mut reader = SliceReader::new(bytes).map_err(|error| error.to_string())?;
     let info = ContentInfo::decode(&mut reader).map_err(|error| error.to_string())?;
     if info.content_type != SIGNED_DATA {

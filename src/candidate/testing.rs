@@ -216,6 +216,18 @@ impl MsiFile {
     }
 }
 
+/// An element in DER.
+pub(super) fn element(tag: u8, content: &[u8]) -> Vec<u8> {
+    let len = content.len().to_be_bytes();
+    let digits: Vec<u8> = len.into_iter().skip_while(|byte| *byte == 0).collect();
+    let head = if content.len() < 0x80 {
+        vec![tag, len[7]]
+    } else {
+        [&[tag, 0x80 | digits.len() as u8], &digits[..]].concat()
+    };
+    [&head, content].concat()
+}
+
 /// A cabinet with files of these names.
 pub(super) fn cab(names: &[&str]) -> Vec<u8> {
     let mut builder = cab::CabinetBuilder::new();

@@ -1,8 +1,8 @@
 use super::{bytes::in_code_page, inf, source::Source};
 use crate::model::{About, Content};
 
-/// Largest INF that is read, in bytes; those of graphics drivers take some MB.
-const MAX_INF: usize = 8 << 20;
+/// Largest INF that is read, in bytes; those of graphics drivers take one or two MB.
+const MAX_INF: usize = 4 << 20;
 
 /// Of a file whose beginning is none of a binary kind.
 pub(super) fn inspect(source: &mut Source<'_>, head: &[u8]) -> About {
@@ -13,9 +13,9 @@ pub(super) fn inspect(source: &mut Source<'_>, head: &[u8]) -> About {
     // Only what may be one is read whole.
     if text.to_ascii_lowercase().contains("[version]") {
         let whole = source.up_to(0, MAX_INF).and_then(|bytes| decode(&bytes));
-        if let Some(inf) = whole.as_deref().and_then(inf::parse) {
+        if let Some((inf, is_whole)) = whole.as_deref().and_then(inf::parse) {
             let mut about = About::of(Content::Inf(inf));
-            if source.len > MAX_INF as u64 {
+            if !is_whole || source.len > MAX_INF as u64 {
                 about.unread = Some("it is too large to be read whole".to_owned());
             }
             return about;
