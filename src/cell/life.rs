@@ -28,7 +28,7 @@ use crate::{
     health::Judge,
     lab::{AgentError, BootKind, Boots, Lab, LabError, Vm},
     model::{
-        Cell, CellId, Collect, ControlFacts, Exit, GoldenImage, Limits, Millis, Phase, ReasonId, RunId, Secrets,
+        Cell, CellId, Check, Collect, ControlFacts, Exit, GoldenImage, Limits, Millis, Phase, ReasonId, RunId, Secrets,
         Signal, SignalKind, StepKind, Verdict,
     },
     seal::{Seal, Seals},
@@ -101,11 +101,15 @@ pub async fn live(job: &Job) -> Lived {
         let before = before.iter().map(|&what| Signal { at, what: what.clone() });
         Lived::of(&before.chain([Signal { at, what }]).collect::<Vec<_>>())
     };
+    let checks = |wanted: fn(&Check) -> bool| {
+        job.cell.health.checks.iter().filter(|check| wanted(check)).map(|check| check.id.clone()).collect()
+    };
     let planned = SignalKind::Planned {
         update_steps: job.cell.update.len(),
         soak: job.cell.health.soak,
-        checks: job.cell.health.checks.iter().map(|check| check.id.clone()).collect(),
-        evidence: job.cell.health.checks.iter().filter(|check| check.evidence).map(|check| check.id.clone()).collect(),
+        checks: checks(|_| true),
+        evidence: checks(|check| check.evidence),
+        implied: checks(|check| check.implied),
         role: job.cell.role.clone(),
     };
     emit(planned.clone());

@@ -170,10 +170,10 @@ impl Judge {
             }
             SignalKind::StartedOver { why } => self.start_over(at, why),
             _ if self.collecting => {}
-            SignalKind::Planned { update_steps, soak, checks, evidence, role } => {
+            SignalKind::Planned { update_steps, soak, checks, evidence, implied, role } => {
                 let (update_steps, soak, role) = (*update_steps, *soak, role.clone());
-                let (checks, evidence) = (checks.clone(), evidence.clone());
-                self.planned.get_or_insert(Planned { update_steps, soak, checks, evidence, role });
+                let (checks, evidence, implied) = (checks.clone(), evidence.clone(), implied.clone());
+                self.planned.get_or_insert(Planned { update_steps, soak, checks, evidence, implied, role });
             }
             SignalKind::Tolerances { tolerances } => self.tolerances = tolerances.clone(),
             SignalKind::GuestState { state } if self.update_began && !self.over => {
@@ -470,7 +470,10 @@ impl Judge {
             self.done.checks.push(id.to_owned());
             return;
         }
-        let is_evidence = self.planned.as_ref().is_some_and(|planned| planned.evidence.iter().any(|proof| proof == id));
+        let is_evidence = self
+            .planned
+            .as_ref()
+            .is_some_and(|planned| planned.evidence.iter().chain(&planned.implied).any(|proof| proof == id));
         let id_of = if is_evidence { ReasonId::UpdateNotApplied } else { ReasonId::CheckFailed };
         let mut reason = self.reason(at, id_of, message);
         reason.check = Some(id.to_owned());

@@ -3,6 +3,7 @@
 //! Pure data. Imports nothing of ours, may be imported by anyone; everything here is serialisable,
 //! because all of it ends up in `plan.json` or in the journal.
 
+mod about;
 mod accelerator;
 mod control;
 mod ids;
@@ -18,6 +19,7 @@ mod step;
 mod units;
 mod verdict;
 
+pub use about::{About, Cabinet, Content, Inf, MAX_LISTED, Machine, Msi, Msp, Pe, PeRole, Signature};
 pub use accelerator::Accelerator;
 pub use control::{Activity, ControlFacts, DiskState, GuestState, Tolerances};
 pub use ids::{CellId, RunId, Sha256};

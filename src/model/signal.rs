@@ -26,6 +26,9 @@ pub enum SignalKind {
         /// Those of them that prove that the update took effect.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         evidence: Vec<String>,
+        /// Checks of which one that fails says the same, and which may hold without the update.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        implied: Vec<String>,
         #[serde(default, skip_serializing_if = "Role::is_alone")]
         role: Role,
     },

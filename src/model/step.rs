@@ -62,6 +62,15 @@ pub enum StepKind {
 }
 
 impl StepKind {
+    /// The host's files that it brings into the guest.
+    pub fn files(&self) -> &[GuestFile] {
+        match self {
+            Self::Copy { file } => std::slice::from_ref(file),
+            Self::Files { files } | Self::Package { package: Package { files, .. } } => files,
+            Self::Run { .. } | Self::Sh { .. } | Self::Cmd { .. } | Self::Ps1 { .. } => &[],
+        }
+    }
+
     /// The texts that the guest runs, which secrets may be in.
     pub fn commands(&self) -> Vec<&str> {
         match self {
@@ -120,6 +129,9 @@ pub struct Check {
     /// It proves that the update took effect, and fails without it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub evidence: bool,
+    /// The kind of a step implies it: where it fails, the update was not applied. It may hold without the update.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub implied: bool,
 }
 
 /// What healthy means for a cell, and how long to look.

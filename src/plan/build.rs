@@ -1,12 +1,14 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 use super::{
     controls::with_controls,
+    evidence::implied,
     expand::{Combination, expand},
     ids::cell_ids,
+    machines::refuse_foreign,
     pin::Pins,
     steps::StepMaker,
     update_digest::update_digest,
@@ -16,8 +18,8 @@ use crate::{
     catalog::{Catalog, NoImage},
     matrix::{Action, Matrix, StepSpec, Template},
     model::{
-        AxisValue, Bytes, Candidate, Cell, CellId, GoldenImage, Health, HostFile, PLAN_VERSION, Plan, Role, Secrets,
-        Sha256, Start, StepKind,
+        About, AxisValue, Bytes, Candidate, Cell, CellId, Check, GoldenImage, Health, HostFile, PLAN_VERSION, Plan,
+        Role, Secrets, Sha256, Start, StepKind,
     },
     source::{Diagnostic, Diagnostics},
 };
@@ -71,6 +73,7 @@ pub fn plan(
         }
     }
     builder.warn(&cells);
+    let files = builder.files(&cells, path.as_deref());
     let mut found = builder.found;
     let cells = with_controls(cells, matrix.policy.control);
     let plan = Plan {
@@ -80,6 +83,7 @@ pub fn plan(
         catalog: absolute(&catalog.file.path),
         update_sha256: update_digest(candidate.as_ref(), &cells),
         candidate,
+        files,
         images,
         cells,
         policy: matrix.policy.clone(),
@@ -119,7 +123,7 @@ pub fn secrets(plan: &Plan, environment: &dyn Fn(&str) -> Option<String>) -> Res
     missing.or(Secrets::new(values))
 }
 
-fn absolute(path: &std::path::Path) -> PathBuf {
+fn absolute(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 
@@ -144,7 +148,10 @@ impl<'a> Builder<'a> {
                 let error = Diagnostic::error("no step of `update` uses the candidate, so it would not be tested");
                 error.hint("bring it into the guest with `copy: {from: ${candidate}, to: /some/path}`")
             }
-            Ok(HostFile { path, size, sha256 }) => return Some(Candidate { path, size, sha256 }),
+            Ok(HostFile { path, size, sha256 }) => {
+                let about = self.pins.about(&path).cloned();
+                return Some(Candidate { path, size, sha256, about });
+            }
             Err(why) => {
                 Diagnostic::error(format!("no candidate: {why}")).hint("give another one with --candidate FILE")
             }
@@ -154,7 +161,7 @@ impl<'a> Builder<'a> {
             None => problem,
         });
         // The steps that use it must not complain as well that there is none.
-        Some(Candidate { path: absolute(path), size: Bytes(0), sha256: Sha256::of(b"") })
+        Some(Candidate { path: absolute(path), size: Bytes(0), sha256: Sha256::of(b""), about: None })
     }
 
     /// The variables of `vars` and `--set`.
@@ -208,7 +215,10 @@ impl<'a> Builder<'a> {
         };
         let (setup, update) = (steps(&self.matrix.setup), steps(&self.matrix.update));
         let health = &self.matrix.health;
-        let checks = health.checks.iter().filter_map(|check| maker.check(check).map_err(&mut keep).ok()).collect();
+        let mut checks: Vec<Check> =
+            health.checks.iter().filter_map(|check| maker.check(check).map_err(&mut keep).ok()).collect();
+        let implied = implied(&update, &checks, maker.pins);
+        checks.extend(implied);
         let has_update = self.matrix.update.iter().any(|step| combination.matches(&step.when));
         if let (false, Some(first)) = (has_update, self.matrix.update.first()) {
             let error = Diagnostic::error(format!("no step of `update` belongs to the cell {id}"));
@@ -224,6 +234,7 @@ impl<'a> Builder<'a> {
             tolerances: health.tolerances.clone(),
         };
         let image = image?;
+        refuse_foreign(self.matrix, combination, &update, image, &self.pins, &mut self.found);
         let network = self.matrix.network.clone();
         let cell = Cell {
             id,
@@ -263,6 +274,17 @@ impl<'a> Builder<'a> {
     fn templates(&self) -> impl Iterator<Item = &'a Template> {
         let steps = self.matrix.setup.iter().chain(&self.matrix.update).map(|step| &step.action);
         steps.chain(self.matrix.health.checks.iter().map(|check| &check.action)).flat_map(templates)
+    }
+
+    /// What the files are that updates bring in, beside the candidate.
+    fn files(&self, cells: &[Cell], candidate: Option<&Path>) -> BTreeMap<PathBuf, About> {
+        let steps = cells.iter().flat_map(|cell| &cell.update);
+        let paths = steps.flat_map(|step| step.kind.files()).map(|file| &file.from.path);
+        let others = paths.filter(|path| Some(path.as_path()) != candidate);
+        let told = others.filter_map(|path| Some((path, self.pins.about(path).filter(|about| about.is_telling())?)));
+        // The same file is in many cells: each is kept once.
+        let told: BTreeMap<&PathBuf, &About> = told.collect();
+        told.into_iter().map(|(path, about)| (path.clone(), about.clone())).collect()
     }
 
     fn warn(&mut self, cells: &[Cell]) {

@@ -65,6 +65,7 @@ pub fn look_at(image: &GoldenImage, catalog: &Path, soak: u32) -> Plan {
         catalog: catalog.to_owned(),
         candidate: None,
         update_sha256: update_digest(None, &[]),
+        files: BTreeMap::new(),
         images: BTreeMap::from([(image.name.clone(), image.clone())]),
         cells: vec![cell],
         policy: Policy { retry_inconclusive: 0, retries: 0, control: true },

@@ -5,10 +5,12 @@
 
 mod build;
 mod controls;
+mod evidence;
 mod expand;
 #[cfg(test)]
 mod fuzz;
 mod ids;
+mod machines;
 mod pin;
 mod steps;
 mod update_digest;

@@ -3,6 +3,7 @@ use super::{
     variables::{Variables, Where},
 };
 use crate::{
+    candidate::fits,
     matrix::{Action, CheckSpec, GUEST_PATH_HINT, StepSpec, Template, guest_path_problem},
     model::{Check, Family, GuestFile, Package, PackageKind, Step, StepKind},
     source::{Diagnostic, Place, Placed},
@@ -37,7 +38,7 @@ impl StepMaker<'_> {
     pub fn check(&mut self, spec: &CheckSpec) -> Result<Check, Diagnostic> {
         let kind = self.kind(&spec.action, spec.place)?;
         let (id, success) = (spec.id.clone(), spec.success.clone());
-        Ok(Check { id, kind, timeout: spec.timeout, success, evidence: spec.evidence })
+        Ok(Check { id, kind, timeout: spec.timeout, success, evidence: spec.evidence, implied: false })
     }
 
     fn kind(&mut self, action: &Action, place: Place) -> Result<StepKind, Diagnostic> {
@@ -62,7 +63,7 @@ impl StepMaker<'_> {
             Action::Cmd { script } => StepKind::Cmd { script: self.variables.fill(script, Where::Command)? },
             Action::Ps1 { script } => StepKind::Ps1 { script: self.variables.fill(script, Where::Command)? },
             Action::Package { kind, file, args, beside } => {
-                let files = self.package_files(file, beside.as_ref())?;
+                let files = self.package_files(*kind, file, beside.as_ref())?;
                 let args = args.iter().map(|word| self.variables.fill(word, Where::Command));
                 let package = Package { kind: *kind, files, args: args.collect::<Result<_, _>>()? };
                 StepKind::Package { package }
@@ -95,12 +96,18 @@ impl StepMaker<'_> {
     /// The package, and behind it what lies beside it.
     fn package_files(
         &mut self,
+        kind: PackageKind,
         template: &Placed<Template>,
         beside: Option<&Placed<Template>>,
     ) -> Result<Vec<GuestFile>, Diagnostic> {
         let path = self.host_path(template)?;
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
         let from = self.pins.file(&path).map_err(|why| self.unusable(template, why))?;
+        if let Some(Err(why)) = self.pins.about(&from.path).map(|about| fits(kind.as_str(), about)) {
+            let error = Diagnostic::error(format!("`{name}` cannot be installed as `{}`: {why}", kind.as_str()));
+            let error = error.at(&self.variables.matrix.file, template.place);
+            return Err(error.hint("each kind of package has its own step: msi, msp, exe, msu, cab, inf, reg"));
+        }
         let folder = format!("{PACKAGES}-{}", &from.sha256.short()[..8]);
         let to = format!(r"{folder}\{name}");
         if let Some(why) = guest_path_problem(&to) {

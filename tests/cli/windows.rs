@@ -2,7 +2,10 @@
 
 use serde_json::Value;
 
-use crate::harness::{Answer, Bench};
+use crate::{
+    fixtures::{inf, msi, pe},
+    harness::{Answer, Bench},
+};
 
 fn bench(family: &str) -> Bench {
     let bench = Bench::new();
@@ -12,9 +15,10 @@ fn bench(family: &str) -> Bench {
         "a".repeat(64)
     );
     bench.file("images/catalog.yaml", image);
-    for name in ["agent.msi", "driver/sensor.inf", "driver/sensor.sys", "kb.msu"] {
-        bench.file(name, name);
-    }
+    bench.file("agent.msi", msi("x64"));
+    bench.file("driver/sensor.inf", inf(",NTamd64"));
+    bench.file("driver/sensor.sys", pe(0x8664, 1));
+    bench.file("kb.msu", b"MSWIM\0\0\0\xd0\0\0\0");
     bench
 }
 
@@ -58,6 +62,7 @@ fn what_a_guest_of_another_family_cannot_do_is_refused() {
         ("windows", "  - copy: {from: kb.msu, to: 'C:\\a\\..\\b'}\n", "`..`"),
         ("windows", "  - copy: {from: kb.msu, to: 'C:\\a|b'}\n", "or a control character"),
         ("windows", "  - msu: {file: kb.msu, args: [/x]}\n", "takes no further arguments"),
+        ("windows", "  - msi: kb.msu\n", "not an MSI package"),
         ("windows", "  - msi: absent.msi\n", "there is no such file"),
         ("windows", "  - {msi: agent.msi, success: [99999999999]}\n", "is no exit code"),
         ("wine", "  - msu: kb.msu\n", "a program of that name that does nothing"),
@@ -69,6 +74,18 @@ fn what_a_guest_of_another_family_cannot_do_is_refused() {
         let answer = plan(&bench, update).expect(2);
         assert!(answer.err.contains(why), "{family} {update}{}", answer.err);
     }
+}
+
+#[test]
+fn an_msi_implies_the_question_whether_its_product_is_installed() {
+    let answer =
+        plan(&bench("windows"), "  - msi: agent.msi\n  - msi: {file: agent.msi, args: [REMOVE=ALL]}\n").expect(0);
+    let plan: Value = serde_json::from_str(&answer.out).unwrap();
+    let cell = plan["cells"].as_array().unwrap().iter().find(|cell| cell["id"] == "w").unwrap();
+    let checks = cell["health"]["checks"].as_array().unwrap();
+    assert_eq!(checks.iter().map(|check| check["id"].as_str().unwrap()).collect::<Vec<_>>(), ["up", "installed-1"]);
+    assert_eq!(checks[1]["implied"], true);
+    assert!(checks[1]["kind"]["script"].as_str().unwrap().contains("{11111111-2222-3333-4444-AAAAAAAAAAAA}"));
 }
 
 #[test]
