@@ -4,6 +4,7 @@
 //! because all of it ends up in `plan.json` or in the journal.
 
 mod accelerator;
+mod canonical;
 mod control;
 mod ids;
 mod lab_time;
@@ -19,6 +20,7 @@ mod units;
 mod verdict;
 
 pub use accelerator::Accelerator;
+pub use canonical::canonical;
 pub use control::{Activity, ControlFacts, DiskState, GuestState, Tolerances};
 pub use ids::{CellId, RunId, Sha256};
 pub use lab_time::LabTime;
