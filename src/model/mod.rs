@@ -18,6 +18,7 @@ mod state_dir;
 mod step;
 mod units;
 mod verdict;
+mod windows_names;
 
 pub use accelerator::Accelerator;
 pub use canonical::canonical;
@@ -41,3 +42,4 @@ pub(crate) use step::soak;
 pub use step::{Check, Collect, GuestFile, Health, HostFile, MAX_SOAK, Step, StepKind, Subject};
 pub use units::{Bytes, Millis, ParseUnitError};
 pub use verdict::{Outcome, Reason, ReasonId, Verdict};
+pub use windows_names::{bugcheck_name, windows_code_name};
