@@ -5,6 +5,7 @@
 
 mod about;
 mod accelerator;
+mod canonical;
 mod control;
 mod ids;
 mod lab_time;
@@ -18,9 +19,11 @@ mod state_dir;
 mod step;
 mod units;
 mod verdict;
+mod windows_names;
 
 pub use about::{About, Cabinet, Content, Inf, MAX_LISTED, Machine, Msi, Msp, Pe, PeRole, Signature};
 pub use accelerator::Accelerator;
+pub use canonical::canonical;
 pub use control::{Activity, ControlFacts, DiskState, GuestState, Tolerances};
 pub use ids::{CellId, RunId, Sha256};
 pub use lab_time::LabTime;
@@ -41,3 +44,4 @@ pub(crate) use step::soak;
 pub use step::{Check, Collect, GuestFile, Health, HostFile, MAX_SOAK, Step, StepKind, Subject};
 pub use units::{Bytes, Millis, ParseUnitError};
 pub use verdict::{Outcome, Reason, ReasonId, Verdict};
+pub use windows_names::{bugcheck_name, windows_code_name};

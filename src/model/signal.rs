@@ -1,10 +1,10 @@
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt};
 
 use serde::{Deserialize, Serialize};
 
 use super::{
     Activity, ControlFacts, GuestState, KnownScreen, LabTime, Millis, Outcome, Phase, ReasonId, Role, RunId, Says,
-    Sha256, Start, Subject, Tolerances,
+    Sha256, Start, Subject, Tolerances, windows_names::bugcheck_name,
 };
 
 /// Something that was observed, and when. The judge sees nothing else.
@@ -252,6 +252,17 @@ pub enum RestartVia {
 pub struct Bugcheck {
     pub code: u64,
     pub parameters: [u64; 4],
+}
+
+impl fmt::Display for Bugcheck {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { code, parameters: [a, b, c, d] } = self;
+        write!(f, "bugcheck 0x{code:08x}")?;
+        if let Some(name) = bugcheck_name(*code) {
+            write!(f, " {name}")?;
+        }
+        write!(f, " (0x{a:x}, 0x{b:x}, 0x{c:x}, 0x{d:x})")
+    }
 }
 
 /// Counters of a running machine. Only their change between two samples means anything.

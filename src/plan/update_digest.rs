@@ -2,7 +2,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use crate::model::{Candidate, Cell, Sha256, Step};
+use crate::model::{Candidate, Cell, Sha256, Step, canonical};
 
 /// What an approval is about: the candidate, every file that the update copies, and its steps.
 ///
@@ -10,14 +10,13 @@ use crate::model::{Candidate, Cell, Sha256, Step};
 pub(super) fn update_digest(candidate: Option<&Candidate>, cells: &[Cell]) -> Sha256 {
     // A control gets no update.
     let permutations = cells.iter().filter(|cell| !cell.role.is_control());
-    let updates: BTreeSet<String> = permutations.map(|cell| steps(&cell.update).to_string()).collect();
+    let updates: BTreeSet<String> = permutations.map(|cell| canonical(steps(&cell.update))).collect();
     let subject = json!({
         "version": 1,
         "candidate": candidate.map(|candidate| &candidate.sha256),
         "updates": updates,
     });
-    // Canonical: serde_json's maps are sorted by key.
-    Sha256::of(subject.to_string().as_bytes())
+    Sha256::of(canonical(subject).as_bytes())
 }
 
 fn steps(steps: &[Step]) -> Value {

@@ -2,7 +2,7 @@ use std::fmt;
 
 use serde_json::{Value, json};
 
-use crate::model::{GoldenImage, Sha256, Step};
+use crate::model::{GoldenImage, Sha256, Step, canonical};
 
 /// The version of what a seal's folder holds; another one is another key.
 const VERSION: u32 = 1;
@@ -29,8 +29,7 @@ impl SealKey {
             "setup": steps(setup),
             "subject": subject,
         });
-        // Canonical: serde_json's maps are sorted by key.
-        Self(Sha256::of(about.to_string().as_bytes()))
+        Self(Sha256::of(canonical(about).as_bytes()))
     }
 
     /// All of it.

@@ -131,7 +131,7 @@ fn texts(data: &str) -> Vec<String> {
 }
 
 fn bytes(data: &str) -> Option<Vec<u8>> {
-    let is_whole = data.len() % 2 == 0 && data.bytes().all(|c| c.is_ascii_hexdigit());
+    let is_whole = data.len().is_multiple_of(2) && data.bytes().all(|c| c.is_ascii_hexdigit());
     let digit = |c: u8| char::from(c).to_digit(16).map_or(0, |digit| digit as u8);
     is_whole.then(|| data.as_bytes().chunks_exact(2).map(|pair| digit(pair[0]) << 4 | digit(pair[1])).collect())
 }
@@ -288,7 +288,8 @@ mod tests {
             number in any::<u32>(),
             bytes in proptest::collection::vec(any::<u8>(), 0..9),
         ) {
-            prop_assume!(!name.contains("    ") && !(name.starts_with('(') && name.ends_with(')')));
+            let is_default = name.starts_with('(') && name.ends_with(')');
+            prop_assume!(!is_default && !name.contains("    "));
             let hex: String = bytes.iter().map(|byte| format!("{byte:02X}")).collect();
             let output =
                 format!("\r\nHKEY_USERS\\S\r\n    {name}    REG_DWORD    {number:#x}\r\n    b    REG_BINARY    {hex}\r\n");

@@ -62,7 +62,7 @@ const MOST: usize = 20_000;
 ///
 /// Labels and words may be in the guest's language, so order counts: in each block, after an empty line or not, `LABEL: name`,
 /// perhaps `LABEL: display name`, then indented `LABEL : value` in the order type (hexadecimal), state, exit code, service's
-/// own exit code, checkpoint, wait hint, and for `queryex` pid and flags. What is no such block ("[SC] … FAILED 1060:") is
+/// own exit code, checkpoint, wait hint, and for `queryex` pid and flags. What is no such block (`[SC] … FAILED 1060:`) is
 /// passed over.
 ///
 /// A display name may hold line ends, and so make up a service.
