@@ -86,6 +86,7 @@ pub(super) struct Cellmate<'a> {
     /// What is known of the cell's control, from this run or an earlier one.
     pub control: Option<ControlFacts>,
     facts: Mutex<Facts>,
+    logs_from: Mutex<Option<i64>>,
     vm: Mutex<Arc<dyn Vm>>,
     seal: Mutex<Option<Arc<Seal>>>,
     limits: Mutex<(Limits, Millis)>,
@@ -144,6 +145,7 @@ pub async fn live(job: &Job) -> Lived {
         job,
         family: family(job.image.family),
         facts: Mutex::default(),
+        logs_from: Mutex::default(),
         transcript: Transcript::new(job.secrets.clone()),
         control,
         vm: Mutex::new(vm),
@@ -292,6 +294,21 @@ impl Cellmate<'_> {
         self.family.command(&self.reveal(kind), &unpoisoned(&self.facts), &self.tag())
     }
 
+    /// From here on what the guest logs counts, by its own clock.
+    pub fn set_log_start(&self, unix_ms: i64) {
+        *unpoisoned(&self.logs_from) = Some(unix_ms);
+    }
+
+    pub fn export_logs(&self) -> Option<(Command, Vec<String>)> {
+        let since = (*unpoisoned(&self.logs_from))?;
+        self.family.export_logs(since, &self.tag())
+    }
+
+    /// A program's output as text.
+    pub fn decode(&self, output: &[u8]) -> String {
+        self.family.decode(output, &unpoisoned(&self.facts))
+    }
+
     /// A new name for a command's output files.
     pub fn tag(&self) -> String {
         self.tags.fetch_add(1, Ordering::Relaxed).to_string()
@@ -343,7 +360,7 @@ impl Cellmate<'_> {
         let mut printed = String::new();
         if !command.stdout.is_empty() {
             let (bytes, _) = agent.read_file(&command.stdout, PRINTED).await?;
-            printed = String::from_utf8_lossy(&bytes).into_owned();
+            printed = self.decode(&bytes);
             self.tidy(command).await;
         }
         Ok((exit, printed))

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use super::{life::Cellmate, observe::Observer, patience::Deadline, step};
+use super::{leftovers, life::Cellmate, observe::Observer, patience::Deadline, step};
 use crate::{
     event::Level,
     guest::{Command, Look},
@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// How long the guest may take to answer one look.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// How long its agent may take to answer by itself.
 const REQUEST: Duration = Duration::from_secs(10);
@@ -36,11 +36,14 @@ pub(super) async fn tell(watcher: &mut Observer, mate: &Cellmate<'_>) -> bool {
     let mut before = watcher.first_look.take();
     let mut first = before.clone().unwrap_or_default();
     for turn in 1..=LOOKS {
-        let Some(now) = look(watcher, mate, &mate.family.inventory(&mate.tag())).await else { break };
+        let Some(mut now) = look(watcher, mate, &mate.family.inventory(&mate.tag())).await else { break };
         let is_steady = before.as_ref().is_some_and(|before| before.services.keys().eq(now.services.keys()));
         if is_steady || turn == LOOKS {
             if let Some(why) = runs_wild(&first, &now) {
                 watcher.emit(SignalKind::LabFault { reason: ReasonId::HostLost, message: why });
+                break;
+            }
+            if leftovers::add(watcher, mate, &mut now).await.is_none() {
                 break;
             }
             let ahead = now.clock_ahead_ms;

@@ -308,7 +308,7 @@ async fn fetch_output(mate: &Cellmate<'_>, command: &Command) -> Output {
     let stderr = agent.read_file(&command.stderr, cap).await.unwrap_or_default();
     mate.tidy(command).await;
     let [(stdout, less), (stderr, lesser)] = [stdout, stderr].map(|(bytes, more)| {
-        let mut text = secrets.mask(&String::from_utf8_lossy(&bytes));
+        let mut text = secrets.mask(&mate.decode(&bytes));
         let cut = more || text.len() > OUTPUT_CAP;
         let end = (0..=OUTPUT_CAP.min(text.len())).rev().find(|end| text.is_char_boundary(*end));
         text.truncate(end.unwrap_or(0));

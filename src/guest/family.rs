@@ -82,6 +82,32 @@ pub trait GuestFamily: Send + Sync {
     /// Reads what [`GuestFamily::services`] or [`GuestFamily::inventory`] printed.
     fn read_look(&self, printed: &str) -> Look;
 
+    /// Exports the logs' events since this moment of the guest's clock, in Unix milliseconds; and the files they are then
+    /// in. None: [`GuestFamily::inventory`] prints what logs tell.
+    fn export_logs(&self, _since: i64, _tag: &str) -> Option<(Command, Vec<String>)> {
+        None
+    }
+
+    /// What an exported log tells, for comparison: the same of the same happening on any machine.
+    fn read_log(&self, _content: &[u8]) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// Whether its kernel writes a dump when it stops with an error, and restarts then.
+    fn leaves_dumps(&self) -> bool {
+        false
+    }
+
+    /// What a crash dump tells of its cause, from as much of it as was read.
+    fn read_dump(&self, _content: &[u8]) -> Option<String> {
+        None
+    }
+
+    /// A program's output as text.
+    fn decode(&self, output: &[u8], _facts: &Facts) -> String {
+        String::from_utf8_lossy(output).into_owned()
+    }
+
     /// Whether the agent itself is asked for the clock, disks and network, which no program tells.
     fn asks_agent(&self) -> bool {
         false

@@ -78,6 +78,18 @@ impl Look {
         keep(&mut self.state.dumps, path);
     }
 
+    /// The crash dumps that were found.
+    pub fn dumps(&self) -> &[String] {
+        &self.state.dumps
+    }
+
+    /// What one of them tells of its cause.
+    pub fn explain_dump(&mut self, path: &str, cause: &str) {
+        if let Some(dump) = self.state.dumps.iter_mut().find(|dump| *dump == path) {
+            *dump = format!("{dump}: {}", short(cause));
+        }
+    }
+
     /// An error that the guest's log has.
     pub fn error(&mut self, text: String) {
         if self.state.errors.len() < ERRORS && !self.state.errors.contains(&text) {

@@ -7,7 +7,7 @@ mod family;
 mod inventory;
 mod linux;
 mod transcript;
-pub mod windows;
+mod windows;
 
 pub use agent::{Agent, ExecStatus, WRITE_CHUNK};
 pub use family::{BootId, Command, Facts, GuestFamily, Placed, Script, family};

@@ -44,4 +44,4 @@ pub(crate) use step::soak;
 pub use step::{Check, Collect, GuestFile, Health, HostFile, MAX_SOAK, Step, StepKind, Subject};
 pub use units::{Bytes, Millis, ParseUnitError};
 pub use verdict::{Outcome, Reason, ReasonId, Verdict};
-pub use windows_names::{bugcheck_name, windows_code_name};
+pub use windows_names::{bugcheck_name, told_exit_code, windows_code_name};

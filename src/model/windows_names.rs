@@ -18,6 +18,17 @@ pub fn windows_code_name(code: u32) -> Option<&'static str> {
     NAMES.get(code).or_else(|| NAMES.get(code & 0xffff).filter(|_| is_system_error))
 }
 
+/// An exit code for people. Up to 255, which is all that other systems have, what it means is the program's own business;
+/// beyond, a code that Windows has a name for is told with it, and one of 32 bits in hexadecimal.
+pub fn told_exit_code(code: i32) -> String {
+    let bits = code.cast_unsigned();
+    let number = if code < 0 { format!("0x{bits:08x}") } else { code.to_string() };
+    match windows_code_name(bits).filter(|_| bits > 255) {
+        Some(name) => format!("{number} ({name})"),
+        None => number,
+    }
+}
+
 /// Codes and their names, sorted.
 struct Names(Vec<(u32, &'static str)>);
 
@@ -63,6 +74,19 @@ mod tests {
         }
         for code in [0, 0x1_0000_007e, 0xffff_fff0, u64::MAX] {
             assert_eq!(bugcheck_name(code), None, "{code:#x}");
+        }
+    }
+
+    #[test]
+    fn an_exit_code_of_windows_is_told_with_its_name() {
+        for (code, told) in [
+            (0, "0"),
+            (5, "5"),
+            (1603, "1603 (ERROR_INSTALL_FAILURE)"),
+            (-1_073_741_819, "0xc0000005 (STATUS_ACCESS_VIOLATION)"),
+            (-1, "0xffffffff"),
+        ] {
+            assert_eq!(told_exit_code(code), told);
         }
     }
 

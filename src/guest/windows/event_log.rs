@@ -201,7 +201,7 @@ mod tests {
 
     use super::*;
     use crate::guest::windows::{
-        TellingKind, telling,
+        telling::{TellingKind, telling},
         testing::{Made, event_log, sample},
     };
 

@@ -1,5 +1,6 @@
 use super::{
     batch::{captured, captured_script, line, prefix, removal},
+    code_page::decode,
     install, look, questions,
 };
 use crate::{
@@ -76,6 +77,30 @@ impl GuestFamily for Windows {
 
     fn read_look(&self, printed: &str) -> Look {
         if self.wine { look::wine_look(printed) } else { look::look(printed) }
+    }
+
+    fn export_logs(&self, since: i64, tag: &str) -> Option<(Command, Vec<String>)> {
+        (!self.wine).then(|| questions::export_logs(since, tag))
+    }
+
+    fn read_log(&self, content: &[u8]) -> Vec<String> {
+        look::log(content)
+    }
+
+    fn leaves_dumps(&self) -> bool {
+        !self.wine
+    }
+
+    fn read_dump(&self, content: &[u8]) -> Option<String> {
+        look::dump(content)
+    }
+
+    fn decode(&self, output: &[u8], facts: &Facts) -> String {
+        // A script of ours with text beyond ASCII has its console speak UTF-8.
+        match (std::str::from_utf8(output), facts.get(look::CODE_PAGE).and_then(|page| page.parse().ok())) {
+            (Err(_), Some(page)) => decode(output, page),
+            _ => String::from_utf8_lossy(output).into_owned(),
+        }
     }
 
     fn asks_agent(&self) -> bool {

@@ -1,11 +1,20 @@
 //! Reads what the scripts of [`questions`](super::questions) print.
 
 use super::{
+    dump::Dump,
+    event_log::EventLog,
     questions::{self, read_section},
     reg::{RegKey, read_reg},
     sc::read_sc,
+    telling::{TellingKind, telling},
 };
 use crate::guest::{Facts, Look};
+
+/// The fact that says how programs' output is to be read.
+pub(super) const CODE_PAGE: &str = "oem-code-page";
+
+/// Most events of a log that are looked at: the newest.
+const EVENTS: usize = 50_000;
 
 /// Windows 11 still calls itself Windows 10 in `ProductName` (Microsoft: "Windows 11 release information": its first build).
 const WINDOWS_11: u64 = 22_000;
@@ -82,7 +91,7 @@ pub(super) fn facts(printed: &str) -> Facts {
     );
     let one =
         |section: &str, name: &str| number(&read_reg(read_section(printed, section)), name).map(|n| n.to_string());
-    keep("oem-code-page", text(&read_reg(read_section(printed, questions::LOCALE)), "OEMCP"));
+    keep(CODE_PAGE, text(&read_reg(read_section(printed, questions::LOCALE)), "OEMCP"));
     keep("crash-dump-kind", one(questions::CRASH_CONTROL, "CrashDumpEnabled"));
     keep("crash-restarts", one(questions::CRASH_CONTROL, "AutoReboot"));
     keep("fast-start-up", one(questions::POWER, "HiberbootEnabled"));
@@ -101,4 +110,30 @@ fn number(keys: &[RegKey], name: &str) -> Option<u64> {
 
 fn text(keys: &[RegKey], name: &str) -> Option<String> {
     keys.iter().find_map(|key| key.value(name)?.text()).map(str::to_owned)
+}
+
+/// What is wrong, by a log: the same words for the same happening on any machine.
+pub(super) fn log(content: &[u8]) -> Vec<String> {
+    let Ok(log) = EventLog::read(content, EVENTS) else { return Vec::new() };
+    let mut found = Vec::new();
+    for told in log.events.iter().filter_map(telling) {
+        match told.kind {
+            TellingKind::Boot | TellingKind::UpdateInstalled => {}
+            // A list of drivers, of which one more or less makes another list.
+            TellingKind::Service(names) if names.len() > 1 => {
+                found.extend(names.iter().map(|name| format!("{name} did not load at boot")));
+            }
+            _ => found.push(told.stable),
+        }
+    }
+    found.sort();
+    found.dedup();
+    found
+}
+
+/// The cause that a crash dump names.
+pub(super) fn dump(content: &[u8]) -> Option<String> {
+    let dump = Dump::read(content).ok()?;
+    let driver = dump.fault_driver().map(|driver| format!(" in {}", driver.name)).unwrap_or_default();
+    Some(format!("{}{driver}", dump.bugcheck))
 }

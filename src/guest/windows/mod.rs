@@ -22,13 +22,7 @@ mod telling;
 #[cfg(test)]
 mod testing;
 
-pub use code_page::decode;
-pub use dump::{Driver, Dump, DumpError, DumpKind};
-pub use event_log::{EventLog, EventLogError, LogEvent};
 pub(super) use family::Windows;
-pub use reg::{RegData, RegKey, RegValue, read_reg};
-pub use sc::{Service, ServiceState, read_sc};
-pub use telling::{Telling, TellingKind, telling};
 
 /// Most characters of a guest's text in a text for people.
 const LONG: usize = 200;

@@ -1,6 +1,8 @@
 //! What a guest is asked: batch scripts that print it in sections. All of it is read on the host.
 
-use super::batch::captured_script;
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+
+use super::batch::{captured_script, prefix};
 use crate::guest::Command;
 
 /// Begins a section of what a script prints.
@@ -70,6 +72,20 @@ pub(super) fn facts(tag: &str) -> Command {
     captured_script(tag, &[asked, pending(), DONE.to_owned()].concat())
 }
 
+/// The logs that tell how a machine is.
+const LOGS: [&str; 3] = ["System", "Application", "Setup"];
+
+/// Exports the logs' events since this moment, in Unix milliseconds, and the files that they are in then.
+pub(super) fn export_logs(since: i64, tag: &str) -> (Command, Vec<String>) {
+    let since = OffsetDateTime::from_unix_timestamp(since.div_euclid(1000)).unwrap_or(OffsetDateTime::UNIX_EPOCH);
+    let since = since.format(&Rfc3339).unwrap_or_default();
+    let files = LOGS.map(|log| format!("{}-{log}.evtx", prefix(tag)));
+    let query = format!("*[System[TimeCreated[@SystemTime>='{since}']]]");
+    let export = |(log, file): (&&str, &String)| format!("wevtutil epl {log} \"{file}\" \"/q:{query}\" /ow:true\n");
+    let lines: String = LOGS.iter().zip(&files).map(export).collect();
+    (captured_script(tag, &(lines + DONE)), files.to_vec())
+}
+
 /// Whatever the last question came to.
 const DONE: &str = "exit 0\n";
 
@@ -123,6 +139,14 @@ mod tests {
         assert_eq!(read_section(printed, "a").trim(), "one");
         assert_eq!(read_section(printed, "b").trim(), "two [bootgate] c");
         assert_eq!((read_section(printed, "c"), read_section(printed, "d")), ("", ""));
+    }
+
+    #[test]
+    fn logs_are_exported_from_a_moment_on() {
+        let (command, files) = export_logs(1_763_000_000_123, "4");
+        assert_eq!(files[0], r"C:\Windows\Temp\bootgate-4-System.evtx");
+        let text = String::from_utf8(command.scripts[0].content.clone()).unwrap();
+        assert!(text.contains("\"/q:*[System[TimeCreated[@SystemTime>='2025-11-13T02:13:20Z']]]\" /ow:true"), "{text}");
     }
 
     #[test]

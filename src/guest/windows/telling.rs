@@ -1,4 +1,4 @@
-use super::{LogEvent, bytes::utf16, printable};
+use super::{bytes::utf16, event_log::LogEvent, printable};
 use crate::model::{Bugcheck, windows_code_name};
 
 /// What an event says that matters to whether a machine is well.
