@@ -185,6 +185,10 @@ static bool create(const struct request *request, struct process *process, const
 	else if (!CreateProcessW(NULL, line, NULL, NULL, TRUE, CREATE_UNICODE_ENVIRONMENT | CREATE_NO_WINDOW, block, NULL,
 				 &start, &made))
 		refuse_system(reply, "Failed to execute child process", request->path->text, GetLastError());
+	else if (!made.hProcess)
+		/* Wine gives no handle of one. */
+		refuse(reply, "'", request->path->text, "' is a program of the Linux below: it was started, but nobody can be told how it ends",
+		       NULL);
 	heap_free(line);
 	heap_free(block);
 	if (!made.hProcess)
