@@ -5,6 +5,7 @@
 
 mod accelerator;
 mod control;
+mod hardware;
 mod ids;
 mod lab_time;
 mod phase;
@@ -19,12 +20,13 @@ mod verdict;
 
 pub use accelerator::Accelerator;
 pub use control::{Activity, ControlFacts, DiskState, GuestState, Tolerances};
+pub use hardware::{Clock, DiskBus, Firmware, NetworkModel, StateFile};
 pub use ids::{CellId, RunId, Sha256};
 pub use lab_time::LabTime;
 pub use phase::Phase;
 pub use plan::{
-    AxisValue, BackingFile, Candidate, Cell, DirectBoot, Family, Firmware, GoldenImage, Network, PLAN_VERSION, Plan,
-    Policy, Quirks, Role, Start,
+    AxisValue, BackingFile, Candidate, Cell, DirectBoot, Family, GoldenImage, Network, PLAN_VERSION, Plan, Policy,
+    Quirks, Role, Start,
 };
 pub use screen::{KnownScreen, ScreenKind};
 pub use secrets::Secrets;
