@@ -7,6 +7,7 @@
 //!   -> source/   files a user wrote, with places in them
 //!   -> matrix/   MatrixFile (raw, with places) -> Matrix (checked)
 //!   -> catalog/  golden images, resolved by labels, digests verified
+//!   -> candidate/ what the files under test are, by their content
 //!   -> plan/     Plan { cells }: pure data
 //!   -> run/      admission, one dispatcher, cancel, resume
 //!   -> cell/     one cell's life, a file per step
@@ -24,6 +25,7 @@
 
 #![deny(unsafe_code)]
 
+pub mod candidate;
 pub mod catalog;
 pub mod cell;
 pub mod cli;

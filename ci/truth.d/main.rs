@@ -80,8 +80,16 @@ struct Found {
     /// `healthy`, or the id of the leading reason.
     found: String,
     outcome: Outcome,
+    /// The leading reason in words.
+    message: String,
     /// From the begin of the phase in which it was found, in seconds.
     latency: Option<f64>,
+}
+
+impl Found {
+    fn is_right(&self) -> bool {
+        self.found == self.expected
+    }
 }
 
 /// Progress, for people.
@@ -125,8 +133,14 @@ fn measure(options: &Options) -> anyhow::Result<bool> {
                 command.arg("--catalog").arg(repository.join("images/catalog.yaml"));
                 command.arg("--runs").arg(&runs).env("BOOTGATE_STATE", scratch.path().join("s"));
                 let ran = child::run(command, &scratch, &name)?;
-                let state = read(&runs).with_context(|| format!("bootgate said:\n{}", ran.tail()))?;
-                all.extend(state.permutations().map(|cell| found(condition, &state, cell, &expected)));
+                let (state, journal) = read(&runs).with_context(|| format!("bootgate said:\n{}", ran.tail()))?;
+                let found: Vec<Found> =
+                    state.permutations().map(|cell| found(condition, &state, cell, &expected)).collect();
+                for wrong in found.iter().filter(|found| !found.is_right()) {
+                    say(&format!("{} was found to be {}: {}", wrong.fault, wrong.found, wrong.message));
+                    keep_journal(&journal, options, &name)?;
+                }
+                all.extend(found);
             }
         }
     }
@@ -150,10 +164,21 @@ fn expected(path: &Path) -> anyhow::Result<BTreeMap<String, String>> {
     Ok(pairs.map(|(fault, found)| (fault.to_owned(), found.trim().to_owned())).collect())
 }
 
-fn read(runs: &Path) -> anyhow::Result<RunState> {
+fn read(runs: &Path) -> anyhow::Result<(RunState, PathBuf)> {
     let dir = fs::read_dir(runs)?.flatten().next().context("no run directory")?.path();
-    let journal = event::read(&dir.join("events.jsonl"))?;
-    Ok(RunState::of(journal.run, &journal.events))
+    let path = dir.join("events.jsonl");
+    let journal = event::read(&path)?;
+    Ok((RunState::of(journal.run, &journal.events), path))
+}
+
+/// A run that was wrong can be looked at later: `bootgate explain DIR CELL`.
+fn keep_journal(journal: &Path, options: &Options, name: &str) -> anyhow::Result<()> {
+    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join(&options.json);
+    let dir = beside.with_file_name("wrong").join(format!("{}-{name}", host::utc().replace(':', "")));
+    fs::create_dir_all(&dir)?;
+    fs::copy(journal, dir.join("events.jsonl"))?;
+    say(&format!("its journal is in {}", dir.display()));
+    Ok(())
 }
 
 fn found(condition: Condition, state: &RunState, cell: &CellState, expected: &BTreeMap<String, String>) -> Found {
@@ -172,6 +197,7 @@ fn found(condition: Condition, state: &RunState, cell: &CellState, expected: &BT
         expected: expected.get(fault).cloned().unwrap_or_default(),
         found: verdict.lead().map_or("healthy".to_owned(), |lead| lead.id.to_string()),
         outcome: verdict.outcome,
+        message: verdict.lead().map(|lead| lead.message.clone()).unwrap_or_default(),
         latency,
     }
 }
@@ -231,7 +257,7 @@ fn print_matrix(all: &[&Found]) {
         let counts: Vec<String> = counts.iter().map(|(found, count)| format!("{found} {count}")).collect();
         let longest = cells.iter().filter_map(|cell| cell.latency).reduce(f64::max);
         let longest = longest.map_or(String::new(), |longest| format!("{longest:.1}"));
-        let mark = if cells.iter().all(|cell| cell.found == *expected) { ' ' } else { '!' };
+        let mark = if cells.iter().all(|cell| cell.is_right()) { ' ' } else { '!' };
         println!("{fault:<36} {expected:<18} {:<34} {longest:>12} {mark}", counts.join(", "));
     }
     println!("{}", Summary::of(all).text());
@@ -243,7 +269,7 @@ fn write_json(options: &Options, all: &[Found]) -> anyhow::Result<()> {
         .map(|found| {
             json!({
                 "condition": found.condition.name(), "fault": found.fault, "expected": found.expected,
-                "found": found.found, "outcome": found.outcome, "latency_s": found.latency,
+                "found": found.found, "outcome": found.outcome, "message": found.message, "latency_s": found.latency,
             })
         })
         .collect();

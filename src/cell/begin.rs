@@ -16,7 +16,8 @@ use super::{
 };
 use crate::{
     event::Level,
-    lab::{LabError, Vm, VmEvents, VmSpec},
+    guest::Facts,
+    lab::{AgentError, LabError, Vm, VmEvents, VmSpec},
     model::{LimitsFrom, Millis, Phase, SignalKind, Start},
     seal::{Claim, Offer, Seal},
 };
@@ -27,6 +28,9 @@ const START: Duration = Duration::from_secs(600);
 /// A restored machine goes on at once; one that has not answered by then is given up, and a cold start has all the
 /// time that a boot may take.
 const GO_ON: Duration = Duration::from_secs(60);
+
+/// How long a settled machine may take to tell what it is.
+const FACTS: Duration = Duration::from_secs(20);
 
 /// How a machine begins.
 pub(super) enum Way {
@@ -164,10 +168,28 @@ async fn know(watcher: &mut Observer, mate: &Cellmate<'_>, own: LimitsFrom, boot
     let known = limits::after_first_boot(base, usual, &mate.job.cell.health, mate.job.image.quirks);
     mate.set_limits(known, boot);
     watcher.emit(SignalKind::Limits { limits: known, from: Some(from), base });
-    if let Some(Ok(facts)) = watcher.until(async { mate.agent(Duration::from_secs(10)).os_info().await }).await {
+    if let Some(Ok(facts)) = watcher.until(facts(mate)).await {
+        mate.set_facts(facts.clone());
         watcher.emit(SignalKind::Facts { facts });
     }
     !watcher.judge.is_over()
+}
+
+/// What the agent tells of the operating system, and what it takes a program to learn.
+async fn facts(mate: &Cellmate<'_>) -> Result<Facts, AgentError> {
+    let mut facts = mate.agent(FACTS).os_info().await?;
+    facts.extend(mate.agent(FACTS).about().await.unwrap_or_default());
+    if let Some(command) = mate.family.facts(&mate.tag())
+        && let Ok((_, printed)) = mate.ask(&command, FACTS).await
+    {
+        facts.extend(mate.family.read_facts(&printed));
+    }
+    if mate.family.asks_agent()
+        && let Ok(now) = mate.agent(FACTS).time().await
+    {
+        mate.set_log_start(now / 1_000_000);
+    }
+    Ok(facts)
 }
 
 /// Saves the settled machine, and goes on as the first clone of it. What failed, and the seal if it is made.

@@ -6,7 +6,7 @@ use std::{
 
 use tokio::time::timeout;
 
-use super::{life::Cellmate, observe::Observer, pictures};
+use super::{leftovers, life::Cellmate, observe::Observer, pictures};
 use crate::{
     event::Level,
     lab::{AgentError, Screenshot, Vm, open_guest_written},
@@ -24,10 +24,12 @@ const FILE_CAP: usize = 4 << 20;
 
 /// Fetches the evidence. Whatever cannot be fetched is noted and left out; nothing here changes a verdict.
 pub(super) async fn collect(watcher: &mut Observer, mate: &Cellmate<'_>) -> Vec<PathBuf> {
+    leftovers::await_dump(watcher, mate).await;
     let agent_answers = watcher.judge.agent_answered() && watcher.channel_open;
     let well = watcher.judge.own_verdict().outcome == Outcome::Healthy;
     watcher.enter(Phase::Collect);
-    let mut kept = Kept { dir: mate.job.dir.clone(), files: watcher.frames.clone(), problems: Vec::new() };
+    let mut kept =
+        Kept { dir: mate.job.dir.clone(), files: watcher.frames.clone(), found: Vec::new(), problems: Vec::new() };
     let vm = watcher.vm.clone();
     let last = timeout(PATIENCE, vm.screenshot()).await.ok().and_then(Result::ok).flatten();
     kept.screen("settled.png", watcher.settled_screen.as_ref().map(|reference| &reference.screen));
@@ -47,6 +49,9 @@ pub(super) async fn collect(watcher: &mut Observer, mate: &Cellmate<'_>) -> Vec<
         guest_files(mate, &mut kept).await;
     }
     kept.bytes("agent.jsonl", mate.transcript.text().as_bytes());
+    for found in kept.found {
+        watcher.note(Level::Info, found);
+    }
     for problem in kept.problems {
         watcher.note(Level::Warning, problem);
     }
@@ -58,7 +63,15 @@ async fn guest_files(mate: &Cellmate<'_>, kept: &mut Kept) {
     if mate.agent(AGENT).ping().await.is_err() {
         return;
     }
-    let asked = mate.job.collect.files.iter().map(String::as_str);
+    for (path, content) in leftovers::dumps(mate).await {
+        if let Some(cause) = mate.family.read_dump(&content) {
+            kept.found.push(format!("{path}: {cause}"));
+        }
+        kept.bytes(&format!("guest/{}", flat(&path)), &content);
+    }
+    let steps = mate.job.cell.setup.iter().chain(&mate.job.cell.update);
+    let logs: Vec<String> = steps.filter_map(|step| mate.family.log_of(&step.kind)).collect();
+    let asked = mate.job.collect.files.iter().chain(&logs).map(String::as_str);
     for path in asked.chain(mate.family.evidence().iter().copied()) {
         let secrets = &mate.job.secrets;
         match timeout(PATIENCE, mate.agent(PATIENCE).read_file(path, FILE_CAP + secrets.longest())).await {
@@ -84,6 +97,8 @@ fn flat(path: &str) -> String {
 struct Kept {
     dir: PathBuf,
     files: Vec<PathBuf>,
+    /// What the evidence says, for people.
+    found: Vec<String>,
     problems: Vec<String>,
 }
 

@@ -41,7 +41,7 @@ pub(super) async fn copy(
             return Some(made);
         }
     }
-    let sent = if Bytes(total) >= MEDIUM_FROM {
+    let sent = if Bytes(total) >= MEDIUM_FROM && mate.family.reads_media() {
         by_medium(watcher, mate, files, deadline).await?
     } else {
         by_agent(watcher, mate, files, deadline).await?

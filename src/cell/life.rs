@@ -24,15 +24,18 @@ use super::{
 };
 use crate::{
     event::{Level, RunEvent},
-    guest::{Agent, Command, GuestFamily, Transcript, family},
+    guest::{Agent, Command, Facts, GuestFamily, Transcript, family},
     health::Judge,
     lab::{AgentError, BootKind, Boots, Lab, LabError, Vm},
     model::{
-        Cell, CellId, Collect, ControlFacts, Exit, GoldenImage, Limits, Millis, Phase, ReasonId, RunId, Secrets,
+        Cell, CellId, Check, Collect, ControlFacts, Exit, GoldenImage, Limits, Millis, Phase, ReasonId, RunId, Secrets,
         Signal, SignalKind, StepKind, Verdict,
     },
     seal::{Seal, Seals},
 };
+
+/// Most that a small command's output is read of, in bytes.
+const PRINTED: usize = 64 * 1024;
 
 /// Everything one cell needs.
 pub struct Job {
@@ -82,6 +85,8 @@ pub(super) struct Cellmate<'a> {
     pub transcript: Transcript,
     /// What is known of the cell's control, from this run or an earlier one.
     pub control: Option<ControlFacts>,
+    facts: Mutex<Facts>,
+    logs_from: Mutex<Option<i64>>,
     vm: Mutex<Arc<dyn Vm>>,
     seal: Mutex<Option<Arc<Seal>>>,
     limits: Mutex<(Limits, Millis)>,
@@ -97,20 +102,20 @@ pub async fn live(job: &Job) -> Lived {
         let before = before.iter().map(|&what| Signal { at, what: what.clone() });
         Lived::of(&before.chain([Signal { at, what }]).collect::<Vec<_>>())
     };
+    let checks = |wanted: fn(&Check) -> bool| {
+        job.cell.health.checks.iter().filter(|check| wanted(check)).map(|check| check.id.clone()).collect()
+    };
     let planned = SignalKind::Planned {
         update_steps: job.cell.update.len(),
         soak: job.cell.health.soak,
-        checks: job.cell.health.checks.iter().map(|check| check.id.clone()).collect(),
-        evidence: job.cell.health.checks.iter().filter(|check| check.evidence).map(|check| check.id.clone()).collect(),
+        checks: checks(|_| true),
+        evidence: checks(|check| check.evidence),
+        implied: checks(|check| check.implied),
         role: job.cell.role.clone(),
     };
     emit(planned.clone());
     let tolerances = SignalKind::Tolerances { tolerances: job.cell.health.tolerances.clone() };
     emit(tolerances.clone());
-    let Some(family) = family(job.image.family) else {
-        let message = format!("{:?} guests are not supported by this version", job.image.family);
-        return ends(&[&planned], ReasonId::StartFailed, message);
-    };
     let mut way = Way::find(job, |text| job.note(Level::Info, text)).await;
     if let Some(known) = control::known(job, &way).await {
         let at = emit(known.clone());
@@ -138,7 +143,9 @@ pub async fn live(job: &Job) -> Lived {
     let first = limits::before_first_boot(&job.cell.health, job.image.quirks);
     let mate = Cellmate {
         job,
-        family,
+        family: family(job.image.family),
+        facts: Mutex::default(),
+        logs_from: Mutex::default(),
         transcript: Transcript::new(job.secrets.clone()),
         control,
         vm: Mutex::new(vm),
@@ -278,6 +285,30 @@ impl Cellmate<'_> {
         *unpoisoned(&self.limits) = (limits, first_boot);
     }
 
+    pub fn set_facts(&self, facts: Facts) {
+        *unpoisoned(&self.facts) = facts;
+    }
+
+    /// How a step's program, script or installer is run, its secrets put in. None: such a guest cannot.
+    pub fn command(&self, kind: &StepKind) -> Option<Command> {
+        self.family.command(&self.reveal(kind), &unpoisoned(&self.facts), &self.tag())
+    }
+
+    /// From here on what the guest logs counts, by its own clock.
+    pub fn set_log_start(&self, unix_ms: i64) {
+        *unpoisoned(&self.logs_from) = Some(unix_ms);
+    }
+
+    pub fn export_logs(&self) -> Option<(Command, Vec<String>)> {
+        let since = (*unpoisoned(&self.logs_from))?;
+        self.family.export_logs(since, &self.tag())
+    }
+
+    /// A program's output as text.
+    pub fn decode(&self, output: &[u8]) -> String {
+        self.family.decode(output, &unpoisoned(&self.facts))
+    }
+
     /// A new name for a command's output files.
     pub fn tag(&self) -> String {
         self.tags.fetch_add(1, Ordering::Relaxed).to_string()
@@ -303,31 +334,36 @@ impl Cellmate<'_> {
 
     /// The step with its secrets in place: for the guest's eyes only.
     pub fn reveal(&self, kind: &StepKind) -> StepKind {
-        let reveal = |text: &String| self.job.secrets.reveal(text);
-        match kind {
-            StepKind::Run { argv } => StepKind::Run { argv: argv.iter().map(reveal).collect() },
-            StepKind::Sh { script } => StepKind::Sh { script: reveal(script) },
-            StepKind::Copy { .. } | StepKind::Files { .. } => kind.clone(),
-        }
+        kind.map_commands(|text| self.job.secrets.reveal(text))
     }
 
-    /// Runs a small command to its end.
-    pub async fn finish(&self, command: &Command, patience: Duration) -> Result<Exit, AgentError> {
+    /// Runs a small command to its end. What it printed, if anybody wants it.
+    pub async fn ask(&self, command: &Command, patience: Duration) -> Result<(Exit, String), AgentError> {
         let agent = self.agent(patience);
         let deadline = Instant::now() + patience;
+        for script in &command.scripts {
+            agent.write_file(&script.path, &script.content).await?;
+        }
         let pid = agent.exec(&command.path, &command.args).await?;
         let mut pause = Duration::from_millis(15);
-        loop {
+        let exit = loop {
             let status = agent.exec_status(pid).await?;
             if status.exited {
-                return Ok(self.family.exit(&status));
+                break self.family.exit(&status);
             }
             if Instant::now() >= deadline {
                 return Err(AgentError::Timeout);
             }
             tokio::time::sleep(pause).await;
             pause = (pause * 3 / 2).min(Duration::from_millis(250));
+        };
+        let mut printed = String::new();
+        if !command.stdout.is_empty() {
+            let (bytes, _) = agent.read_file(&command.stdout, PRINTED).await?;
+            printed = self.decode(&bytes);
+            self.tidy(command).await;
         }
+        Ok((exit, printed))
     }
 
     /// Removes a command's output files in the guest; if that fails they stay in the clone's memory.

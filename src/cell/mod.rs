@@ -19,6 +19,7 @@ mod control;
 mod copy;
 mod emit;
 mod lab_clock;
+mod leftovers;
 mod life;
 mod limits;
 mod observe;

@@ -1,10 +1,7 @@
 use std::time::Duration;
 
 use super::{life::Cellmate, observe::Observer};
-use crate::{
-    lab::AgentError,
-    model::{Exit, SignalKind},
-};
+use crate::{guest::BootId, lab::AgentError, model::SignalKind};
 
 /// How long one question to an agent that may be starting may take.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -80,10 +77,22 @@ async fn wait_for_channel(watcher: &mut Observer) -> bool {
 async fn ask(mate: &Cellmate<'_>, wants_id: bool) -> Result<Answer, AgentError> {
     let mut boot_id = None;
     if wants_id {
-        let (text, _) = mate.agent(PATIENCE).read_file(mate.family.boot_id(), 256).await?;
-        boot_id = Some(String::from_utf8_lossy(&text).trim().to_owned()).filter(|id| !id.is_empty());
+        let printed = match mate.family.boot_id(&mate.tag()) {
+            BootId::File(path) => {
+                let (text, _) = mate.agent(PATIENCE).read_file(path, 256).await?;
+                String::from_utf8_lossy(&text).into_owned()
+            }
+            BootId::Printed(command) => mate.ask(&command, PATIENCE).await?.1,
+        };
+        boot_id = mate.family.read_boot_id(&printed);
     }
-    let command = mate.family.settled(mate.job.image.settled.as_deref());
-    let settled = mate.finish(&command, PATIENCE).await? == Exit::Code { code: 0 };
+    let probe = mate.job.image.settled.as_deref();
+    let settled = match mate.family.settled(probe, &mate.tag()) {
+        None => true,
+        Some(command) => {
+            let (exit, printed) = mate.ask(&command, PATIENCE).await?;
+            mate.family.has_settled(probe, &exit, &printed)
+        }
+    };
     Ok(Answer { boot_id, settled })
 }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use super::{life::Cellmate, observe::Observer, patience::Deadline, step};
+use super::{leftovers, life::Cellmate, observe::Observer, patience::Deadline, step};
 use crate::{
     event::Level,
     guest::{Command, Look},
@@ -10,7 +10,10 @@ use crate::{
 };
 
 /// How long the guest may take to answer one look.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(super) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How long its agent may take to answer by itself.
+const REQUEST: Duration = Duration::from_secs(10);
 
 /// A guest in which services still come and go is looked at again, so often and after such a pause: on a busy host some
 /// start later than others.
@@ -33,11 +36,14 @@ pub(super) async fn tell(watcher: &mut Observer, mate: &Cellmate<'_>) -> bool {
     let mut before = watcher.first_look.take();
     let mut first = before.clone().unwrap_or_default();
     for turn in 1..=LOOKS {
-        let Some(now) = look(watcher, mate, &mate.family.inventory(&mate.tag())).await else { break };
+        let Some(mut now) = look(watcher, mate, &mate.family.inventory(&mate.tag())).await else { break };
         let is_steady = before.as_ref().is_some_and(|before| before.services.keys().eq(now.services.keys()));
         if is_steady || turn == LOOKS {
             if let Some(why) = runs_wild(&first, &now) {
                 watcher.emit(SignalKind::LabFault { reason: ReasonId::HostLost, message: why });
+                break;
+            }
+            if leftovers::add(watcher, mate, &mut now).await.is_none() {
                 break;
             }
             let ahead = now.clock_ahead_ms;
@@ -69,11 +75,26 @@ fn runs_wild(first: &Look, now: &Look) -> Option<String> {
     })
 }
 
+/// What no program in the guest tells. An agent that does not know it either is no fault.
+async fn ask_agent(mate: &Cellmate<'_>, look: &mut Look) {
+    let agent = mate.agent(REQUEST);
+    for disk in agent.file_systems().await.unwrap_or_default() {
+        look.disk(disk);
+    }
+    for what in agent.network().await.unwrap_or_default() {
+        look.network(&what);
+    }
+    look.clock = agent.time().await.ok().map(|ns| ns / 1_000_000_000);
+}
+
 /// None: the guest could not tell, or the judge is over.
 async fn look(watcher: &mut Observer, mate: &Cellmate<'_>, command: &Command) -> Option<Look> {
     match step::execute(watcher, mate, command, &Deadline::new(&mate.job.lab, PATIENCE)).await? {
         (Exit::Code { code: 0 }, output) => {
-            let mut look = Look::read(&output.stdout);
+            let mut look = mate.family.read_look(&output.stdout);
+            if mate.family.asks_agent() {
+                watcher.until(ask_agent(mate, &mut look)).await?;
+            }
             let host = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_millis());
             let host = i64::try_from(host).unwrap_or(i64::MAX);
             look.clock_ahead_ms = look.clock.map(|guest| guest.saturating_mul(1000).saturating_sub(host));

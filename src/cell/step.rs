@@ -12,7 +12,7 @@ use crate::{
     event::Level,
     guest::Command,
     lab::AgentError,
-    model::{Exit, Millis, Output, Phase, ReasonId, SignalKind, Step, StepKind, StepResult, Subject},
+    model::{Exit, Millis, Output, Phase, ReasonId, Says, SignalKind, Step, StepKind, StepResult, Subject},
 };
 
 /// How long one small request to a settled machine's agent may take.
@@ -20,6 +20,9 @@ const REQUEST: Duration = Duration::from_secs(20);
 
 /// How long a living machine may take to show that a key was pressed, even under emulation on a busy host.
 const REACTION: Duration = Duration::from_secs(3);
+
+/// Until an installer that found another one at work is tried again.
+const BUSY: Duration = Duration::from_secs(15);
 
 /// Most that is kept of each output stream, in bytes.
 const OUTPUT_CAP: usize = 64 * 1024;
@@ -75,7 +78,8 @@ pub(super) async fn run(watcher: &mut Observer, mate: &Cellmate<'_>, work: &Work
     let began = Instant::now();
     let Some((exit, output)) = perform(watcher, mate, work).await else { return false };
     let ok = matches!(exit, Exit::Code { code } if work.success.contains(&code));
-    let result = StepResult { exit, ok, took: began.elapsed().into(), output };
+    let says = says(work.kind, &exit);
+    let result = StepResult { exit, ok, says, took: began.elapsed().into(), output };
     watcher.emit(SignalKind::StepEnded { subject, name: work.name.to_owned(), result });
     if !watcher.judge.is_settled() {
         // The machine reset itself under the step. Whether it comes back decides what that was.
@@ -89,13 +93,53 @@ async fn perform(watcher: &mut Observer, mate: &Cellmate<'_>, work: &Work<'_>) -
     match work.kind {
         StepKind::Copy { file } => copy::copy(watcher, mate, std::slice::from_ref(file), deadline).await,
         StepKind::Files { files } => copy::copy(watcher, mate, files, deadline).await,
-        StepKind::Run { .. } | StepKind::Sh { .. } => {
-            let kind = mate.reveal(work.kind);
-            match mate.family.command(&kind, &mate.tag()) {
-                Some(command) => execute(watcher, mate, &command, deadline).await,
-                None => Some(refused("this guest's family cannot run such a step")),
+        StepKind::Package { package } => {
+            let brought = copy::copy(watcher, mate, &package.files, deadline).await?;
+            if brought.0 != (Exit::Code { code: 0 }) {
+                return Some(brought);
             }
+            install(watcher, mate, work.kind, deadline).await
         }
+        StepKind::Run { .. } | StepKind::Sh { .. } | StepKind::Cmd { .. } | StepKind::Ps1 { .. } => {
+            command(watcher, mate, work.kind, deadline).await
+        }
+    }
+}
+
+async fn command(
+    watcher: &mut Observer,
+    mate: &Cellmate<'_>,
+    kind: &StepKind,
+    deadline: &Deadline,
+) -> Option<(Exit, Output)> {
+    match mate.command(kind) {
+        Some(command) => execute(watcher, mate, &command, deadline).await,
+        None => Some(refused("this guest's family cannot run such a step")),
+    }
+}
+
+/// Runs a package's installer, again while another installation goes on.
+async fn install(
+    watcher: &mut Observer,
+    mate: &Cellmate<'_>,
+    kind: &StepKind,
+    deadline: &Deadline,
+) -> Option<(Exit, Output)> {
+    loop {
+        let ended = command(watcher, mate, kind, deadline).await?;
+        let rest = deadline.at().saturating_duration_since(Instant::now());
+        if says(kind, &ended.0) != Some(Says::Busy) || rest < BUSY {
+            return Some(ended);
+        }
+        watcher.note(Level::Info, "another installation goes on in the guest: this one is tried again".to_owned());
+        watcher.pause(BUSY).await?;
+    }
+}
+
+fn says(kind: &StepKind, exit: &Exit) -> Option<Says> {
+    match (kind, exit) {
+        (StepKind::Package { package }, Exit::Code { code }) => package.kind.says(*code),
+        _ => None,
     }
 }
 
@@ -111,6 +155,9 @@ pub(super) async fn execute(
     deadline: &Deadline,
 ) -> Option<(Exit, Output)> {
     let agent = mate.agent(REQUEST);
+    if let Some(ended) = write_scripts(watcher, mate, command, deadline).await? {
+        return Some((ended, Output::default()));
+    }
     let pid = match watcher.until(agent.exec(&command.path, &command.args)).await? {
         Ok(pid) => Some(pid),
         Err(AgentError::Refused(message)) => return Some(refused(mate.job.secrets.mask(&message))),
@@ -130,6 +177,34 @@ pub(super) async fn execute(
     }
     let output = watcher.until(fetch_output(mate, command)).await?;
     Some((exit, output))
+}
+
+/// Writes the files that a command needs, again where an agent went away meanwhile. What ended that, if it failed; None:
+/// the judge is over.
+async fn write_scripts(
+    watcher: &mut Observer,
+    mate: &Cellmate<'_>,
+    command: &Command,
+    deadline: &Deadline,
+) -> Option<Option<Exit>> {
+    let agent = mate.agent(REQUEST);
+    let boot = watcher.boot;
+    for script in &command.scripts {
+        loop {
+            match watcher.until(agent.write_file(&script.path, &script.content)).await? {
+                Ok(()) => break,
+                Err(AgentError::Refused(message)) => {
+                    let message = mate.job.secrets.mask(&format!("{}: {message}", script.path));
+                    return Some(Some(Exit::Refused { message }));
+                }
+                Err(_) => wait_for_agent(watcher, mate, mate.step_patience()).await?,
+            }
+            if watcher.boot != boot || deadline.is_over() {
+                return Some(Some(Exit::AgentGone));
+            }
+        }
+    }
+    Some(None)
 }
 
 /// Asks for a program's end in growing intervals: the agent has no event for it.
@@ -233,7 +308,7 @@ async fn fetch_output(mate: &Cellmate<'_>, command: &Command) -> Output {
     let stderr = agent.read_file(&command.stderr, cap).await.unwrap_or_default();
     mate.tidy(command).await;
     let [(stdout, less), (stderr, lesser)] = [stdout, stderr].map(|(bytes, more)| {
-        let mut text = secrets.mask(&String::from_utf8_lossy(&bytes));
+        let mut text = secrets.mask(&mate.decode(&bytes));
         let cut = more || text.len() > OUTPUT_CAP;
         let end = (0..=OUTPUT_CAP.min(text.len())).rev().find(|end| text.is_char_boundary(*end));
         text.truncate(end.unwrap_or(0));

@@ -9,6 +9,7 @@ use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use super::{
     Context,
+    image_check::{CheckArgs, check},
     plan::{Format, state},
     select::find_catalog,
     table::table,
@@ -59,6 +60,23 @@ Exit code 0: all images hold; 1: some do not; 2: the catalogue cannot be read.")
         #[arg(long)]
         rehash: bool,
     },
+    /// Boot a golden image and say whether it is fit for being tested on
+    #[command(after_help = "\
+Examples:
+  bootgate images check win11-24h2-p1
+  bootgate images check win11-24h2-p1 --record win11.jsonl
+
+The image's clone starts from power-on and is restarted twice; the image itself is never written.
+Exit code 0: fit; 1: not; 2: there is no such image; 3: the lab could not tell.")]
+    Check {
+        /// The image
+        #[arg(value_name = "NAME")]
+        name: String,
+        #[command(flatten)]
+        source: CatalogArg,
+        #[command(flatten)]
+        how: CheckArgs,
+    },
 }
 
 #[derive(Debug, clap::Args)]
@@ -83,6 +101,11 @@ pub fn run(args: Args, context: &Context) -> anyhow::Result<u8> {
         Verb::Verify { names, source, rehash } => {
             let catalog = source.read()?;
             verify_all(&chosen(&catalog, &names)?, rehash, context)
+        }
+        Verb::Check { name, source, how } => {
+            let catalog = source.read()?;
+            let image = chosen(&catalog, &[name])?.remove(0);
+            check(image, &catalog, &how, context)
         }
     }
 }

@@ -14,6 +14,7 @@ mod completions;
 mod context;
 mod doctor;
 mod explain;
+mod image_check;
 mod images;
 mod judge;
 mod plan;
@@ -21,6 +22,7 @@ mod report;
 mod run;
 mod schema;
 mod select;
+mod session;
 mod table;
 
 use std::process::ExitCode;
@@ -53,7 +55,7 @@ enum Verb {
     Plan(plan::Args),
     /// Check whether this machine can run VMs, and how fast
     Doctor(doctor::Args),
-    /// List the golden images, or verify their digests
+    /// List the golden images, verify their digests, or check whether they are fit
     Images(images::Args),
     /// Rebuild every report of a run from its journal
     Report(report::Args),

@@ -3,8 +3,11 @@ use std::fmt::Write as _;
 use super::{Context, Select, table::table};
 use crate::{
     model::{Cell, GoldenImage, Plan},
-    report::count,
+    report::{count, one_line},
 };
+
+/// Most files beside the candidate that the table tells of.
+const MAX_FILES: usize = 10;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -50,7 +53,17 @@ fn for_people(plan: &Plan) -> String {
     let _ = writeln!(text, "{}: {cells} on {}", plan.name, count(plan.images.len(), "golden image"));
     if let Some(candidate) = &plan.candidate {
         let _ = writeln!(text, "candidate  {}, {}", candidate.path.display(), candidate.size);
+        if let Some(about) = &candidate.about {
+            let _ = writeln!(text, "           {}", one_line(&about.to_string()));
+        }
         let _ = writeln!(text, "           sha256 {}", candidate.sha256);
+    }
+    for (path, about) in plan.files.iter().take(MAX_FILES) {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let _ = writeln!(text, "file       {}: {}", one_line(&name), one_line(&about.to_string()));
+    }
+    if plan.files.len() > MAX_FILES {
+        let _ = writeln!(text, "           and {}", count(plan.files.len() - MAX_FILES, "more file"));
     }
     let _ = writeln!(text, "update     sha256 {}", plan.update_sha256);
     text.push('\n');

@@ -1,30 +1,26 @@
 use std::{
     io::{self, Write as _},
     path::{Path, PathBuf},
-    sync::Arc,
 };
 
 use anyhow::{Context as _, bail};
-use tokio_util::sync::CancellationToken;
 
-use super::{Context, EXIT_INCONCLUSIVE, Select, table::table};
+use super::{
+    Context, Select,
+    session::{Begun, LabArgs, Session, Use, in_lab},
+    table::table,
+};
 use crate::{
-    catalog::DigestCache,
-    event::{Decision, Event, JournalWriter, RunState},
+    event::{Decision, JournalWriter, RunState},
     gate,
-    lab::{
-        Boots, Lab, boot_places,
-        libvirt::{LibvirtLab, OpenOptions},
-    },
-    model::{Accelerator, Bytes, Plan, Secrets, Sha256},
+    model::Bytes,
     plan,
     report::{
         Rate, Rates, ReportFile, count,
-        terminal::{self, Live, LiveOptions, Look},
+        terminal::{self, Look},
         write_all,
     },
-    run::{self, Capacity, Finished, History, Images, Memory, Order, RunFolder, Sink},
-    seal::{SealCache, Seals},
+    run::{Finished, RunFolder},
 };
 
 #[derive(Debug, clap::Args)]
@@ -69,51 +65,14 @@ pub struct Args {
     /// Read every byte of the golden images again, instead of trusting unchanged files' digests
     #[arg(long)]
     rehash: bool,
-    /// Use this libvirt instead of the driver in bootgate's own process: qemu:///session, qemu:///system
-    #[arg(long, value_name = "URI")]
-    connect: Option<String>,
-    /// What executes the guests' code [default: KVM if it works here, else TCG]
-    #[arg(long, value_enum, value_name = "NAME", env = "BOOTGATE_ACCELERATOR")]
-    accelerator: Option<Choice>,
+    #[command(flatten)]
+    lab: LabArgs,
     /// Show nothing but the summary
     #[arg(short, long)]
     quiet: bool,
 }
 
-#[derive(Clone, Copy, Debug, clap::ValueEnum)]
-pub(super) enum Choice {
-    Kvm,
-    Tcg,
-}
-
-impl From<Choice> for Accelerator {
-    fn from(choice: Choice) -> Self {
-        match choice {
-            Choice::Kvm => Accelerator::Kvm,
-            Choice::Tcg => Accelerator::Tcg,
-        }
-    }
-}
-
-/// A run that is about to begin or to go on.
-struct Begun {
-    folder: RunFolder,
-    plan: Plan,
-    plan_sha256: Sha256,
-    secrets: Secrets,
-    journal: JournalWriter,
-    resumed: Option<RunState>,
-}
-
 pub fn run(args: Args, context: &Context) -> anyhow::Result<u8> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let code = runtime.block_on(run_all(args, context));
-    // A lab call that hangs must not keep the process from ending.
-    runtime.shutdown_timeout(std::time::Duration::from_secs(2));
-    code
-}
-
-async fn run_all(args: Args, context: &Context) -> anyhow::Result<u8> {
     // Whatever can be wrong with the files is told before the lab is touched.
     let planned = match (&args.select, &args.resume) {
         (Some(select), None) => Some(select.plan()?),
@@ -123,39 +82,10 @@ async fn run_all(args: Args, context: &Context) -> anyhow::Result<u8> {
     if let Some(planned) = &planned {
         context.print_diagnostics(&planned.warnings);
     }
-    let interrupt = CancellationToken::new();
-    let hurry = CancellationToken::new();
-    listen_for_signals(interrupt.clone(), hurry.clone())?;
-    let options = OpenOptions {
-        state: context.state.clone(),
-        uri: args.connect.clone(),
-        accelerator: args.accelerator.map(Accelerator::from),
-    };
-    let opened = tokio::select! {
-        opened = LibvirtLab::open(options) => opened,
-        () = interrupt.cancelled() => return Ok(Decision::Cancelled.exit_code()),
-    };
-    let lab = match opened {
-        Ok(lab) => lab,
-        Err(error) => return lab_failed(context, &error.into()),
-    };
-    let result = match (args.repeat, planned) {
-        (Some(times), Some(planned)) => repeat(&args, context, &planned, &lab, times, &interrupt, &hurry).await,
-        (_, planned) => with_lab(&args, context, planned, lab.clone(), interrupt, hurry)
-            .await
-            .map(|ended| ended.decision.exit_code()),
-    };
-    if let Err(error) = lab.close().await {
-        tell!("warning: the lab could not be closed cleanly: {error}; `bootgate clean` removes what is left");
-    }
-    result
-}
-
-/// The lab's fault, not the user's: inconclusive.
-fn lab_failed(context: &Context, error: &anyhow::Error) -> anyhow::Result<u8> {
-    context.print_error(error);
-    tell!("`bootgate doctor` shows what this machine lacks");
-    Ok(EXIT_INCONCLUSIVE)
+    in_lab(context, &args.lab, async |session: &Session<'_>| match (args.repeat, planned) {
+        (Some(times), Some(planned)) => repeat(&args, context, &planned, session, times).await,
+        (_, planned) => once(&args, planned, session).await.map(|ended| ended.decision.exit_code()),
+    })
 }
 
 /// What a run came to.
@@ -170,21 +100,17 @@ async fn repeat(
     args: &Args,
     context: &Context,
     planned: &plan::Planned,
-    lab: &Arc<LibvirtLab>,
+    session: &Session<'_>,
     times: u32,
-    interrupt: &CancellationToken,
-    hurry: &CancellationToken,
 ) -> anyhow::Result<u8> {
     let mut rates = Rates::default();
     let mut worst = Decision::Approved;
     for _ in 0..times {
-        let (interrupt, hurry) = (interrupt.clone(), hurry.clone());
-        let Ended { decision, state } =
-            with_lab(args, context, Some(planned.clone()), lab.clone(), interrupt.clone(), hurry).await?;
+        let Ended { decision, state } = once(args, Some(planned.clone()), session).await?;
         worst = gate::heavier(worst, decision);
         let Some(state) = state else { break };
         // What was cut short says nothing about the cells.
-        if interrupt.is_cancelled() {
+        if session.interrupt.is_cancelled() {
             break;
         }
         rates.add(&state);
@@ -207,72 +133,25 @@ fn stability(rates: &Rates) -> String {
     format!("\n{}\n{}", count(rates.runs() as usize, "run"), table(head, &rows))
 }
 
-async fn with_lab(
-    args: &Args,
-    context: &Context,
-    planned: Option<plan::Planned>,
-    lab: Arc<LibvirtLab>,
-    interrupt: CancellationToken,
-    hurry: CancellationToken,
-) -> anyhow::Result<Ended> {
+async fn once(args: &Args, planned: Option<plan::Planned>, session: &Session<'_>) -> anyhow::Result<Ended> {
     let begun = match (planned, &args.resume) {
-        (Some(planned), _) => begin(args, planned)?,
+        (Some(plan::Planned { plan, secrets, .. }), _) => Begun::new(&args.runs, plan, secrets)?,
         (None, Some(dir)) => resume(dir)?,
         (None, None) => bail!("nothing to run"),
     };
-    let capacity =
-        Capacity::new(&context.state.slots(), lab.info(), args.jobs, args.memory.map_or(Memory::Host, Memory::Fixed))
-            .with_context(|| format!("the state folder {} cannot be used", context.state.path().display()))?;
-    let digests = Arc::new(DigestCache::open(context.state.digests()));
-    let cache = SealCache::new(&context.state, digests.clone(), args.seal_space.unwrap_or(SealCache::LIMIT));
-    cache.sweep().log();
-    let seals = Seals::new(cache, lab.clone());
-    let places = boot_places(lab.info().accelerator, lab.info().cpus, None);
-    let boots = Boots::open(&context.state.boots(), places)
-        .with_context(|| format!("the state folder {} cannot be used", context.state.path().display()))?;
-    let (history, warning) = History::open(&context.state.history());
-    if let Some(warning) = warning {
-        tell!("warning: {warning}");
-    }
     let dir = begun.folder.dir.clone();
-    let state = begun.resumed.clone().unwrap_or_else(|| RunState::new(begun.folder.run.clone()));
-    let live = Live::new(state, LiveOptions { quiet: args.quiet, verbose: context.verbose });
-    let order = Order {
-        folder: begun.folder,
-        plan: begun.plan,
-        plan_sha256: begun.plan_sha256,
-        secrets: begun.secrets,
-        lab,
-        capacity,
-        boots,
-        history,
-        images: Images::new(digests, args.rehash),
-        seals: Some(seals),
+    let how = Use {
+        jobs: args.jobs,
+        memory: args.memory,
+        seal_space: args.seal_space,
         fail_fast: args.fail_fast,
-        interrupt,
-        hurry,
-        journal: begun.journal,
-        resumed: begun.resumed,
+        rehash: args.rehash,
+        quiet: args.quiet,
     };
-    let finished = run::run(order, &mut ToTerminal(&live)).await;
-    live.close();
-    match finished {
-        Ok(finished) => {
-            let decision = report(&finished, &dir, &shown(&dir));
-            Ok(Ended { decision, state: Some(finished.state) })
-        }
-        Err(error) => {
-            context.print_error(&error.into());
-            Ok(Ended { decision: Decision::Inconclusive, state: None })
-        }
-    }
-}
-
-fn begin(args: &Args, planned: plan::Planned) -> anyhow::Result<Begun> {
-    let (folder, plan_sha256) = RunFolder::create(&args.runs, &planned.plan)?;
-    let journal = JournalWriter::create(&folder.journal(), folder.run.clone())?;
-    let plan::Planned { plan, secrets, .. } = planned;
-    Ok(Begun { folder, plan, plan_sha256, secrets, journal, resumed: None })
+    Ok(match session.run(begun, how).await? {
+        Some(finished) => Ended { decision: report(&finished, &dir, &shown(&dir)), state: Some(finished.state) },
+        None => Ended { decision: Decision::Inconclusive, state: None },
+    })
 }
 
 fn resume(dir: &Path) -> anyhow::Result<Begun> {
@@ -307,49 +186,4 @@ fn report(finished: &Finished, dir: &Path, shown: &Path) -> Decision {
 fn shown(path: &Path) -> PathBuf {
     let here = std::env::current_dir().ok();
     here.and_then(|here| path.strip_prefix(here).ok()).unwrap_or(path).to_owned()
-}
-
-struct ToTerminal<'a>(&'a Live);
-
-impl Sink for ToTerminal<'_> {
-    fn event(&mut self, event: &Event, _state: &RunState) {
-        self.0.event(event);
-    }
-}
-
-/// Whether this process was started with SIGHUP ignored (proc(5), `SigIgn` of `/proc/self/status`).
-fn hangup_is_ignored() -> bool {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & 1 != 0)
-}
-
-async fn recv(signal: &mut Option<tokio::signal::unix::Signal>) -> Option<()> {
-    signal.as_mut()?.recv().await
-}
-
-/// The first Ctrl-C, SIGTERM or SIGHUP stops cleanly, the second at once.
-fn listen_for_signals(interrupt: CancellationToken, hurry: CancellationToken) -> io::Result<()> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut ctrl_c = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    // A closed terminal; whoever was told to ignore that (nohup) goes on doing so.
-    let mut hang_up = if hangup_is_ignored() { None } else { Some(signal(SignalKind::hangup())?) };
-    tokio::spawn(async move {
-        loop {
-            tokio::select! {
-                _ = ctrl_c.recv() => {}
-                _ = terminate.recv() => {}
-                Some(()) = recv(&mut hang_up) => {}
-            }
-            if interrupt.is_cancelled() {
-                hurry.cancel();
-            } else {
-                interrupt.cancel();
-                // After the deed: standard error may be gone, and that must not stop the stopping.
-                tell!("stopping: machines are removed, reports written; once more: at once");
-            }
-        }
-    });
-    Ok(())
 }

@@ -1,6 +1,8 @@
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Accelerator, AxisValue, Cell, CellId, Millis, Role, RunId, Sha256, Signal, SignalKind, Verdict};
+use crate::model::{
+    About, Accelerator, AxisValue, Cell, CellId, Millis, Role, RunId, Sha256, Signal, SignalKind, Verdict,
+};
 
 /// The version each line of the journal carries.
 pub const JOURNAL_VERSION: u32 = 1;
@@ -79,6 +81,9 @@ pub struct RunStart {
     pub candidate_sha256: Option<Sha256>,
     /// The candidate's file name.
     pub candidate_name: Option<String>,
+    /// What the candidate is, by its content; none in a run from before this was read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub candidate_about: Option<About>,
     /// What ran the VMs, such as `libvirt 9.0.0 qemu 7.2.22 (qemu:///embed)`.
     pub lab: String,
     pub accelerator: Accelerator,

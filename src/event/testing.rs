@@ -46,6 +46,7 @@ impl Story {
             update_sha256: Sha256::of(b"update"),
             candidate_sha256: Some(Sha256::of(b"candidate")),
             candidate_name: Some("content-291.bin".into()),
+            candidate_about: None,
             lab: "sim".into(),
             accelerator: Accelerator::Sim,
             uncontrolled: false,
@@ -116,7 +117,11 @@ impl Story {
         let exit = Exit::Code { code: i32::from(!ok) };
         self.signal(
             cell,
-            SignalKind::StepEnded { subject, name, result: StepResult { exit, ok, took: Millis(350), output } },
+            SignalKind::StepEnded {
+                subject,
+                name,
+                result: StepResult { exit, ok, says: None, took: Millis(350), output },
+            },
         )
     }
 

@@ -1,11 +1,14 @@
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
 use super::Transcript;
-use crate::lab::{AgentError, Vm};
+use crate::{
+    lab::{AgentError, Vm},
+    model::{Bytes, DiskState},
+};
 
 /// How much of a file goes into one `guest-file-write`. The agent's reader holds a request in memory
 /// several times over, so larger pieces gain nothing.
@@ -17,6 +20,19 @@ const READ_CHUNK: usize = 48 * 1024;
 /// Longest complaint of a guest's agent that is passed on, in characters; and most facts, each as long.
 const WORDS: usize = 1000;
 const FACTS: usize = 40;
+
+/// The commands without which nothing can be done in a guest.
+const NEEDED: [&str; 9] = [
+    "guest-exec",
+    "guest-exec-status",
+    "guest-file-open",
+    "guest-file-close",
+    "guest-file-read",
+    "guest-file-write",
+    "guest-shutdown",
+    "guest-set-time",
+    "guest-get-osinfo",
+];
 
 /// A typed client of the QEMU guest agent (QEMU, "QEMU Guest Agent Protocol Reference").
 ///
@@ -71,6 +87,27 @@ impl<'a> Agent<'a> {
         Ok(info.into_iter().filter_map(fact).take(FACTS).collect())
     }
 
+    /// What `guest-info` tells: `agent-version`, and `agent-lacks`, the commands that bootgate needs and the agent does not
+    /// have or may not run.
+    pub async fn about(&self) -> Result<BTreeMap<String, String>, AgentError> {
+        #[derive(Deserialize)]
+        struct Info {
+            version: String,
+            #[serde(default)]
+            supported_commands: Vec<Value>,
+        }
+        let info: Info = self.call("guest-info", json!({})).await?;
+        let has = |wanted: &&&str| {
+            info.supported_commands.iter().any(|command| command["name"] == **wanted && command["enabled"] != false)
+        };
+        let lacks: Vec<&str> = NEEDED.iter().filter(|wanted| !has(wanted)).copied().collect();
+        let mut about = BTreeMap::from([("agent-version".to_owned(), info.version.chars().take(200).collect())]);
+        if !lacks.is_empty() {
+            about.insert("agent-lacks".to_owned(), lacks.join(", "));
+        }
+        Ok(about)
+    }
+
     /// Starts a program and answers with its process id.
     pub async fn exec(&self, path: &str, args: &[String]) -> Result<i64, AgentError> {
         #[derive(Deserialize)]
@@ -112,6 +149,20 @@ impl<'a> Agent<'a> {
         Ok(())
     }
 
+    /// Writes a whole file.
+    pub async fn write_file(&self, path: &str, bytes: &[u8]) -> Result<(), AgentError> {
+        let handle = self.open(path, "w").await?;
+        let mut written = Ok(());
+        for piece in bytes.chunks(WRITE_CHUNK) {
+            written = self.write(handle, piece).await;
+            if written.is_err() {
+                break;
+            }
+        }
+        let closed = self.close(handle).await;
+        written.and(closed)
+    }
+
     /// The file's content up to `cap` bytes, and whether there was more.
     pub async fn read_file(&self, path: &str, cap: usize) -> Result<(Vec<u8>, bool), AgentError> {
         let handle = self.open(path, "r").await?;
@@ -147,6 +198,49 @@ impl<'a> Agent<'a> {
                 return Ok((content, false));
             }
         }
+    }
+
+    /// The guest's clock, in nanoseconds since 1970.
+    pub async fn time(&self) -> Result<i64, AgentError> {
+        self.call("guest-get-time", json!({})).await
+    }
+
+    /// Mounted file systems (`guest-get-fsinfo`) whose size the agent knows.
+    pub async fn file_systems(&self) -> Result<Vec<DiskState>, AgentError> {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "kebab-case")]
+        struct FileSystem {
+            mountpoint: String,
+            used_bytes: Option<u64>,
+            total_bytes: Option<u64>,
+        }
+        let all: Vec<Value> = self.call("guest-get-fsinfo", json!({})).await?;
+        let known = all.into_iter().filter_map(|one| serde_json::from_value::<FileSystem>(one).ok());
+        let disk = |one: FileSystem| {
+            let (used, size) = (one.used_bytes?, one.total_bytes?);
+            let free = Bytes(size.saturating_sub(used));
+            Some(DiskState { mount: one.mountpoint, size: Bytes(size), free, read_only: false })
+        };
+        Ok(known.filter_map(disk).collect())
+    }
+
+    /// Network interfaces (`guest-network-get-interfaces`) that have an address beyond their own link: `NAME address`.
+    pub async fn network(&self) -> Result<Vec<String>, AgentError> {
+        let all: Vec<Value> = self.call("guest-network-get-interfaces", json!({})).await?;
+        let has_address = |interface: &&Value| {
+            let addresses = interface["ip-addresses"].as_array();
+            let is_far = |address: &Value| {
+                let address = address["ip-address"].as_str().and_then(|text| text.parse::<IpAddr>().ok());
+                match address {
+                    Some(IpAddr::V4(address)) => !address.is_loopback() && !address.is_link_local(),
+                    Some(IpAddr::V6(address)) => !address.is_loopback() && !address.is_unicast_link_local(),
+                    None => false,
+                }
+            };
+            addresses.is_some_and(|addresses| addresses.iter().any(is_far))
+        };
+        let name = |interface: &Value| Some(format!("{} address", interface["name"].as_str()?));
+        Ok(all.iter().filter(has_address).filter_map(name).collect())
     }
 
     /// Sets the guest's clock to the host's time.

@@ -1,18 +1,39 @@
-use super::linux::Linux;
+use std::collections::BTreeMap;
+
+use super::{ExecStatus, Look, linux::Linux, windows::Windows};
 use crate::model::{Exit, Family, StepKind};
 
-use super::ExecStatus;
+/// What the guest's agent tells of its operating system (`guest-get-osinfo`), by the protocol's names.
+pub type Facts = BTreeMap<String, String>;
 
 /// A program to start in the guest, and where its output will be.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Command {
+    /// Files to write first.
+    pub scripts: Vec<Script>,
     pub path: String,
     pub args: Vec<String>,
-    /// Files in the guest that hold standard output and standard error.
+    /// Files in the guest that hold standard output and standard error; empty: nobody wants them.
     pub stdout: String,
     pub stderr: String,
     /// The file that holds its exit code, in decimal, once it has ended.
     pub code: String,
+}
+
+/// A file that a command needs in the guest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Script {
+    pub path: String,
+    pub content: Vec<u8>,
+}
+
+/// Where the identity of the running boot is found: it differs after every restart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BootId {
+    /// The content of this file.
+    File(&'static str),
+    /// What [`GuestFamily::read_boot_id`] finds in what this prints.
+    Printed(Command),
 }
 
 /// A file to move to its place.
@@ -24,24 +45,78 @@ pub struct Placed {
 
 /// What an OS family needs to be told: data, no I/O.
 pub trait GuestFamily: Send + Sync {
-    /// How to run a step's program or script. `tag` makes the names of the output files unique. None:
+    /// How to run a step's program, script or installer. `tag` makes the names of its files unique. None:
     /// the step runs nothing, or this family does not know its kind.
-    fn command(&self, kind: &StepKind, tag: &str) -> Option<Command>;
+    fn command(&self, kind: &StepKind, facts: &Facts, tag: &str) -> Option<Command>;
 
-    /// The file that holds the identity of the running boot: it differs after every restart.
-    fn boot_id(&self) -> &'static str;
+    fn boot_id(&self, tag: &str) -> BootId;
 
-    /// Exits with 0 when the boot has finished; it leaves no output. `probe`: the image's own way to tell.
-    fn settled(&self, probe: Option<&str>) -> Command;
+    /// What the boot's identity is, where it is printed. None: it is not known yet.
+    fn read_boot_id(&self, printed: &str) -> Option<String> {
+        Some(printed.trim().to_owned()).filter(|id| !id.is_empty())
+    }
 
-    /// Prints what runs, for [`Look::read`](super::Look::read): `program PID NAME` a line, or the blocks of `systemctl
-    /// show`; and `time SECONDS`.
+    /// Asks whether the boot has finished. `probe`: the image's own way to tell. None: an agent that answers is enough.
+    fn settled(&self, probe: Option<&str>, tag: &str) -> Option<Command>;
+
+    /// Whether that is the answer of a guest whose boot has finished.
+    fn has_settled(&self, _probe: Option<&str>, exit: &Exit, _printed: &str) -> bool {
+        *exit == Exit::Code { code: 0 }
+    }
+
+    /// Prints more about the operating system than the agent tells, for [`GuestFamily::read_facts`].
+    fn facts(&self, _tag: &str) -> Option<Command> {
+        None
+    }
+
+    fn read_facts(&self, _printed: &str) -> Facts {
+        Facts::new()
+    }
+
+    /// Prints what runs, for [`GuestFamily::read_look`].
     fn services(&self, tag: &str) -> Command;
 
-    /// Prints what runs and what the guest is like, for [`Look::read`](super::Look::read), a line each: `error TEXT`,
-    /// `log LEVEL COUNT`, `memory TOTAL AVAILABLE` and `disk SIZE FREE MOUNT` in KiB, `readonly MOUNT`, `network WHAT`,
-    /// `dump FILE`.
+    /// Prints what runs and what the guest is like, for [`GuestFamily::read_look`].
     fn inventory(&self, tag: &str) -> Command;
+
+    /// Reads what [`GuestFamily::services`] or [`GuestFamily::inventory`] printed.
+    fn read_look(&self, printed: &str) -> Look;
+
+    /// Exports the logs' events since this moment of the guest's clock, in Unix milliseconds; and the files they are then
+    /// in. None: [`GuestFamily::inventory`] prints what logs tell.
+    fn export_logs(&self, _since: i64, _tag: &str) -> Option<(Command, Vec<String>)> {
+        None
+    }
+
+    /// What an exported log tells, for comparison: the same of the same happening on any machine.
+    fn read_log(&self, _content: &[u8]) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// Whether its kernel writes a dump when it stops with an error, and restarts then.
+    fn leaves_dumps(&self) -> bool {
+        false
+    }
+
+    /// What a crash dump tells of its cause, from as much of it as was read.
+    fn read_dump(&self, _content: &[u8]) -> Option<String> {
+        None
+    }
+
+    /// A program's output as text.
+    fn decode(&self, output: &[u8], _facts: &Facts) -> String {
+        String::from_utf8_lossy(output).into_owned()
+    }
+
+    /// Whether the agent itself is asked for the clock, disks and network, which no program tells.
+    fn asks_agent(&self) -> bool {
+        false
+    }
+
+    /// Whether a medium in the CD drive can be read.
+    fn reads_media(&self) -> bool {
+        true
+    }
 
     /// Makes the folders of these files.
     fn make_parents(&self, files: &[&str], tag: &str) -> Command;
@@ -66,12 +141,18 @@ pub trait GuestFamily: Send + Sync {
 
     /// Files that say why a boot went wrong, fetched when a cell fails.
     fn evidence(&self) -> &'static [&'static str];
+
+    /// The log that a step's installer writes, if it does.
+    fn log_of(&self, _kind: &StepKind) -> Option<String> {
+        None
+    }
 }
 
-/// The data for an OS family; none for one that this version does not know.
-pub fn family(family: Family) -> Option<&'static dyn GuestFamily> {
+/// The data for an OS family.
+pub fn family(family: Family) -> &'static dyn GuestFamily {
     match family {
-        Family::Linux => Some(&Linux),
-        Family::Windows => None,
+        Family::Linux => &Linux,
+        Family::Windows => &Windows { wine: false },
+        Family::Wine => &Windows { wine: true },
     }
 }

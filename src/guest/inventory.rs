@@ -22,7 +22,7 @@ const HOST_IS_SLOW: [&str; 7] = [
     "hrtimer: interrupt took",
 ];
 
-/// One look at a guest, as [`GuestFamily::inventory`](super::GuestFamily::inventory) tells it.
+/// One look at a guest.
 #[derive(Clone, Debug, Default)]
 pub struct Look {
     /// Services, or programs, and their process ids.
@@ -35,7 +35,9 @@ pub struct Look {
 }
 
 impl Look {
-    /// Reads what the guest printed. Lines that make no sense are passed over.
+    /// Reads lines as the scripts of a Linux guest print them: `program PID NAME` or the blocks of `systemctl show`, `time
+    /// SECONDS`, `error TEXT`, `log LEVEL COUNT`, `memory TOTAL AVAILABLE` and `disk SIZE FREE MOUNT` in KiB, `readonly
+    /// MOUNT`, `network WHAT`, `dump FILE`. Lines that make no sense are passed over.
     pub fn read(text: &str) -> Self {
         let mut look = Self::default();
         let mut unit = Unit::default();
@@ -71,13 +73,50 @@ impl Look {
         }
     }
 
+    /// A crash dump lies in the guest.
+    pub fn dump(&mut self, path: &str) {
+        keep(&mut self.state.dumps, path);
+    }
+
+    /// The crash dumps that were found.
+    pub fn dumps(&self) -> &[String] {
+        &self.state.dumps
+    }
+
+    /// What one of them tells of its cause.
+    pub fn explain_dump(&mut self, path: &str, cause: &str) {
+        if let Some(dump) = self.state.dumps.iter_mut().find(|dump| *dump == path) {
+            *dump = format!("{dump}: {}", short(cause));
+        }
+    }
+
+    /// An error that the guest's log has.
+    pub fn error(&mut self, text: String) {
+        if self.state.errors.len() < ERRORS && !self.state.errors.contains(&text) {
+            self.state.errors.push(text);
+        }
+    }
+
+    /// A mounted file system.
+    pub fn disk(&mut self, disk: DiskState) {
+        if self.state.disks.len() < MANY && self.state.disks.iter().all(|known| known.mount != disk.mount) {
+            self.state.disks.push(DiskState { mount: short(&disk.mount), ..disk });
+        }
+    }
+
+    /// Something that the network has.
+    pub fn network(&mut self, what: &str) {
+        keep(&mut self.state.network, what);
+    }
+
     fn service(&mut self, unit: Unit) {
         if unit.running && !unit.name.is_empty() && unit.pid != 0 {
             self.program(&unit.name, unit.pid);
         }
     }
 
-    fn program(&mut self, name: &str, pid: u32) {
+    /// A service or program that runs, and its process.
+    pub fn program(&mut self, name: &str, pid: u32) {
         if self.services.len() < MANY {
             self.services.entry(short(name)).or_default().insert(pid);
         }
@@ -102,9 +141,8 @@ impl Look {
             }
             ("error", [_, ..]) => {
                 let text = plain(rest);
-                let known = state.errors.contains(&text) || HOST_IS_SLOW.iter().any(|slow| text.contains(slow));
-                if !known && !text.is_empty() && state.errors.len() < ERRORS {
-                    state.errors.push(text);
+                if !text.is_empty() && !HOST_IS_SLOW.iter().any(|slow| text.contains(slow)) {
+                    self.error(text);
                 }
             }
             ("memory", [total, available]) => {
@@ -114,24 +152,17 @@ impl Look {
             }
             ("disk", [size, free, _, ..]) => {
                 let mount = rest.splitn(3, ' ').nth(2).unwrap_or_default();
-                if let (Ok(size), Ok(free)) = (size.parse::<u64>(), free.parse::<u64>())
-                    && state.disks.len() < MANY
-                    && state.disks.iter().all(|disk| disk.mount != mount)
-                {
-                    state.disks.push(DiskState {
-                        mount: short(mount),
-                        size: kib(size),
-                        free: kib(free),
-                        read_only: false,
-                    });
+                if let (Ok(size), Ok(free)) = (size.parse(), free.parse()) {
+                    let (size, free) = (kib(size), kib(free));
+                    self.disk(DiskState { mount: mount.to_owned(), size, free, read_only: false });
                 }
             }
             ("readonly", [_, ..]) => {
                 state.disks.iter_mut().filter(|disk| disk.mount == rest).for_each(|disk| disk.read_only = true);
             }
             ("time", [seconds]) => self.clock = seconds.parse().ok(),
-            ("network", [_, ..]) => keep(&mut state.network, rest),
-            ("dump", [_, ..]) => keep(&mut state.dumps, rest),
+            ("network", [_, ..]) => self.network(rest),
+            ("dump", [_, ..]) => self.dump(rest),
             _ => {}
         }
     }

@@ -1,4 +1,4 @@
-use super::{Command, ExecStatus, GuestFamily, Placed};
+use super::{BootId, Command, ExecStatus, Facts, GuestFamily, Look, Placed};
 use crate::model::{Exit, StepKind};
 
 /// A Linux guest with a POSIX shell at `/bin/sh`.
@@ -28,6 +28,7 @@ const SERVICES: &str = r#"if command -v systemctl >/dev/null; then
   systemctl show '*.service' -p Id -p MainPID -p SubState; echo
 else
   for p in /proc/[0-9]*; do
+    case ${p#/proc/} in $$|$PPID) continue;; esac
     c= n=
     { IFS= read -r c <"$p/cmdline"; IFS= read -r n <"$p/comm"; } 2>/dev/null
     [ -z "$c" ] || echo "program ${p#/proc/} $n"
@@ -57,6 +58,11 @@ while read -r _ t _; do [ "$t" = 00000000 ] && echo "network default route"; don
 for f in /var/crash/* /var/lib/systemd/coredump/* /sys/fs/pstore/*; do [ ! -e "$f" ] || echo "dump $f"; done
 exit 0"#;
 
+/// Whether a panic device has its driver: on the ISA bus (`pvpanic`, ACPI's QEMU0001) or on PCI.
+const FACTS: &str = r#"for d in /sys/bus/acpi/devices/QEMU0001:00/physical_node/driver /sys/bus/pci/drivers/pvpanic*/0*; do
+  [ ! -e "$d" ] || { echo pvpanic=yes; exit 0; }
+done; echo pvpanic=no"#;
+
 /// Mounts the first CD drive, copies NAME TO pairs, unmounts.
 const FROM_MEDIUM: &str = r#"m=/run/bootgate-medium; mkdir -p "$m"
 i=0; until mount -t iso9660 -o ro /dev/sr0 "$m" 2>/dev/null; do
@@ -79,6 +85,7 @@ fn shell(tag: &str, command: &[&str]) -> Command {
     let mut args = vec!["-c".to_owned(), CAPTURE.to_owned(), "bootgate".to_owned(), prefix.clone()];
     args.extend(command.iter().map(|&word| word.to_owned()));
     Command {
+        scripts: Vec::new(),
         path: "/bin/sh".to_owned(),
         args,
         stdout: format!("{prefix}.out"),
@@ -90,7 +97,7 @@ fn shell(tag: &str, command: &[&str]) -> Command {
 /// A program whose output nobody wants.
 fn quiet(path: &str, args: &[&str]) -> Command {
     let args = args.iter().map(|&word| word.to_owned()).collect();
-    Command { path: path.to_owned(), args, stdout: String::new(), stderr: String::new(), code: String::new() }
+    Command { path: path.to_owned(), args, ..Command::default() }
 }
 
 fn parent(path: &str) -> &str {
@@ -98,24 +105,24 @@ fn parent(path: &str) -> &str {
 }
 
 impl GuestFamily for Linux {
-    fn command(&self, kind: &StepKind, tag: &str) -> Option<Command> {
+    fn command(&self, kind: &StepKind, _facts: &Facts, tag: &str) -> Option<Command> {
         match kind {
             StepKind::Run { argv } => {
                 let words: Vec<&str> = argv.iter().map(String::as_str).collect();
                 Some(shell(tag, &words))
             }
             StepKind::Sh { script } => Some(shell(tag, &["/bin/sh", "-c", script])),
-            StepKind::Copy { .. } | StepKind::Files { .. } => None,
+            _ => None,
         }
     }
 
-    fn boot_id(&self) -> &'static str {
-        "/proc/sys/kernel/random/boot_id"
+    fn boot_id(&self, _tag: &str) -> BootId {
+        BootId::File("/proc/sys/kernel/random/boot_id")
     }
 
-    fn settled(&self, probe: Option<&str>) -> Command {
+    fn settled(&self, probe: Option<&str>, _tag: &str) -> Option<Command> {
         // Asked again and again while the machine boots: no program more than needed.
-        quiet("/bin/sh", &["-c", probe.unwrap_or(SETTLED)])
+        Some(quiet("/bin/sh", &["-c", probe.unwrap_or(SETTLED)]))
     }
 
     fn services(&self, tag: &str) -> Command {
@@ -124,6 +131,19 @@ impl GuestFamily for Linux {
 
     fn inventory(&self, tag: &str) -> Command {
         shell(tag, &["/bin/sh", "-c", &[SERVICES, REST].concat()])
+    }
+
+    fn facts(&self, tag: &str) -> Option<Command> {
+        Some(shell(tag, &["/bin/sh", "-c", FACTS]))
+    }
+
+    fn read_facts(&self, printed: &str) -> Facts {
+        let pairs = printed.lines().filter_map(|line| line.split_once('='));
+        pairs.filter(|(name, _)| *name == "pvpanic").map(|(name, value)| (name.into(), value.trim().into())).collect()
+    }
+
+    fn read_look(&self, printed: &str) -> Look {
+        Look::read(printed)
     }
 
     fn make_parents(&self, files: &[&str], tag: &str) -> Command {
@@ -178,7 +198,7 @@ mod tests {
     #[test]
     fn a_command_keeps_its_words_apart_and_its_output_in_files() {
         let kind = StepKind::Run { argv: vec!["/bin/echo".into(), "a b; rm -rf /".into()] };
-        let command = Linux.command(&kind, "7").unwrap();
+        let command = Linux.command(&kind, &Facts::new(), "7").unwrap();
         assert_eq!(command.args[4..], ["/bin/echo", "a b; rm -rf /"]);
         assert_eq!(command.stdout, "/run/bootgate-7.out");
     }

@@ -7,8 +7,9 @@ mod family;
 mod inventory;
 mod linux;
 mod transcript;
+mod windows;
 
 pub use agent::{Agent, ExecStatus, WRITE_CHUNK};
-pub use family::{Command, GuestFamily, Placed, family};
+pub use family::{BootId, Command, Facts, GuestFamily, Placed, Script, family};
 pub use inventory::Look;
 pub use transcript::Transcript;

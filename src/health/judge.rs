@@ -7,7 +7,7 @@ use super::{
 };
 use crate::model::{
     Activity, ConsoleMark, Exit, GuestState, Limits, Millis, ONE_RESET, Outcome, Phase, Reason, ReasonId, RestartVia,
-    Role, Signal, SignalKind, StepResult, Subject, Tolerances, Verdict,
+    Role, Says, Signal, SignalKind, StepResult, Subject, Tolerances, Verdict,
 };
 
 /// The verdict on a cell, from all of its signals.
@@ -170,10 +170,10 @@ impl Judge {
             }
             SignalKind::StartedOver { why } => self.start_over(at, why),
             _ if self.collecting => {}
-            SignalKind::Planned { update_steps, soak, checks, evidence, role } => {
+            SignalKind::Planned { update_steps, soak, checks, evidence, implied, role } => {
                 let (update_steps, soak, role) = (*update_steps, *soak, role.clone());
-                let (checks, evidence) = (checks.clone(), evidence.clone());
-                self.planned.get_or_insert(Planned { update_steps, soak, checks, evidence, role });
+                let (checks, evidence, implied) = (checks.clone(), evidence.clone(), implied.clone());
+                self.planned.get_or_insert(Planned { update_steps, soak, checks, evidence, implied, role });
             }
             SignalKind::Tolerances { tolerances } => self.tolerances = tolerances.clone(),
             SignalKind::GuestState { state } if self.update_began && !self.over => {
@@ -424,6 +424,9 @@ impl Judge {
             }
             Subject::Setup { .. } => {}
             Subject::Update { step } if result.ok => {
+                // An installer that says so is about to restart the machine.
+                let restarting = u32::from(result.says == Some(Says::Restarting));
+                self.resets.by_step = self.resets.by_step.saturating_add(restarting);
                 self.done.update_steps += usize::from(*step == self.done.update_steps);
             }
             Subject::Update { step } => self.update_step_failed(at, *step, name, result),
@@ -443,6 +446,7 @@ impl Judge {
             // A reset explains it: whether the machine comes back decides between a crash and a loop.
             Exit::AgentGone if self.resets.unexplained > 0 => {}
             Exit::AgentGone => self.blame(at, ReasonId::AgentLost, message),
+            _ if result.says == Some(Says::NotApplied) => self.blame(at, ReasonId::UpdateNotApplied, message),
             _ => self.blame(at, ReasonId::UpdateFailed, message),
         }
     }
@@ -466,7 +470,10 @@ impl Judge {
             self.done.checks.push(id.to_owned());
             return;
         }
-        let is_evidence = self.planned.as_ref().is_some_and(|planned| planned.evidence.iter().any(|proof| proof == id));
+        let is_evidence = self
+            .planned
+            .as_ref()
+            .is_some_and(|planned| planned.evidence.iter().chain(&planned.implied).any(|proof| proof == id));
         let id_of = if is_evidence { ReasonId::UpdateNotApplied } else { ReasonId::CheckFailed };
         let mut reason = self.reason(at, id_of, message);
         reason.check = Some(id.to_owned());

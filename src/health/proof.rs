@@ -7,6 +7,7 @@ pub(super) struct Planned {
     pub soak: u32,
     pub checks: Vec<String>,
     pub evidence: Vec<String>,
+    pub implied: Vec<String>,
     pub role: Role,
 }
 

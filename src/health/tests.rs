@@ -119,7 +119,7 @@ fn what() -> impl Strategy<Value = SignalKind> {
     use ConsoleMark::{BootLoaderStopped, Firmware, KernelOops, KernelPanic, Login, NoBootDevice};
     let marks = [NoBootDevice, BootLoaderStopped, KernelPanic, Login, KernelOops, Firmware];
     let step = (subject(), exit(), any::<bool>()).prop_map(|(subject, exit, ok)| {
-        let result = StepResult { exit, ok, took: Millis(1), output: Output::default() };
+        let result = StepResult { exit, ok, says: None, took: Millis(1), output: Output::default() };
         StepEnded { subject, name: "step".into(), result }
     });
     let plain = prop::sample::select(vec![
@@ -164,7 +164,7 @@ fn what() -> impl Strategy<Value = SignalKind> {
         1 => limits,
         1 => control_ended.prop_map(|(outcome, reason, facts)| ControlEnded { outcome, reason, facts }),
         1 => (0..3usize, 0..3u32, role())
-            .prop_map(|(update_steps, soak, role)| Planned { update_steps, soak, checks: vec![], evidence: vec![], role }),
+            .prop_map(|(update_steps, soak, role)| Planned { update_steps, soak, checks: vec![], evidence: vec![], implied: vec![], role }),
         1 => shows().prop_map(|shows| Screen { sha256: Sha256::of(b""), file: None, shows }),
         1 => "[ab]".prop_map(|id| BootId { id }),
         1 => prop::sample::select(vec![RestartVia::Agent, RestartVia::Acpi, RestartVia::Forced])
@@ -183,7 +183,7 @@ fn anything() -> impl Strategy<Value = Vec<Signal>> {
 fn planned(role: Role) -> Signal {
     Signal {
         at: Millis(0),
-        what: SignalKind::Planned { update_steps: 0, soak: 0, checks: vec![], evidence: vec![], role },
+        what: SignalKind::Planned { update_steps: 0, soak: 0, checks: vec![], evidence: vec![], implied: vec![], role },
     }
 }
 

@@ -1,13 +1,11 @@
 //! Sentences of the judge.
 
-use crate::model::{Bugcheck, Exit, StepResult};
+use crate::model::{Bugcheck, Exit, StepResult, told_exit_code};
 
 /// What a kernel said when it stopped; `console`: its last words on the console.
 pub(super) fn panic(bugcheck: Option<&Bugcheck>, console: Option<&str>) -> String {
     match (bugcheck, console) {
-        (Some(Bugcheck { code, parameters: [a, b, c, d] }), _) => {
-            format!("bugcheck 0x{code:08x} (0x{a:x}, 0x{b:x}, 0x{c:x}, 0x{d:x})")
-        }
+        (Some(bugcheck), _) => bugcheck.to_string(),
         (None, Some(text)) => format!("the kernel stopped: {text}"),
         (None, None) => "the kernel panicked".to_owned(),
     }
@@ -22,7 +20,7 @@ pub(super) fn is_for_want_of_a_core(panic: &str) -> bool {
 /// How a step ended, with the last line it said.
 pub(super) fn ended(result: &StepResult) -> String {
     let how = match &result.exit {
-        Exit::Code { code } => format!("exited with {code}"),
+        Exit::Code { code } => format!("exited with {}", told_exit_code(*code)),
         Exit::Signal { signal } => format!("was ended by signal {signal}"),
         Exit::Timeout => format!("did not end within {}", result.took),
         Exit::Refused { message } => format!("could not run: {message}"),
@@ -41,4 +39,19 @@ fn last_line(text: &str) -> Option<String> {
         short.push('…');
     }
     Some(short)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bugcheck_is_told_by_its_name_where_it_has_one() {
+        let told = |code| panic(Some(&Bugcheck { code, parameters: [0x10, 0xff, 0, u64::MAX] }), Some("ignored"));
+        assert_eq!(
+            told(0xd1),
+            "bugcheck 0x000000d1 DRIVER_IRQL_NOT_LESS_OR_EQUAL (0x10, 0xff, 0x0, 0xffffffffffffffff)"
+        );
+        assert_eq!(told(0xbad_c0de), "bugcheck 0x0badc0de (0x10, 0xff, 0x0, 0xffffffffffffffff)");
+    }
 }

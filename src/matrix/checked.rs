@@ -2,7 +2,7 @@ use std::{path::PathBuf, sync::Arc};
 
 use super::Template;
 use crate::{
-    model::{Collect, Millis, Network, Policy, Start, Tolerances},
+    model::{Collect, Millis, Network, PackageKind, Policy, Start, Tolerances},
     source::{Place, Placed, SourceFile},
 };
 
@@ -65,15 +65,34 @@ pub enum Action {
     Files { from: Placed<Template>, to: Placed<Template> },
     Run { argv: Vec<Placed<Template>> },
     Sh { script: Placed<Template> },
+    Cmd { script: Placed<Template> },
+    Ps1 { script: Placed<Template> },
+    Package { kind: PackageKind, file: Placed<Template>, args: Vec<Placed<Template>>, beside: Option<Placed<Template>> },
+}
+
+impl Action {
+    /// Its key in a step.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Copy { .. } => "copy",
+            Self::Files { .. } => "files",
+            Self::Run { .. } => "run",
+            Self::Sh { .. } => "sh",
+            Self::Cmd { .. } => "cmd",
+            Self::Ps1 { .. } => "ps1",
+            Self::Package { kind, .. } => kind.as_str(),
+        }
+    }
 }
 
 #[derive(Clone, Debug)]
 pub struct CheckSpec {
+    pub place: Place,
     pub id: String,
     pub evidence: bool,
     pub timeout: Millis,
     pub success: Vec<i32>,
-    /// `Run` or `Sh`.
+    /// What runs something.
     pub action: Action,
 }
 

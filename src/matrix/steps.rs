@@ -4,10 +4,10 @@ use super::{
     Action, CheckSpec, StepSpec, Template,
     check::{Checker, NAME_HINT},
     is_name,
-    steps_file::{CheckEntry, CopyEntry, FilesEntry, ScriptEntry, StepEntry},
+    steps_file::{CheckEntry, CopyEntry, FilesEntry, PackageEntry, Packaged, ScriptEntry, StepEntry},
 };
 use crate::{
-    model::Millis,
+    model::{Millis, PackageKind},
     source::{Diagnostic, Place, Placed, SourceFile, Written},
 };
 
@@ -17,22 +17,14 @@ const MAX_SCRIPT: usize = 100 * 1024;
 /// The deadline of a step or check that names none.
 const TIMEOUT: Millis = Millis::from_secs(300);
 
-const KINDS: [&str; 4] = ["copy", "files", "run", "sh"];
-/// Kinds for Windows, which this version cannot run.
-const WINDOWS_KINDS: [&str; 9] = ["msi", "msp", "exe", "msu", "cab", "inf", "ps1", "cmd", "reg"];
+const KINDS: &str = "copy, files, run, sh, cmd, ps1, msi, msp, exe, msu, cab, inf, reg";
+const CHECK_KINDS: &str = "run, sh, cmd, ps1";
 
-/// Better words for a key that a step does not have.
+/// Better words for a key that a check does not have.
 pub(super) fn unknown_key(mapping: &str, key: &str) -> Option<(String, String)> {
-    let hint = "the kinds are copy, files, run and sh".to_owned();
-    match mapping {
-        "Step" | "Check" if WINDOWS_KINDS.contains(&key) => {
-            Some((format!("steps of the kind `{key}` are for Windows and not supported by this version yet"), hint))
-        }
-        "Check" if KINDS.contains(&key) => {
-            Some((format!("a check cannot be of the kind `{key}`"), "the kinds of checks are run and sh".to_owned()))
-        }
-        _ => None,
-    }
+    let is_step = mapping == "Check" && KINDS.split(", ").any(|kind| kind == key);
+    is_step
+        .then(|| (format!("a check cannot be of the kind `{key}`"), format!("the kinds of checks are {CHECK_KINDS}")))
 }
 
 impl Checker {
@@ -46,12 +38,28 @@ impl Checker {
         if let Some(name) = entry.name.as_ref().filter(|name| !is_title(&name.value)) {
             self.error(name.place, "this is no name for a step", "use a line of 1 to 100 printable characters");
         }
-        let (timeout, success) = (self.timeout(entry.timeout), self.success(entry.success));
         let copy = entry.copy.map(|copy| self.copy(copy.value));
         let files = entry.files.map(|files| self.files(files.value));
-        let actions = [copy, files, self.run(entry.run), self.sh(entry.sh)];
-        let action =
-            self.exactly_one(place, actions.into_iter().flatten().collect(), "step", "copy, files, run, sh")?;
+        let scripts = [self.sh(entry.sh), self.cmd(entry.cmd), self.ps1(entry.ps1)];
+        let packages = [
+            (PackageKind::Msi, entry.msi),
+            (PackageKind::Msp, entry.msp),
+            (PackageKind::Exe, entry.exe),
+            (PackageKind::Msu, entry.msu),
+            (PackageKind::Cab, entry.cab),
+            (PackageKind::Inf, entry.inf),
+            (PackageKind::Reg, entry.reg),
+        ];
+        let packages = packages.map(|(kind, raw)| raw.map(|raw| self.package(kind, raw)));
+        let actions = [copy, files, self.run(entry.run)].into_iter().chain(scripts).chain(packages);
+        let action = self.exactly_one(place, actions.flatten().collect(), "step", KINDS);
+        let package = match &action {
+            Some(Action::Package { kind, .. }) => Some(*kind),
+            _ => None,
+        };
+        let timeout = self.timeout(entry.timeout, package.map_or(TIMEOUT, PackageKind::timeout));
+        let success = self.success(entry.success, package.map_or(&[0], PackageKind::success));
+        let action = action?;
         let name = entry.name.map(|name| name.value);
         let restarts = entry.restarts.map_or(0, |restarts| restarts.value);
         Some(StepSpec { place, name, timeout, restarts, success, when, action })
@@ -67,10 +75,12 @@ impl Checker {
                 let message = format!("two checks have the id `{}`", entry.id.value);
                 self.error(entry.id.place, message, "reports name checks by their id: give each its own");
             }
-            let (timeout, success) = (self.timeout(entry.timeout), self.success(entry.success));
-            let actions = [self.run(entry.run), self.sh(entry.sh)].into_iter().flatten().collect();
-            if let Some(action) = self.exactly_one(place, actions, "check", "run, sh") {
-                checks.push(CheckSpec { id: entry.id.value, evidence: entry.evidence, timeout, success, action });
+            let (timeout, success) = (self.timeout(entry.timeout, TIMEOUT), self.success(entry.success, &[0]));
+            let actions = [self.run(entry.run), self.sh(entry.sh), self.cmd(entry.cmd), self.ps1(entry.ps1)];
+            let actions = actions.into_iter().flatten().collect();
+            if let Some(action) = self.exactly_one(place, actions, "check", CHECK_KINDS) {
+                let (id, evidence) = (entry.id.value, entry.evidence);
+                checks.push(CheckSpec { place, id, evidence, timeout, success, action });
             }
         }
         checks
@@ -88,17 +98,44 @@ impl Checker {
         None
     }
 
-    fn timeout(&mut self, raw: Option<Placed<String>>) -> Millis {
-        self.deadline(raw).unwrap_or(TIMEOUT)
+    fn timeout(&mut self, raw: Option<Placed<String>>, usual: Millis) -> Millis {
+        self.deadline(raw).unwrap_or(usual)
     }
 
-    fn success(&mut self, raw: Option<Placed<Vec<Placed<i32>>>>) -> Vec<i32> {
-        let Some(raw) = raw else { return vec![0] };
+    /// Codes of Windows have 32 bits and are written with a sign, without one, or in hexadecimal.
+    fn success(&mut self, raw: Option<Placed<Vec<Placed<Written>>>>, usual: &[i32]) -> Vec<i32> {
+        let Some(raw) = raw else { return usual.to_vec() };
         if raw.value.is_empty() {
             self.error(raw.place, "no exit code means success", "list at least one, e.g. `success: [0, 3010]`");
         }
-        let codes: BTreeSet<i32> = raw.value.into_iter().map(|code| code.value).collect();
+        let mut codes = BTreeSet::new();
+        for Placed { value: Written(text), place } in raw.value {
+            match exit_code(&text) {
+                Some(code) => drop(codes.insert(code)),
+                None => {
+                    self.error(place, format!("`{text}` is no exit code"), "it is a whole number of at most 32 bits")
+                }
+            }
+        }
         codes.into_iter().collect()
+    }
+
+    fn package(&mut self, kind: PackageKind, raw: Placed<PackageEntry>) -> Action {
+        let Packaged { file, args, beside } = match raw.value {
+            PackageEntry::File(file) => Packaged { file: Placed::new(file, raw.place), args: Vec::new(), beside: None },
+            PackageEntry::More(more) => more,
+        };
+        if let Some(first) = args.first().filter(|_| !kind.takes_args()) {
+            let problem = format!("the installer of `{}` takes no further arguments", kind.as_str());
+            self.error(first.place, problem, "take them out; msi, msp and exe take some");
+        }
+        for word in &args {
+            if word.value.0.contains(['\0', '\r', '\n']) {
+                self.error(word.place, "an argument of a program for Windows is one line", "take the line ends out");
+            }
+        }
+        let args = args.into_iter().map(|word| word.with(Template::parse(&word.value.0))).collect();
+        Action::Package { kind, file: template(file), args, beside: beside.map(template) }
     }
 
     fn copy(&mut self, raw: CopyEntry) -> Action {
@@ -134,20 +171,32 @@ impl Checker {
     }
 
     fn sh(&mut self, raw: Option<Placed<ScriptEntry>>) -> Option<Action> {
-        let raw = raw?;
+        Some(Action::Sh { script: self.script(raw?, "sh: true")? })
+    }
+
+    fn cmd(&mut self, raw: Option<Placed<ScriptEntry>>) -> Option<Action> {
+        Some(Action::Cmd { script: self.script(raw?, "cmd: ver")? })
+    }
+
+    fn ps1(&mut self, raw: Option<Placed<ScriptEntry>>) -> Option<Action> {
+        Some(Action::Ps1 { script: self.script(raw?, "ps1: exit 0")? })
+    }
+
+    /// `nothing`: a step of this kind that does nothing.
+    fn script(&mut self, raw: Placed<ScriptEntry>, nothing: &str) -> Option<Placed<Template>> {
         let text = match &raw.value {
             ScriptEntry::Text(text) => text.clone(),
             ScriptEntry::File(script) => self.script_file(&script.file)?,
         };
         if text.trim().is_empty() {
-            self.error(raw.place, "the script is empty", "`sh: true` does nothing, successfully");
+            self.error(raw.place, "the script is empty", format!("`{nothing}` does nothing, successfully"));
         } else if text.contains('\0') {
             self.error(raw.place, "a script cannot have a NUL character in it", "take it out");
         } else if text.len() > MAX_SCRIPT {
             let problem = format!("the script is longer than {} KiB", MAX_SCRIPT >> 10);
             self.error(raw.place, problem, "bring it into the guest with `copy`, and `run` it there");
         }
-        Some(Action::Sh { script: raw.with(Template::parse(&text)) })
+        Some(raw.with(Template::parse(&text)))
     }
 
     fn script_file(&mut self, path: &Placed<String>) -> Option<String> {
@@ -159,6 +208,14 @@ impl Checker {
             }
         }
     }
+}
+
+fn exit_code(text: &str) -> Option<i32> {
+    let code = match text.strip_prefix("0x") {
+        Some(hex) => i64::from(u32::from_str_radix(hex, 16).ok()?),
+        None => text.parse().ok()?,
+    };
+    i32::try_from(code).or_else(|_| u32::try_from(code).map(u32::cast_signed)).ok()
 }
 
 fn template(raw: Placed<String>) -> Placed<Template> {

@@ -9,16 +9,16 @@ use serde::{
 use super::file::AxisValues;
 use crate::source::{Placed, Written};
 
-/// One step: exactly one of `copy`, `files`, `run` and `sh`, and how to judge it.
+/// One step: exactly one kind, and how to judge it.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename = "Step", deny_unknown_fields, expecting = "a step such as `sh: command` or `copy: {from: a, to: /b}`")]
 pub struct StepEntry {
     /// What the step is called in reports.
     pub name: Option<Placed<String>>,
-    /// The longest time the step may take, e.g. `30s`; 5m by default.
+    /// The longest time the step may take, e.g. `30s`; 5m by default, 30m for packages, 2h for `msu` and `cab`.
     pub timeout: Option<Placed<String>>,
-    /// The exit codes that mean success; `[0]` by default.
-    pub success: Option<Placed<Vec<Placed<i32>>>>,
+    /// The exit codes that mean success; `[0]` by default, for packages those of their installer.
+    pub success: Option<Placed<Vec<Placed<Written>>>>,
     /// How often the step may restart the machine by itself, until it settles after the restart that bootgate asks for; 0
     /// by default. Only in `update`.
     pub restarts: Option<Placed<u32>>,
@@ -32,9 +32,27 @@ pub struct StepEntry {
     pub run: Option<Placed<Vec<Placed<Written>>>>,
     /// Runs a script with the guest's `/bin/sh`.
     pub sh: Option<Placed<ScriptEntry>>,
+    /// Runs a batch script with the guest's `cmd.exe`. Windows and Wine.
+    pub cmd: Option<Placed<ScriptEntry>>,
+    /// Runs a script with the guest's Windows PowerShell. Windows.
+    pub ps1: Option<Placed<ScriptEntry>>,
+    /// Installs a Windows Installer package: `msiexec /i FILE /qn /norestart`. Windows and Wine.
+    pub msi: Option<Placed<PackageEntry>>,
+    /// Applies a Windows Installer patch: `msiexec /p FILE /qn /norestart`. Windows and Wine.
+    pub msp: Option<Placed<PackageEntry>>,
+    /// Runs an installer that is a program. Windows and Wine.
+    pub exe: Option<Placed<PackageEntry>>,
+    /// Installs a Windows Update package, by `wusa` or from build 26100 on by `dism`. Windows.
+    pub msu: Option<Placed<PackageEntry>>,
+    /// Installs a servicing package, by `dism`. Windows.
+    pub cab: Option<Placed<PackageEntry>>,
+    /// Installs a driver: `pnputil /add-driver FILE /install`. Windows.
+    pub inf: Option<Placed<PackageEntry>>,
+    /// Merges a file into the registry: `reg import FILE`. Windows and Wine.
+    pub reg: Option<Placed<PackageEntry>>,
 }
 
-/// A question about the health of the guest: exactly one of `run` and `sh`.
+/// A question about the health of the guest: exactly one of `run`, `sh`, `cmd` and `ps1`.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename = "Check", deny_unknown_fields, expecting = "a check such as `{id: name, sh: command}`")]
 pub struct CheckEntry {
@@ -47,11 +65,15 @@ pub struct CheckEntry {
     /// The longest time the answer may take, e.g. `30s`; 5m by default.
     pub timeout: Option<Placed<String>>,
     /// The exit codes that mean healthy; `[0]` by default.
-    pub success: Option<Placed<Vec<Placed<i32>>>>,
+    pub success: Option<Placed<Vec<Placed<Written>>>>,
     /// Runs a program without a shell: its path in the guest, then its arguments.
     pub run: Option<Placed<Vec<Placed<Written>>>>,
     /// Runs a script with the guest's `/bin/sh`.
     pub sh: Option<Placed<ScriptEntry>>,
+    /// Runs a batch script with the guest's `cmd.exe`. Windows and Wine.
+    pub cmd: Option<Placed<ScriptEntry>>,
+    /// Runs a script with the guest's Windows PowerShell. Windows.
+    pub ps1: Option<Placed<ScriptEntry>>,
 }
 
 /// Brings one file into the guest.
@@ -74,6 +96,27 @@ pub struct FilesEntry {
     pub from: Placed<String>,
     /// The absolute path of the folder in the guest.
     pub to: Placed<String>,
+}
+
+/// A package: its file, or the file and what belongs to it.
+#[derive(Debug)]
+pub enum PackageEntry {
+    File(String),
+    More(Packaged),
+}
+
+/// A package and what belongs to it.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, expecting = "a mapping such as `{file: agent.msi, args: [KEY=value]}`")]
+pub struct Packaged {
+    /// The file on this host, relative to the matrix; `${candidate}` is the candidate.
+    pub file: Placed<String>,
+    /// Further arguments for the installer. `msi`, `msp` and `exe`.
+    #[serde(default)]
+    pub args: Vec<Placed<Written>>,
+    /// A folder on this host, relative to the matrix: its files are put beside the package, as a driver's or a
+    /// checkpoint's must be.
+    pub beside: Option<Placed<String>>,
 }
 
 /// A script: its text, or the file that has it.
@@ -125,5 +168,42 @@ impl JsonSchema for ScriptEntry {
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
         let file = generator.subschema_for::<ScriptFile>();
         json_schema!({ "anyOf": [{ "type": "string" }, file] })
+    }
+}
+
+impl<'de> Deserialize<'de> for PackageEntry {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct PackageVisitor;
+        impl<'de> Visitor<'de> for PackageVisitor {
+            type Value = PackageEntry;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a file or `{file: agent.msi, args: [KEY=value]}`")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<PackageEntry, E> {
+                Ok(PackageEntry::File(text.to_owned()))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<PackageEntry, A::Error> {
+                Packaged::deserialize(MapAccessDeserializer::new(map)).map(PackageEntry::More)
+            }
+        }
+        deserializer.deserialize_any(PackageVisitor)
+    }
+}
+
+impl JsonSchema for PackageEntry {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Package".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let more = generator.subschema_for::<Packaged>();
+        json_schema!({ "anyOf": [{ "type": "string" }, more] })
     }
 }

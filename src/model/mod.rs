@@ -3,11 +3,14 @@
 //! Pure data. Imports nothing of ours, may be imported by anyone; everything here is serialisable,
 //! because all of it ends up in `plan.json` or in the journal.
 
+mod about;
 mod accelerator;
+mod canonical;
 mod control;
 mod hardware;
 mod ids;
 mod lab_time;
+mod package;
 mod phase;
 mod plan;
 mod screen;
@@ -17,12 +20,16 @@ mod state_dir;
 mod step;
 mod units;
 mod verdict;
+mod windows_names;
 
+pub use about::{About, Cabinet, Content, Inf, MAX_LISTED, Machine, Msi, Msp, Pe, PeRole, Signature};
 pub use accelerator::Accelerator;
+pub use canonical::canonical;
 pub use control::{Activity, ControlFacts, DiskState, GuestState, Tolerances};
 pub use hardware::{Clock, DiskBus, Firmware, NetworkModel, StateFile};
 pub use ids::{CellId, RunId, Sha256};
 pub use lab_time::LabTime;
+pub use package::{Package, PackageKind, Says};
 pub use phase::Phase;
 pub use plan::{
     AxisValue, BackingFile, Candidate, Cell, DirectBoot, Family, GoldenImage, Network, PLAN_VERSION, Plan, Policy,
@@ -39,3 +46,4 @@ pub(crate) use step::soak;
 pub use step::{Check, Collect, GuestFile, Health, HostFile, MAX_SOAK, Step, StepKind, Subject};
 pub use units::{Bytes, Millis, ParseUnitError};
 pub use verdict::{Outcome, Reason, ReasonId, Verdict};
+pub use windows_names::{bugcheck_name, told_exit_code, windows_code_name};

@@ -5,7 +5,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{Bytes, CellId, Clock, Collect, DiskBus, Firmware, Health, NetworkModel, Sha256, StateFile, Step};
+use super::{About, Bytes, CellId, Clock, Collect, DiskBus, Firmware, Health, NetworkModel, Sha256, StateFile, Step};
 
 /// The version `plan.json` carries.
 pub const PLAN_VERSION: u32 = 1;
@@ -22,6 +22,10 @@ pub struct Plan {
     pub catalog: PathBuf,
     /// The file given with `--candidate` or by the matrix.
     pub candidate: Option<Candidate>,
+    /// What the other files are that updates bring into guests, by their paths on the host; those that are merely text or
+    /// data are left out.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub files: BTreeMap<PathBuf, About>,
     /// The digest of everything under test: the candidate, every file the update copies, its steps.
     pub update_sha256: Sha256,
     /// The golden images used, by name.
@@ -38,6 +42,9 @@ pub struct Candidate {
     pub path: PathBuf,
     pub size: Bytes,
     pub sha256: Sha256,
+    /// What it is, by its content; none in a plan from before this was read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub about: Option<About>,
 }
 
 /// One permutation: a golden image and what is done to its clone.
@@ -198,6 +205,23 @@ pub struct BackingFile {
 pub enum Family {
     Linux,
     Windows,
+    /// Linux that carries Wine, and an agent that is a program for Windows.
+    Wine,
+}
+
+impl Family {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Linux => "linux",
+            Self::Windows => "windows",
+            Self::Wine => "wine",
+        }
+    }
+
+    /// Whether its guests run programs for Windows.
+    pub fn runs_windows_programs(self) -> bool {
+        matches!(self, Self::Windows | Self::Wine)
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -258,7 +282,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn cells_of_a_plan_from_before_there_were_controls_are_judged_by_themselves() {
+    fn a_plan_from_before_there_were_controls_is_read_and_its_cells_are_judged_by_themselves() {
         let health = r#"{"checks":[],"soak":0,"watch":5000,"boot_timeout":null,"restart_timeout":null}"#;
         let cell =
             format!(r#"{{"id":"a","axes":[],"image":"i","setup":[],"update":[],"health":{health},"network":"none"}}"#);
@@ -266,5 +290,8 @@ mod tests {
         assert_eq!((cell.role, cell.start, cell.sealed_setup), (Role::Alone, Start::Live, 0));
         let policy: Policy = serde_json::from_str(r#"{"retry_inconclusive":1}"#).unwrap();
         assert!(policy.control);
+        let candidate = format!(r#"{{"path":"/x","size":3,"sha256":"{}"}}"#, Sha256::of(b""));
+        let candidate: Candidate = serde_json::from_str(&candidate).unwrap();
+        assert_eq!(candidate.about, None);
     }
 }

@@ -1,10 +1,10 @@
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt};
 
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Activity, ControlFacts, GuestState, KnownScreen, LabTime, Millis, Outcome, Phase, ReasonId, Role, RunId, Sha256,
-    Start, Subject, Tolerances,
+    Activity, ControlFacts, GuestState, KnownScreen, LabTime, Millis, Outcome, Phase, ReasonId, Role, RunId, Says,
+    Sha256, Start, Subject, Tolerances, windows_names::bugcheck_name,
 };
 
 /// Something that was observed, and when. The judge sees nothing else.
@@ -26,6 +26,9 @@ pub enum SignalKind {
         /// Those of them that prove that the update took effect.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         evidence: Vec<String>,
+        /// Checks of which one that fails says the same, and which may hold without the update.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        implied: Vec<String>,
         #[serde(default, skip_serializing_if = "Role::is_alone")]
         role: Role,
     },
@@ -251,6 +254,17 @@ pub struct Bugcheck {
     pub parameters: [u64; 4],
 }
 
+impl fmt::Display for Bugcheck {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { code, parameters: [a, b, c, d] } = self;
+        write!(f, "bugcheck 0x{code:08x}")?;
+        if let Some(name) = bugcheck_name(*code) {
+            write!(f, " {name}")?;
+        }
+        write!(f, " (0x{a:x}, 0x{b:x}, 0x{c:x}, 0x{d:x})")
+    }
+}
+
 /// Counters of a running machine. Only their change between two samples means anything.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Progress {
@@ -309,6 +323,9 @@ pub struct StepResult {
     pub exit: Exit,
     /// Whether that counts as success, by the step's own rule.
     pub ok: bool,
+    /// What an installer's exit code says beside that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub says: Option<Says>,
     pub took: Millis,
     pub output: Output,
 }

@@ -1,8 +1,9 @@
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
-use super::{Bytes, Millis, Sha256, Tolerances};
+use super::{Bytes, Millis, Package, Sha256, Tolerances};
 
 /// A file on the host that a step brings into the guest, pinned by its content when the plan is made.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,6 +53,64 @@ pub enum StepKind {
     Run { argv: Vec<String> },
     /// Run a script with the guest's `/bin/sh` (`sh -e` is the script's own business).
     Sh { script: String },
+    /// Run a batch script with the guest's `cmd.exe`.
+    Cmd { script: String },
+    /// Run a script with the guest's Windows PowerShell.
+    Ps1 { script: String },
+    /// Install a package for Windows.
+    Package { package: Package },
+}
+
+impl StepKind {
+    /// The host's files that it brings into the guest.
+    pub fn files(&self) -> &[GuestFile] {
+        match self {
+            Self::Copy { file } => std::slice::from_ref(file),
+            Self::Files { files } | Self::Package { package: Package { files, .. } } => files,
+            Self::Run { .. } | Self::Sh { .. } | Self::Cmd { .. } | Self::Ps1 { .. } => &[],
+        }
+    }
+
+    /// The texts that the guest runs, which secrets may be in.
+    pub fn commands(&self) -> Vec<&str> {
+        match self {
+            Self::Run { argv } => argv.iter().map(String::as_str).collect(),
+            Self::Sh { script } | Self::Cmd { script } | Self::Ps1 { script } => vec![script],
+            Self::Package { package } => package.args.iter().map(String::as_str).collect(),
+            Self::Copy { .. } | Self::Files { .. } => Vec::new(),
+        }
+    }
+
+    /// The step as it matters to a guest: files by their digests, no path of the host.
+    pub fn in_guest(&self) -> Value {
+        let file = |file: &GuestFile| json!({ "to": file.to, "mode": file.mode, "sha256": file.from.sha256 });
+        match self {
+            Self::Copy { file: one } => json!({ "copy": file(one) }),
+            Self::Files { files } => json!({ "files": files.iter().map(file).collect::<Value>() }),
+            Self::Run { argv } => json!({ "run": argv }),
+            Self::Sh { script } => json!({ "sh": script }),
+            Self::Cmd { script } => json!({ "cmd": script }),
+            Self::Ps1 { script } => json!({ "ps1": script }),
+            Self::Package { package } => {
+                let files: Value = package.files.iter().map(file).collect();
+                json!({ package.kind.as_str(): { "files": files, "args": package.args } })
+            }
+        }
+    }
+
+    /// The same step with each of these texts replaced.
+    #[must_use]
+    pub fn map_commands(&self, change: impl Fn(&String) -> String) -> Self {
+        let mut kind = self.clone();
+        match &mut kind {
+            Self::Run { argv: texts } | Self::Package { package: Package { args: texts, .. } } => {
+                texts.iter_mut().for_each(|text| *text = change(text));
+            }
+            Self::Sh { script } | Self::Cmd { script } | Self::Ps1 { script } => *script = change(script),
+            Self::Copy { .. } | Self::Files { .. } => {}
+        }
+        kind
+    }
 }
 
 pub(super) fn is_zero(count: &u32) -> bool {
@@ -70,6 +129,9 @@ pub struct Check {
     /// It proves that the update took effect, and fails without it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub evidence: bool,
+    /// The kind of a step implies it: where it fails, the update was not applied. It may hold without the update.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub implied: bool,
 }
 
 /// What healthy means for a cell, and how long to look.

@@ -1,12 +1,14 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 use super::{
     controls::with_controls,
+    evidence::implied,
     expand::{Combination, expand},
     ids::cell_ids,
+    machines::refuse_foreign,
     pin::Pins,
     steps::StepMaker,
     update_digest::update_digest,
@@ -16,8 +18,8 @@ use crate::{
     catalog::{Catalog, NoImage},
     matrix::{Action, Matrix, StepSpec, Template},
     model::{
-        AxisValue, Bytes, Candidate, Cell, CellId, GoldenImage, Health, HostFile, PLAN_VERSION, Plan, Role, Secrets,
-        Sha256, Start, StepKind,
+        About, AxisValue, Bytes, Candidate, Cell, CellId, Check, GoldenImage, Health, HostFile, PLAN_VERSION, Plan,
+        Role, Secrets, Sha256, Start, StepKind,
     },
     source::{Diagnostic, Diagnostics},
 };
@@ -71,6 +73,7 @@ pub fn plan(
         }
     }
     builder.warn(&cells);
+    let files = builder.files(&cells, path.as_deref());
     let mut found = builder.found;
     let cells = with_controls(cells, matrix.policy.control);
     let plan = Plan {
@@ -80,6 +83,7 @@ pub fn plan(
         catalog: absolute(&catalog.file.path),
         update_sha256: update_digest(candidate.as_ref(), &cells),
         candidate,
+        files,
         images,
         cells,
         policy: matrix.policy.clone(),
@@ -105,7 +109,7 @@ pub fn plan(
 pub fn secrets(plan: &Plan, environment: &dyn Fn(&str) -> Option<String>) -> Result<Secrets, Diagnostics> {
     let steps = plan.cells.iter().flat_map(|cell| cell.setup.iter().chain(&cell.update)).map(|step| &step.kind);
     let checks = plan.cells.iter().flat_map(|cell| &cell.health.checks).map(|check| &check.kind);
-    let names: BTreeSet<&str> = steps.chain(checks).flat_map(commands).flat_map(Secrets::names_in).collect();
+    let names: BTreeSet<&str> = steps.chain(checks).flat_map(StepKind::commands).flat_map(Secrets::names_in).collect();
     let (mut values, mut missing) = (BTreeMap::new(), Diagnostics::default());
     for name in names {
         match environment(name) {
@@ -119,16 +123,7 @@ pub fn secrets(plan: &Plan, environment: &dyn Fn(&str) -> Option<String>) -> Res
     missing.or(Secrets::new(values))
 }
 
-/// The texts of a step that secrets may be in.
-pub(super) fn commands(kind: &StepKind) -> Vec<&str> {
-    match kind {
-        StepKind::Run { argv } => argv.iter().map(String::as_str).collect(),
-        StepKind::Sh { script } => vec![script],
-        StepKind::Copy { .. } | StepKind::Files { .. } => Vec::new(),
-    }
-}
-
-fn absolute(path: &std::path::Path) -> PathBuf {
+fn absolute(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 
@@ -153,7 +148,10 @@ impl<'a> Builder<'a> {
                 let error = Diagnostic::error("no step of `update` uses the candidate, so it would not be tested");
                 error.hint("bring it into the guest with `copy: {from: ${candidate}, to: /some/path}`")
             }
-            Ok(HostFile { path, size, sha256 }) => return Some(Candidate { path, size, sha256 }),
+            Ok(HostFile { path, size, sha256 }) => {
+                let about = self.pins.about(&path).cloned();
+                return Some(Candidate { path, size, sha256, about });
+            }
             Err(why) => {
                 Diagnostic::error(format!("no candidate: {why}")).hint("give another one with --candidate FILE")
             }
@@ -163,7 +161,7 @@ impl<'a> Builder<'a> {
             None => problem,
         });
         // The steps that use it must not complain as well that there is none.
-        Some(Candidate { path: absolute(path), size: Bytes(0), sha256: Sha256::of(b"") })
+        Some(Candidate { path: absolute(path), size: Bytes(0), sha256: Sha256::of(b""), about: None })
     }
 
     /// The variables of `vars` and `--set`.
@@ -207,7 +205,8 @@ impl<'a> Builder<'a> {
         let axes = combination.axes(self.matrix);
         let image = self.image(combination, &axes);
         let variables = Variables { matrix: self.matrix, axes: &axes, given, candidate };
-        let mut maker = StepMaker { variables, pins: &mut self.pins };
+        let family = image.map(|image| image.family);
+        let mut maker = StepMaker { variables, pins: &mut self.pins, family };
         let found = &mut self.found;
         let mut keep = |error| found.push_once(error);
         let mut steps = |specs: &[StepSpec]| -> Vec<_> {
@@ -216,7 +215,10 @@ impl<'a> Builder<'a> {
         };
         let (setup, update) = (steps(&self.matrix.setup), steps(&self.matrix.update));
         let health = &self.matrix.health;
-        let checks = health.checks.iter().filter_map(|check| maker.check(check).map_err(&mut keep).ok()).collect();
+        let mut checks: Vec<Check> =
+            health.checks.iter().filter_map(|check| maker.check(check).map_err(&mut keep).ok()).collect();
+        let implied = implied(&update, &checks, maker.pins);
+        checks.extend(implied);
         let has_update = self.matrix.update.iter().any(|step| combination.matches(&step.when));
         if let (false, Some(first)) = (has_update, self.matrix.update.first()) {
             let error = Diagnostic::error(format!("no step of `update` belongs to the cell {id}"));
@@ -232,6 +234,7 @@ impl<'a> Builder<'a> {
             tolerances: health.tolerances.clone(),
         };
         let image = image?;
+        refuse_foreign(self.matrix, combination, &update, image, &self.pins, &mut self.found);
         let network = self.matrix.network.clone();
         let cell = Cell {
             id,
@@ -273,6 +276,17 @@ impl<'a> Builder<'a> {
         steps.chain(self.matrix.health.checks.iter().map(|check| &check.action)).flat_map(templates)
     }
 
+    /// What the files are that updates bring in, beside the candidate.
+    fn files(&self, cells: &[Cell], candidate: Option<&Path>) -> BTreeMap<PathBuf, About> {
+        let steps = cells.iter().flat_map(|cell| &cell.update);
+        let paths = steps.flat_map(|step| step.kind.files()).map(|file| &file.from.path);
+        let others = paths.filter(|path| Some(path.as_path()) != candidate);
+        let told = others.filter_map(|path| Some((path, self.pins.about(path).filter(|about| about.is_telling())?)));
+        // The same file is in many cells: each is kept once.
+        let told: BTreeMap<&PathBuf, &About> = told.collect();
+        told.into_iter().map(|(path, about)| (path.clone(), about.clone())).collect()
+    }
+
     fn warn(&mut self, cells: &[Cell]) {
         if let Some(place) = self.matrix.control_off {
             let warning = Diagnostic::warning("without controls this run cannot be approved");
@@ -294,7 +308,8 @@ fn templates(action: &Action) -> impl Iterator<Item = &Template> {
     let placed = match action {
         Action::Copy { from, to, .. } | Action::Files { from, to } => vec![from, to],
         Action::Run { argv } => argv.iter().collect(),
-        Action::Sh { script } => vec![script],
+        Action::Sh { script } | Action::Cmd { script } | Action::Ps1 { script } => vec![script],
+        Action::Package { file, args, beside, .. } => [file].into_iter().chain(args).chain(beside).collect(),
     };
     placed.into_iter().map(|placed| &placed.value)
 }

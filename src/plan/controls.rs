@@ -1,7 +1,13 @@
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, path::Path};
 
-use super::{build::commands, ids::control_ids};
-use crate::model::{Cell, CellId, Role, Secrets, Start, Step};
+use super::{ids::control_ids, update_digest::update_digest};
+use crate::model::{
+    Cell, CellId, Collect, GoldenImage, Health, Millis, Network, PLAN_VERSION, Plan, Policy, Role, Secrets, Start,
+    Step, Tolerances,
+};
+
+/// How long a golden image that is looked at is watched after each restart.
+const WATCH: Millis = Millis::from_secs(5);
 
 /// Gives each golden image its control, before all other cells, and tells each cell which one it is compared with.
 /// Without `wanted` no cell is added, and all are judged by themselves.
@@ -27,6 +33,44 @@ pub(super) fn with_controls(mut cells: Vec<Cell>, wanted: bool) -> Vec<Cell> {
     }
     controls.extend(cells);
     controls
+}
+
+/// The plan that looks at one golden image: a control, cold, that is restarted so often after the first time.
+pub fn look_at(image: &GoldenImage, catalog: &Path, soak: u32) -> Plan {
+    let id = control_ids(std::slice::from_ref(&image.name), &[]).remove(0);
+    let health = Health {
+        checks: Vec::new(),
+        soak,
+        watch: WATCH,
+        boot_timeout: None,
+        restart_timeout: None,
+        tolerances: Tolerances::default(),
+    };
+    let cell = Cell {
+        id,
+        axes: Vec::new(),
+        image: image.name.clone(),
+        setup: Vec::new(),
+        update: Vec::new(),
+        health,
+        network: Network::None,
+        role: Role::Control,
+        start: Start::Cold,
+        sealed_setup: 0,
+    };
+    Plan {
+        version: PLAN_VERSION,
+        name: "image-check".to_owned(),
+        matrix: catalog.to_owned(),
+        catalog: catalog.to_owned(),
+        candidate: None,
+        update_sha256: update_digest(None, &[]),
+        files: BTreeMap::new(),
+        images: BTreeMap::from([(image.name.clone(), image.clone())]),
+        cells: vec![cell],
+        policy: Policy { retry_inconclusive: 0, retries: 0, control: true },
+        collect: Collect::default(),
+    }
 }
 
 /// The images, in the order of their first cells, and the indexes of each one's cells.
@@ -65,7 +109,7 @@ fn control(id: CellId, cells: &[&Cell], sealed: usize) -> Cell {
 /// machine outlives the run.
 fn common_setup(cells: &[&Cell]) -> usize {
     let uses_secret =
-        |step: &Step| commands(&step.kind).into_iter().any(|text| Secrets::names_in(text).next().is_some());
+        |step: &Step| step.kind.commands().into_iter().any(|text| Secrets::names_in(text).next().is_some());
     let [first, others @ ..] = cells else { return 0 };
     let shared = |(n, step): &(usize, &Step)| others.iter().all(|cell| cell.setup.get(*n) == Some(*step));
     first.setup.iter().enumerate().take_while(shared).take_while(|(_, step)| !uses_secret(step)).count()

@@ -5,13 +5,16 @@
 
 mod build;
 mod controls;
+mod evidence;
 mod expand;
 #[cfg(test)]
 mod fuzz;
 mod ids;
+mod machines;
 mod pin;
 mod steps;
 mod update_digest;
 mod variables;
 
 pub use build::{Choices, Planned, plan, secrets};
+pub use controls::look_at;

@@ -6,8 +6,10 @@ use std::{
 };
 
 use crate::{
+    candidate::inspect,
     catalog::sha256_file,
-    model::{Bytes, GuestFile, HostFile},
+    matrix::guest_path_problem,
+    model::{About, Bytes, GuestFile, HostFile},
 };
 
 /// More files in one tree than this are taken for a slip (`from: /`).
@@ -16,7 +18,13 @@ const MAX_DEPTH: usize = 64;
 
 /// Host files by their content at the time of planning; each is read once.
 #[derive(Debug, Default)]
-pub(super) struct Pins(BTreeMap<PathBuf, HostFile>);
+pub(super) struct Pins(BTreeMap<PathBuf, Pinned>);
+
+#[derive(Debug)]
+struct Pinned {
+    file: HostFile,
+    about: About,
+}
 
 impl Pins {
     /// Pins one file.
@@ -26,7 +34,7 @@ impl Pins {
     pub fn file(&mut self, path: &Path) -> Result<HostFile, String> {
         let path = std::path::absolute(path).map_err(|error| error.to_string())?;
         if let Some(known) = self.0.get(&path) {
-            return Ok(known.clone());
+            return Ok(known.file.clone());
         }
         let failed = |why: &dyn std::fmt::Display| format!("cannot use `{}`: {why}", path.display());
         let about = fs::metadata(&path).map_err(|error| match error.kind() {
@@ -38,8 +46,14 @@ impl Pins {
         }
         let sha256 = sha256_file(&path).map_err(|error| failed(&error))?;
         let file = HostFile { path: path.clone(), size: Bytes(about.len()), sha256 };
-        self.0.insert(path, file.clone());
+        let about = inspect(&path).map_err(|error| error.to_string())?;
+        self.0.insert(path, Pinned { file: file.clone(), about });
         Ok(file)
+    }
+
+    /// What a pinned file is, by its content. `path`: as in [`HostFile::path`].
+    pub fn about(&self, path: &Path) -> Option<&About> {
+        self.0.get(path).map(|known| &known.about)
     }
 
     /// Pins a folder and all that is in it, sorted by path, with the files' own permission bits.
@@ -67,11 +81,14 @@ impl Pins {
             let path = entry.path();
             let wrong = |why: &str| format!("cannot bring `{}` into the guest: {why}", path.display());
             let name = entry.file_name().into_string().map_err(|_| wrong("its name is not valid UTF-8"))?;
-            if name.chars().any(char::is_control) {
-                return Err(wrong("its name has a control character"));
-            }
             let about = entry.metadata().map_err(|error| wrong(&error.to_string()))?;
-            let to = format!("{}/{name}", to.trim_end_matches('/'));
+            let to = match to.starts_with('/') {
+                true => format!("{}/{name}", to.trim_end_matches('/')),
+                false => format!(r"{to}\{name}"),
+            };
+            if let Some(why) = guest_path_problem(&to) {
+                return Err(wrong(&format!("in the guest, {why}")));
+            }
             if about.is_symlink() {
                 return Err(wrong("it is a symbolic link, and what it points to may not be meant"));
             } else if about.is_dir() {

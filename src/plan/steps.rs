@@ -3,35 +3,46 @@ use super::{
     variables::{Variables, Where},
 };
 use crate::{
+    candidate::fits,
     matrix::{Action, CheckSpec, GUEST_PATH_HINT, StepSpec, Template, guest_path_problem},
-    model::{Check, GuestFile, Step, StepKind},
-    source::{Diagnostic, Placed},
+    model::{Check, Family, GuestFile, Package, PackageKind, Step, StepKind},
+    source::{Diagnostic, Place, Placed},
 };
 
 /// Longest name that is made for a step without one, in characters.
 const MAX_NAME: usize = 60;
 
+/// Where packages are put in a guest that runs programs for Windows: below the system's own folder for temporary files,
+/// which only administrators may list.
+const PACKAGES: &str = r"C:\Windows\Temp\bootgate";
+
+/// What Wine has only as programs that do nothing.
+const NOT_IN_WINE: [&str; 4] = ["ps1", "msu", "cab", "inf"];
+
 /// Makes steps and checks of one cell.
 pub(super) struct StepMaker<'a> {
     pub variables: Variables<'a>,
     pub pins: &'a mut Pins,
+    /// The golden image's; none: no image fits the cell, which is told already.
+    pub family: Option<Family>,
 }
 
 impl StepMaker<'_> {
     pub fn step(&mut self, spec: &StepSpec) -> Result<Step, Diagnostic> {
-        let kind = self.kind(&spec.action)?;
+        let kind = self.kind(&spec.action, spec.place)?;
         let name = spec.name.clone().unwrap_or_else(|| made_name(&kind));
         let (timeout, restarts, success) = (spec.timeout, spec.restarts, spec.success.clone());
         Ok(Step { name, kind, timeout, restarts, success })
     }
 
     pub fn check(&mut self, spec: &CheckSpec) -> Result<Check, Diagnostic> {
-        let kind = self.kind(&spec.action)?;
+        let kind = self.kind(&spec.action, spec.place)?;
         let (id, success) = (spec.id.clone(), spec.success.clone());
-        Ok(Check { id, kind, timeout: spec.timeout, success, evidence: spec.evidence })
+        Ok(Check { id, kind, timeout: spec.timeout, success, evidence: spec.evidence, implied: false })
     }
 
-    fn kind(&mut self, action: &Action) -> Result<StepKind, Diagnostic> {
+    fn kind(&mut self, action: &Action, place: Place) -> Result<StepKind, Diagnostic> {
+        self.suits_family(action, place)?;
         Ok(match action {
             Action::Copy { from, to, mode } => {
                 let to = self.guest_path(to)?;
@@ -49,7 +60,66 @@ impl StepMaker<'_> {
                 StepKind::Run { argv: argv.collect::<Result<_, _>>()? }
             }
             Action::Sh { script } => StepKind::Sh { script: self.variables.fill(script, Where::Command)? },
+            Action::Cmd { script } => StepKind::Cmd { script: self.variables.fill(script, Where::Command)? },
+            Action::Ps1 { script } => StepKind::Ps1 { script: self.variables.fill(script, Where::Command)? },
+            Action::Package { kind, file, args, beside } => {
+                let files = self.package_files(*kind, file, beside.as_ref())?;
+                let args = args.iter().map(|word| self.variables.fill(word, Where::Command));
+                let package = Package { kind: *kind, files, args: args.collect::<Result<_, _>>()? };
+                StepKind::Package { package }
+            }
         })
+    }
+
+    fn suits_family(&self, action: &Action, place: Place) -> Result<(), Diagnostic> {
+        let Some(family) = self.family else { return Ok(()) };
+        let kind = action.kind();
+        let why = match action {
+            Action::Sh { .. } if family.runs_windows_programs() => {
+                "there is no /bin/sh in such a guest: use cmd, or ps1"
+            }
+            Action::Cmd { .. } | Action::Ps1 { .. } | Action::Package { .. } if family == Family::Linux => {
+                "only Windows has what runs it: use sh"
+            }
+            _ if family == Family::Wine && NOT_IN_WINE.contains(&kind) => {
+                "Wine has no more than a program of that name that does nothing"
+            }
+            _ => return Ok(()),
+        };
+        let error = Diagnostic::error(format!("`{kind}` cannot be done in a guest of the family {}", family.as_str()));
+        Err(error
+            .at(&self.variables.matrix.file, place)
+            .hint(why)
+            .hint("`when:` limits it to the cells of other images"))
+    }
+
+    /// The package, and behind it what lies beside it.
+    fn package_files(
+        &mut self,
+        kind: PackageKind,
+        template: &Placed<Template>,
+        beside: Option<&Placed<Template>>,
+    ) -> Result<Vec<GuestFile>, Diagnostic> {
+        let path = self.host_path(template)?;
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
+        let from = self.pins.file(&path).map_err(|why| self.unusable(template, why))?;
+        if let Some(Err(why)) = self.pins.about(&from.path).map(|about| fits(kind.as_str(), about)) {
+            let error = Diagnostic::error(format!("`{name}` cannot be installed as `{}`: {why}", kind.as_str()));
+            let error = error.at(&self.variables.matrix.file, template.place);
+            return Err(error.hint("each kind of package has its own step: msi, msp, exe, msu, cab, inf, reg"));
+        }
+        let folder = format!("{PACKAGES}-{}", &from.sha256.short()[..8]);
+        let to = format!(r"{folder}\{name}");
+        if let Some(why) = guest_path_problem(&to) {
+            return Err(self.unusable(template, format!("Windows cannot have a file named `{name}`: {why}")));
+        }
+        let mut files = vec![GuestFile { from, to: to.clone(), mode: None }];
+        if let Some(beside) = beside {
+            let path = self.host_path(beside)?;
+            let all = self.pins.tree(&path, &folder).map_err(|why| self.unusable(beside, why))?;
+            files.extend(all.into_iter().filter(|file| file.to != to).map(|file| GuestFile { mode: None, ..file }));
+        }
+        Ok(files)
     }
 
     fn host_path(&self, template: &Placed<Template>) -> Result<std::path::PathBuf, Diagnostic> {
@@ -59,7 +129,13 @@ impl StepMaker<'_> {
 
     fn guest_path(&self, template: &Placed<Template>) -> Result<String, Diagnostic> {
         let path = self.variables.fill(template, Where::Guest)?;
-        match guest_path_problem(&path) {
+        let wants_windows = self.family.is_some_and(Family::runs_windows_programs);
+        let other = match (self.family, path.starts_with('/')) {
+            (Some(_), true) if wants_windows => Some("the guest's paths begin with a drive"),
+            (Some(_), false) if !wants_windows => Some("the guest's paths begin with `/`"),
+            _ => None,
+        };
+        match guest_path_problem(&path).or(other) {
             None => Ok(path),
             Some(why) => {
                 let error = Diagnostic::error(format!("`{path}` is no path in the guest: {why}"));
@@ -74,6 +150,10 @@ impl StepMaker<'_> {
     }
 }
 
+fn first_line(script: &str, kind: &str) -> String {
+    script.lines().find(|line| !line.trim().is_empty()).unwrap_or(kind).trim().to_owned()
+}
+
 /// A name from the kind and its main argument. No host path is in it: the same update has the same names
 /// on every host.
 fn made_name(kind: &StepKind) -> String {
@@ -83,8 +163,13 @@ fn made_name(kind: &StepKind) -> String {
             format!("copy {} files, the first to {}", files.len(), files.first().map_or("", |file| &file.to))
         }
         StepKind::Run { argv } => argv.join(" "),
-        StepKind::Sh { script } => {
-            script.lines().find(|line| !line.trim().is_empty()).unwrap_or("sh").trim().to_owned()
+        StepKind::Sh { script } => first_line(script, "sh"),
+        StepKind::Cmd { script } => first_line(script, "cmd"),
+        StepKind::Ps1 { script } => first_line(script, "ps1"),
+        StepKind::Package { package } => {
+            let verb = if package.kind == PackageKind::Reg { "merge" } else { "install" };
+            let words = [verb, package.path().rsplit('\\').next().unwrap_or_default()];
+            words.into_iter().chain(package.args.iter().map(String::as_str)).collect::<Vec<_>>().join(" ")
         }
     };
     let text: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();

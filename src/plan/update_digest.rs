@@ -2,7 +2,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use crate::model::{Candidate, Cell, GuestFile, Sha256, Step, StepKind};
+use crate::model::{Candidate, Cell, Sha256, Step, canonical};
 
 /// What an approval is about: the candidate, every file that the update copies, and its steps.
 ///
@@ -10,20 +10,19 @@ use crate::model::{Candidate, Cell, GuestFile, Sha256, Step, StepKind};
 pub(super) fn update_digest(candidate: Option<&Candidate>, cells: &[Cell]) -> Sha256 {
     // A control gets no update.
     let permutations = cells.iter().filter(|cell| !cell.role.is_control());
-    let updates: BTreeSet<String> = permutations.map(|cell| steps(&cell.update).to_string()).collect();
+    let updates: BTreeSet<String> = permutations.map(|cell| canonical(steps(&cell.update))).collect();
     let subject = json!({
         "version": 1,
         "candidate": candidate.map(|candidate| &candidate.sha256),
         "updates": updates,
     });
-    // Canonical: serde_json's maps are sorted by key.
-    Sha256::of(subject.to_string().as_bytes())
+    Sha256::of(canonical(subject).as_bytes())
 }
 
 fn steps(steps: &[Step]) -> Value {
     let step = |step: &Step| {
         let mut about = json!({
-            "kind": kind(&step.kind),
+            "kind": step.kind.in_guest(),
             "timeout": step.timeout,
             "success": step.success,
         });
@@ -33,17 +32,4 @@ fn steps(steps: &[Step]) -> Value {
         about
     };
     steps.iter().map(step).collect()
-}
-
-fn kind(kind: &StepKind) -> Value {
-    match kind {
-        StepKind::Copy { file: one } => json!({ "copy": file(one) }),
-        StepKind::Files { files } => json!({ "files": files.iter().map(file).collect::<Value>() }),
-        StepKind::Run { argv } => json!({ "run": argv }),
-        StepKind::Sh { script } => json!({ "sh": script }),
-    }
-}
-
-fn file(file: &GuestFile) -> Value {
-    json!({ "to": file.to, "mode": file.mode, "sha256": file.from.sha256 })
 }

@@ -5,7 +5,7 @@ use serde::Serialize;
 use crate::{
     event::{CellState, Counts, RunState},
     gate,
-    model::{Accelerator, AxisValue, CellId, Millis, Outcome, Phase, Reason, RunId, Sha256, Start},
+    model::{About, Accelerator, AxisValue, CellId, Millis, Outcome, Phase, Reason, RunId, Sha256, Start},
 };
 
 /// The version `result.json` carries.
@@ -37,6 +37,8 @@ struct ResultFile<'a> {
 struct Candidate<'a> {
     name: Option<&'a str>,
     sha256: &'a Sha256,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    about: Option<&'a About>,
 }
 
 #[derive(Debug, Serialize)]
@@ -73,8 +75,11 @@ struct PhaseTime {
 pub fn render(state: &RunState) -> Result<Vec<u8>, String> {
     let start = state.start.as_ref().ok_or("the run's start was not recorded")?;
     let gate::Ruling { decision, reasons } = gate::ruling(state);
-    let candidate =
-        start.candidate_sha256.as_ref().map(|sha256| Candidate { name: start.candidate_name.as_deref(), sha256 });
+    let candidate = start.candidate_sha256.as_ref().map(|sha256| Candidate {
+        name: start.candidate_name.as_deref(),
+        sha256,
+        about: start.candidate_about.as_ref(),
+    });
     let file = ResultFile {
         version: RESULT_VERSION,
         run: &state.run,
@@ -128,7 +133,10 @@ fn one_cell<'a>(state: &RunState, cell: &'a CellState) -> Cell<'a> {
 
 #[cfg(test)]
 mod tests {
-    use crate::event::testing;
+    use crate::{
+        event::{RunEvent, testing},
+        model::{About, Content},
+    };
 
     #[test]
     fn a_result_names_every_cell_and_what_became_of_it() {
@@ -136,6 +144,15 @@ mod tests {
         let bytes = super::render(&state).unwrap();
         assert_eq!(bytes, super::render(&testing::three().state()).unwrap(), "same events, same bytes");
         insta::assert_snapshot!(String::from_utf8(bytes).unwrap());
+    }
+
+    #[test]
+    fn a_candidate_that_was_read_is_described() {
+        let mut story = testing::three();
+        let RunEvent::RunStarted { start } = &mut story.events[0].what else { panic!("no start") };
+        start.candidate_about = Some(About::of(Content::Script { interpreter: "sh".into() }));
+        let result: serde_json::Value = serde_json::from_slice(&super::render(&story.state()).unwrap()).unwrap();
+        assert_eq!(result["candidate"]["about"], serde_json::json!({"kind": "script", "interpreter": "sh"}));
     }
 
     #[test]

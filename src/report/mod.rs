@@ -5,6 +5,7 @@
 //! `bootgate report` gives the same bytes as the run itself did.
 
 mod files;
+mod fitness;
 mod json;
 mod junit;
 mod rates;
@@ -13,6 +14,7 @@ pub mod terminal;
 mod text;
 
 pub use files::{ReportFile, Written, write_all};
+pub use fitness::{Finding, Fit, fitness};
 pub use json::RESULT_VERSION;
 pub use rates::{Rate, Rates, interval};
 pub use story::{Detail, story, told};

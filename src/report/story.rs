@@ -7,7 +7,7 @@ use crate::{
     event::{Attempt, Level},
     model::{
         Bytes, ConsoleMark, ControlFacts, Exit, GuestState, LimitsFrom, Millis, Outcome, Phase, RestartVia, Role,
-        Signal, SignalKind, Start, StepResult, Subject,
+        Signal, SignalKind, Start, StepResult, Subject, told_exit_code,
     },
 };
 
@@ -203,7 +203,7 @@ fn subject_word(subject: &Subject) -> &'static str {
 
 fn ended(result: &StepResult) -> String {
     let how = match &result.exit {
-        Exit::Code { code } => format!("exited with {code}"),
+        Exit::Code { code } => format!("exited with {}", told_exit_code(*code)),
         Exit::Signal { signal } => format!("was ended by signal {signal}"),
         Exit::Timeout => "did not end".to_owned(),
         Exit::Refused { message } => format!("could not run: {message}"),

@@ -266,6 +266,7 @@ impl<'a> Dispatcher<'a> {
             candidate_name: candidate
                 .and_then(|candidate| candidate.path.file_name())
                 .map(|name| name.to_string_lossy().into_owned()),
+            candidate_about: candidate.and_then(|candidate| candidate.about.clone()),
             lab: info.name.clone(),
             accelerator: info.accelerator,
             uncontrolled: !self.plan.policy.control,

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::{Seal, SealError, io, key::steps};
-use crate::model::{Cell, Check, ControlFacts, RunId, Sha256, Step};
+use crate::model::{Cell, Check, ControlFacts, RunId, Sha256, Step, canonical};
 
 /// A control that was run before, from the same seal and with the same questions.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,7 +32,7 @@ pub fn control_key(cell: &Cell) -> Sha256 {
     let ids: Vec<&str> = health.checks.iter().map(|check| check.id.as_str()).collect();
     let timeouts = [health.boot_timeout, health.restart_timeout];
     let about = json!([steps(&cell.setup), ids, steps(&checks), health.soak, health.watch, timeouts]);
-    Sha256::of(about.to_string().as_bytes())
+    Sha256::of(canonical(about).as_bytes())
 }
 
 impl Seal {

@@ -2,7 +2,7 @@ use std::fmt;
 
 use serde_json::{Value, json};
 
-use crate::model::{GoldenImage, Sha256, Step, StepKind};
+use crate::model::{GoldenImage, Sha256, Step, canonical};
 
 /// The version of what a seal's folder holds; another one is another key.
 const VERSION: u32 = 1;
@@ -34,8 +34,7 @@ impl SealKey {
         if !states.is_empty() {
             about["states"] = json!(states);
         }
-        // Canonical: serde_json's maps are sorted by key.
-        Self(Sha256::of(about.to_string().as_bytes()))
+        Self(Sha256::of(canonical(about).as_bytes()))
     }
 
     /// All of it.
@@ -57,24 +56,14 @@ impl fmt::Display for SealKey {
 
 /// Steps as they matter to a guest: content by digest, no host path.
 pub(super) fn steps(steps: &[Step]) -> Value {
-    let one = |step: &Step| {
-        let kind = match &step.kind {
-            StepKind::Copy { file } => json!([[file.to, file.mode, file.from.sha256]]),
-            StepKind::Files { files } => {
-                files.iter().map(|file| json!([file.to, file.mode, file.from.sha256])).collect()
-            }
-            StepKind::Run { argv } => json!({ "run": argv }),
-            StepKind::Sh { script } => json!({ "sh": script }),
-        };
-        json!({ "kind": kind, "success": step.success })
-    };
+    let one = |step: &Step| json!({ "kind": step.kind.in_guest(), "success": step.success });
     steps.iter().map(one).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Millis, StateFile};
+    use crate::model::{Millis, StateFile, StepKind};
 
     fn sh(script: &str) -> Step {
         let kind = StepKind::Sh { script: script.into() };

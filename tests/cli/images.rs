@@ -127,3 +127,15 @@ fn the_clock_is_the_familys_unless_the_catalogue_says() {
     let windows = catalog.replace("family: linux", "family: windows");
     assert!(!clock(catalog) && clock(windows.clone()) && !clock(windows + "    clock: utc\n"));
 }
+
+#[test]
+fn an_image_to_check_that_is_not_there_is_refused_before_the_lab_is_touched() {
+    let bench = Bench::new();
+    bench.catalog();
+    let answer = bench.run("images check img-c").expect(2);
+    assert!(answer.err.contains("has no image `img-c`") && answer.err.contains("did you mean"), "{}", answer.err);
+    bench.file("seen.jsonl", "");
+    let answer = bench.run("images check img-a --record seen.jsonl").expect(2);
+    assert!(answer.err.contains("a trace is never written over"), "{}", answer.err);
+    assert!(!bench.path("state").join("lab").exists());
+}

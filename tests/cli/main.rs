@@ -1,5 +1,7 @@
 //! The real binary, as a user meets it: arguments and files in; text, files and exit codes out.
 
+mod candidate;
+mod fixtures;
 mod harness;
 mod images;
 mod judge;
@@ -7,3 +9,4 @@ mod mistakes;
 mod plan;
 mod schema;
 mod seals;
+mod windows;

@@ -90,7 +90,7 @@ fn mistakes_of_form_are_refused() {
         ("os: [a, b]", "candidate: [a]", "cannot be called `candidate`"),
         ("'true'\nhealth", "'true'\n    run: [x]\nhealth", "2 things at once"),
         ("- sh: 'true'", "- name: x", "does nothing"),
-        ("- sh: 'true'", "- msi: x.msi", "not supported by this version yet"),
+        ("- sh: 'true'", "- msi: m.yaml", "only Windows has what runs it"),
         ("- sh: 'true'", "- shell: x", "the keys here are"),
         ("- sh: 'true'", "- sh: {file: absent.sh}", "there is no such file"),
         ("- sh: 'true'", "- sh: ''", "the script is empty"),

@@ -110,6 +110,7 @@ fn the_table_names_the_candidates_digest_and_every_cell() {
     insta::assert_snapshot!(answer.out, @"
     test: 4 cells and 2 controls on 2 golden images
     candidate  DIR/m/content.txt, 9 B
+               text
                sha256 d1988cd3019824f075f61677e1a6f54b16035868488e4051757dde53adeef80f
     update     sha256 2e0b5579baae23ab8fa3ecb7f68d9981882170980f488c440c2422884ddcb7a6
 

@@ -26,7 +26,7 @@ fn properties(schema: &Value) -> BTreeSet<String> {
 fn the_schemas_have_every_key_and_say_what_it_is() {
     let matrix = "version name catalog axes exclude include coverage network control start cold setup update candidate vars health \
         policy collect soak watch boot_timeout restart_timeout checks id retry_inconclusive retries restarts evidence compare boot memory disk_free clock ignore timeout success when copy \
-        files run sh from to mode file";
+        files run sh cmd ps1 msi msp exe msu cab inf reg args beside from to mode file";
     assert_eq!(properties(&schema("matrix")), matrix.split_whitespace().map(str::to_owned).collect());
     let catalog = "version images name labels disk sha256 backing firmware nvram nvram_sha256 tpm tpm_state \
         tpm_state_sha256 disk_bus network_model clock memory vcpus family agent boot settled \

@@ -175,6 +175,7 @@ pub fn cell(folder: &Path, soak: u32, length: usize) -> Cell {
                 timeout: Millis::from_secs(10),
                 success: vec![0],
                 evidence: false,
+                implied: false,
             }],
             soak,
             watch: Millis::from_secs(10),

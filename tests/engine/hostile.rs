@@ -129,6 +129,7 @@ async fn every_check_is_asked_though_one_has_failed() {
         timeout: Millis::from_secs(5),
         success: vec![0],
         evidence: false,
+        implied: false,
     };
     stage.job.cell.health.checks = ["first", "second", "third"].map(check).into();
     let told = stage.live().await;

@@ -36,6 +36,16 @@ async fn a_run_of_healthy_cells_is_approved_and_one_broken_cell_rejects_it() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_run_records_what_its_candidate_is() {
+    let mut yard = Yard::new(1, |_| healthy());
+    let about = About::of(Content::Msi(Msi { version: Some("7.2.0".into()), ..Msi::default() }));
+    let (path, sha256) = ("/build/agent".into(), Sha256::of(b"agent"));
+    yard.plan.candidate = Some(Candidate { path, size: Bytes(5), sha256, about: Some(about.clone()) });
+    let ran = yard.run().await;
+    assert_eq!(ran.state.start.unwrap().candidate_about, Some(about));
+}
+
+#[tokio::test(start_paused = true)]
 async fn five_hundred_cells_on_fifty_places_get_exactly_the_planned_answers() {
     let broken = |n: usize| n % 7 == 3;
     let mut yard = Yard::new(500, move |spec| {

@@ -58,6 +58,7 @@ impl Yard {
             matrix: "/matrix.yaml".into(),
             catalog: "/catalog.yaml".into(),
             candidate: None,
+            files: BTreeMap::new(),
             update_sha256: Sha256::of(b"update"),
             images: BTreeMap::from([("widget".to_owned(), image)]),
             cells: (0..cells).map(cell).collect(),

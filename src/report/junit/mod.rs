@@ -61,6 +61,9 @@ fn suite(state: &RunState, start: &RunStart, cell: &CellState) -> TestSuite {
     if let Some(sha256) = &start.candidate_sha256 {
         property("candidate.sha256", sha256.as_ref());
     }
+    if let Some(about) = &start.candidate_about {
+        property("candidate.about", &about.to_string());
+    }
     property("update.sha256", start.update_sha256.as_ref());
     property("lab", &start.lab);
     property("accelerator", &start.accelerator.to_string());

@@ -2,7 +2,7 @@ use std::fmt::Write as _;
 
 use crate::{
     event::{Attempt, Level, StepSpan},
-    model::{Exit, StepResult},
+    model::{Exit, StepResult, told_exit_code},
 };
 
 /// What steps wrote, each under a line that names it: standard output, standard error.
@@ -39,7 +39,7 @@ pub(super) fn of_cell(attempt: &Attempt) -> Option<String> {
 fn ending(result: Option<&StepResult>) -> String {
     let Some(result) = result else { return "never ended".to_owned() };
     let exit = match &result.exit {
-        Exit::Code { code } => format!("exit code {code}"),
+        Exit::Code { code } => format!("exit code {}", told_exit_code(*code)),
         Exit::Signal { signal } => format!("ended by signal {signal}"),
         Exit::Timeout => "still running at its deadline".to_owned(),
         Exit::Refused { message } => format!("could not begin: {message}"),

@@ -7,7 +7,7 @@ use crate::{
         RunEvent,
         testing::{Story, controlled, nine, three},
     },
-    model::{Exit, Output, Phase, ReasonId, SignalKind, StepResult, Subject},
+    model::{About, Content, Exit, Output, Phase, ReasonId, SignalKind, StepResult, Subject},
 };
 
 fn rendered(story: &Story) -> String {
@@ -49,6 +49,15 @@ fn each_suite_says_what_the_verdict_says() {
         assert_eq!(count("failures") > 0, outcome == crate::model::Outcome::Unhealthy, "{}", cell.planned.id);
         assert_eq!(count("errors") > 0, outcome == crate::model::Outcome::Inconclusive, "{}", cell.planned.id);
     }
+}
+
+#[test]
+fn what_the_candidate_is_is_a_property_where_it_was_read() {
+    let mut story = three();
+    assert!(!rendered(&story).contains("candidate.about"));
+    let RunEvent::RunStarted { start } = &mut story.events[0].what else { panic!("no start") };
+    start.candidate_about = Some(About::of(Content::Zip));
+    assert!(rendered(&story).contains(r#"<property name="candidate.about" value="ZIP archive"/>"#));
 }
 
 #[test]
@@ -171,7 +180,7 @@ proptest! {
         story.start("a.p1", 1).until("a.p1", Phase::Apply);
         let subject = Subject::Update { step: 1 };
         let output = Output { stdout: text.clone(), stderr: other.clone(), truncated: true };
-        let result = StepResult { exit: Exit::Refused { message: other.clone() }, ok: false, took: Millis(1), output };
+        let result = StepResult { exit: Exit::Refused { message: other.clone() }, ok: false, says: None, took: Millis(1), output };
         story.signal("a.p1", SignalKind::StepEnded { subject, name: text.clone(), result });
         story.push(Some("a.p1"), RunEvent::Note { level: crate::event::Level::Warning, text: other.clone() });
         let reason = crate::model::Reason {
@@ -183,6 +192,7 @@ proptest! {
             start.name = other.clone();
             start.cells[0].axes[0].axis = text.clone();
             start.candidate_name = Some(other.clone());
+            start.candidate_about = Some(About::of(Content::Script { interpreter: text.clone() }));
         }
         let xml = rendered(&story);
         let document = Document::parse(&xml).unwrap_or_else(|error| panic!("{error}\n{xml:?}"));

@@ -190,6 +190,9 @@ impl Inner {
                 let cells = if controls > 0 { format!("{cells} and {}", count(controls, "control")) } else { cells };
                 let text = format!("{stamp}{cells} of {} on {}", start.name, one_line(&start.lab));
                 self.say(&text);
+                if let Some(about) = start.candidate_about.as_ref().filter(|about| about.is_telling()) {
+                    self.say(&format!("{stamp}the candidate: {}", one_line(&about.to_string())));
+                }
             }
             (RunEvent::RunResumed { .. }, _) => self.say(&format!("{stamp}the run goes on")),
             (RunEvent::RunStopping { why }, _) => {

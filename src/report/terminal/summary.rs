@@ -21,7 +21,9 @@ use crate::{
 ///
 /// `run_dir` is shown as the place of everything else.
 pub fn summary(state: &RunState, look: Look, run_dir: &Path) -> String {
-    let mut lines = vec![String::new(), look.fit(&headline(state, look)), String::new()];
+    let mut lines = vec![String::new(), look.fit(&headline(state, look))];
+    lines.extend(candidate(state, look));
+    lines.push(String::new());
     if !state.cells.is_empty() {
         lines.extend(grid(state, look));
         lines.push(String::new());
@@ -58,6 +60,12 @@ fn headline(state: &RunState, look: Look) -> String {
         parts.push(start.accelerator.to_string());
     }
     format!("  {}", parts.join(look.dot()))
+}
+
+/// What was tested, where that says more than its name.
+fn candidate(state: &RunState, look: Look) -> Option<String> {
+    let about = state.start.as_ref()?.candidate_about.as_ref().filter(|about| about.is_telling())?;
+    Some(look.fit(&format!("  {}", look.dim(&one_line(&about.to_string())))))
 }
 
 fn legend(state: &RunState, look: Look) -> String {
@@ -197,7 +205,13 @@ fn decision(state: &RunState, look: Look) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::testing::{Story, controlled, nine};
+    use crate::{
+        event::{
+            RunEvent,
+            testing::{Story, controlled, nine},
+        },
+        model::{About, Content, Machine, Msi},
+    };
 
     fn shown(story: &Story, look: Look) -> String {
         summary(&story.state(), look, Path::new("runs/x"))
@@ -219,6 +233,19 @@ mod tests {
         assert!(text.is_ascii(), "{text}");
         let narrow = shown(&nine(), Look { color: false, unicode: true, width: 20 });
         assert!(narrow.contains("    ✗ os-8.p3"), "no room for a grid: {narrow}");
+    }
+
+    #[test]
+    fn what_was_tested_is_told_where_it_says_more_than_a_name() {
+        let lines = |about| {
+            let mut story = nine();
+            let RunEvent::RunStarted { start } = &mut story.events[0].what else { panic!("no start") };
+            start.candidate_about = Some(about);
+            shown(&story, Look { width: 100, ..Look::PLAIN }).lines().map(str::to_owned).collect::<Vec<_>>()
+        };
+        let msi = Msi { name: Some("Sensor\u{1b}[2J".into()), machine: Some(Machine::X64), ..Msi::default() };
+        assert_eq!(lines(About::of(Content::Msi(msi)))[2], r#"  MSI "Sensor" x64, no signature in it"#);
+        assert_eq!(lines(About::of(Content::Text))[2], "");
     }
 
     #[test]

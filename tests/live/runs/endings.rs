@@ -65,7 +65,7 @@ fn a_harness_that_stands_still_while_a_guest_boots_blames_nobody() {
     let update = "update:\n  - sh: |\n      printf '#!/bin/sh\\nmount -o remount,ro /; echo \"waits in vain\" >/dev/ttyS0\\n' \
                   >/etc/rc.d/40-slow\n      echo 'sleep 42; mount -o remount,rw /' >>/etc/rc.d/40-slow\n      \
                   chmod +x /etc/rc.d/40-slow; sync\n";
-    let health = "health: {watch: 1s, compare: {boot: 3}}\n";
+    let health = "health: {watch: 1s, compare: {boot: 20}}\n";
     let matrix = bench.file("still.yaml", matrix(&["a"], &format!("{update}{health}")));
     let child = bench.start(&[matrix.to_str().unwrap()]);
     wait_until("the guest waits in its boot", || bench.some_console_says("waits in vain"));

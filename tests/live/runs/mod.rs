@@ -3,6 +3,7 @@
 mod endings;
 mod firmware;
 mod harness;
+mod images;
 mod inputs;
 mod seals;
 mod verdicts;

@@ -1,0 +1,81 @@
+//! What a guest left behind: its logs since the update began, and crash dumps.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::{life::Cellmate, observe::Observer, patience::Deadline, state, step};
+use crate::{
+    event::Level,
+    guest::Look,
+    model::{Exit, ReasonId},
+};
+
+/// Most that is read of an exported log, in bytes. The newest records may be anywhere in it.
+const LOG: usize = 32 << 20;
+
+/// Most that is read of a crash dump: small ones whole, of others the header.
+const DUMP: usize = 4 << 20;
+
+/// A large dump takes minutes to write; nobody waits longer for one.
+const LONGEST: Duration = Duration::from_secs(600);
+
+/// Most dumps that are read.
+const DUMPS: usize = 5;
+
+/// Adds what the logs and dumps tell. None: the judge is over.
+pub(super) async fn add(watcher: &mut Observer, mate: &Cellmate<'_>, look: &mut Look) -> Option<()> {
+    if let Some((command, files)) = mate.export_logs() {
+        let deadline = Deadline::new(&mate.job.lab, state::PATIENCE);
+        let (exit, output) = step::execute(watcher, mate, &command, &deadline).await?;
+        if exit != (Exit::Code { code: 0 }) {
+            watcher.note(Level::Info, format!("the guest's logs are not known: {exit:?} {}", output.stderr));
+        }
+        for file in files {
+            // A log that was never written to is not there.
+            let read = watcher.until(async { mate.agent(state::PATIENCE).read_file(&file, LOG).await }).await?;
+            if let Ok((content, _)) = read {
+                mate.family.read_log(&content).into_iter().for_each(|text| look.error(text));
+            }
+        }
+    }
+    for path in look.dumps().iter().take(DUMPS).cloned().collect::<Vec<_>>() {
+        let read = watcher.until(async { mate.agent(state::PATIENCE).read_file(&path, DUMP).await }).await?;
+        if let Some(cause) = read.ok().and_then(|(content, _)| mate.family.read_dump(&content)) {
+            look.explain_dump(&path, &cause);
+        }
+    }
+    Some(())
+}
+
+/// A guest that has stopped with an error writes its dump, restarts by itself, and may come up once more: then the dump can
+/// be read. Waits for that, as long as a boot may take. The verdict stands already.
+pub(super) async fn await_dump(watcher: &mut Observer, mate: &Cellmate<'_>) {
+    let stopped = watcher.judge.own_verdict().lead().is_some_and(|lead| lead.id == ReasonId::StopError);
+    if !stopped || !mate.family.leaves_dumps() {
+        return;
+    }
+    watcher.note(Level::Info, "waiting for the guest to write its crash dump and to come up again".to_owned());
+    let deadline = Instant::now() + mate.limits().boot.as_duration().min(LONGEST);
+    while Instant::now() < deadline && !watcher.is_cancelled() && !mate.job.hurry.is_cancelled() {
+        watcher.next(deadline.min(Instant::now() + Duration::from_secs(1))).await;
+        if watcher.channel_open && mate.agent(Duration::from_secs(3)).ping().await.is_ok() {
+            return watcher.agent_answered();
+        }
+    }
+}
+
+/// The crash dumps that lie in the guest: their paths and as much of them as is kept.
+pub(super) async fn dumps(mate: &Cellmate<'_>) -> Vec<(String, Vec<u8>)> {
+    let mut found = Vec::new();
+    if !mate.family.leaves_dumps() {
+        return found;
+    }
+    let Ok((_, printed)) = mate.ask(&mate.family.inventory(&mate.tag()), state::PATIENCE).await else { return found };
+    for path in mate.family.read_look(&printed).dumps().iter().take(DUMPS) {
+        if let Ok((content, _)) = mate.agent(state::PATIENCE).read_file(path, DUMP).await {
+            found.push((path.clone(), content));
+        }
+    }
+    found
+}

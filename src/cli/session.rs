@@ -1,0 +1,216 @@
+use std::{io, path::Path, sync::Arc};
+
+use anyhow::Context as _;
+use tokio_util::sync::CancellationToken;
+
+use super::{Context, EXIT_INCONCLUSIVE};
+use crate::{
+    catalog::DigestCache,
+    event::{Decision, Event, JournalWriter, RunState},
+    lab::{
+        Boots, Lab, boot_places,
+        libvirt::{LibvirtLab, OpenOptions},
+    },
+    model::{Accelerator, Bytes, Plan, Secrets, Sha256},
+    report::terminal::{Live, LiveOptions},
+    run::{self, Capacity, Finished, History, Images, Memory, Order, RunFolder, Sink},
+    seal::{SealCache, Seals},
+};
+
+/// Which lab the machines run in.
+#[derive(Clone, Debug, clap::Args)]
+pub struct LabArgs {
+    /// Use this libvirt instead of the driver in bootgate's own process: qemu:///session, qemu:///system
+    #[arg(long, value_name = "URI")]
+    connect: Option<String>,
+    /// What executes the guests' code [default: KVM if it works here, else TCG]
+    #[arg(long, value_enum, value_name = "NAME", env = "BOOTGATE_ACCELERATOR")]
+    accelerator: Option<Choice>,
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+pub(super) enum Choice {
+    Kvm,
+    Tcg,
+}
+
+impl From<Choice> for Accelerator {
+    fn from(choice: Choice) -> Self {
+        match choice {
+            Choice::Kvm => Accelerator::Kvm,
+            Choice::Tcg => Accelerator::Tcg,
+        }
+    }
+}
+
+/// How a run uses the lab.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Use {
+    pub jobs: Option<u32>,
+    pub memory: Option<Bytes>,
+    /// How much space seals may take.
+    pub seal_space: Option<Bytes>,
+    pub fail_fast: bool,
+    pub rehash: bool,
+    pub quiet: bool,
+}
+
+/// A run that is about to begin or to go on.
+pub struct Begun {
+    pub folder: RunFolder,
+    pub plan: Plan,
+    pub plan_sha256: Sha256,
+    pub secrets: Secrets,
+    pub journal: JournalWriter,
+    pub resumed: Option<RunState>,
+}
+
+impl Begun {
+    /// A new run, in a directory of its own below `runs`.
+    pub fn new(runs: &Path, plan: Plan, secrets: Secrets) -> anyhow::Result<Self> {
+        let (folder, plan_sha256) = RunFolder::create(runs, &plan)?;
+        let journal = JournalWriter::create(&folder.journal(), folder.run.clone())?;
+        Ok(Self { folder, plan, plan_sha256, secrets, journal, resumed: None })
+    }
+}
+
+/// An open lab, and the user's way to stop what goes on in it.
+pub struct Session<'a> {
+    context: &'a Context,
+    lab: Arc<LibvirtLab>,
+    pub interrupt: CancellationToken,
+    hurry: CancellationToken,
+}
+
+/// Opens the lab, works in it and closes it again. The exit code is the work's.
+pub fn in_lab(
+    context: &Context,
+    args: &LabArgs,
+    work: impl AsyncFnOnce(&Session<'_>) -> anyhow::Result<u8>,
+) -> anyhow::Result<u8> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let code = runtime.block_on(async {
+        let interrupt = CancellationToken::new();
+        let hurry = CancellationToken::new();
+        listen_for_signals(interrupt.clone(), hurry.clone())?;
+        let options = OpenOptions {
+            state: context.state.clone(),
+            uri: args.connect.clone(),
+            accelerator: args.accelerator.map(Accelerator::from),
+        };
+        let opened = tokio::select! {
+            opened = LibvirtLab::open(options) => opened,
+            () = interrupt.cancelled() => return Ok(Decision::Cancelled.exit_code()),
+        };
+        let lab = match opened {
+            Ok(lab) => lab,
+            Err(error) => return lab_failed(context, &error.into()),
+        };
+        let session = Session { context, lab, interrupt, hurry };
+        let result = work(&session).await;
+        if let Err(error) = session.lab.close().await {
+            tell!("warning: the lab could not be closed cleanly: {error}; `bootgate clean` removes what is left");
+        }
+        result
+    });
+    // A lab call that hangs must not keep the process from ending.
+    runtime.shutdown_timeout(std::time::Duration::from_secs(2));
+    code
+}
+
+/// The lab's fault, not the user's: inconclusive.
+fn lab_failed(context: &Context, error: &anyhow::Error) -> anyhow::Result<u8> {
+    context.print_error(error);
+    tell!("`bootgate doctor` shows what this machine lacks");
+    Ok(EXIT_INCONCLUSIVE)
+}
+
+impl Session<'_> {
+    /// Runs to the end. None: it broke, which has been told.
+    ///
+    /// # Errors
+    /// It could not begin.
+    pub async fn run(&self, begun: Begun, how: Use) -> anyhow::Result<Option<Finished>> {
+        let Self { context, lab, .. } = self;
+        let unusable = || format!("the state folder {} cannot be used", context.state.path().display());
+        let memory = how.memory.map_or(Memory::Host, Memory::Fixed);
+        let capacity = Capacity::new(&context.state.slots(), lab.info(), how.jobs, memory).with_context(unusable)?;
+        let digests = Arc::new(DigestCache::open(context.state.digests()));
+        let cache = SealCache::new(&context.state, digests.clone(), how.seal_space.unwrap_or(SealCache::LIMIT));
+        cache.sweep().log();
+        let seals = Seals::new(cache, lab.clone());
+        let places = boot_places(lab.info().accelerator, lab.info().cpus, None);
+        let boots = Boots::open(&context.state.boots(), places).with_context(unusable)?;
+        let (history, warning) = History::open(&context.state.history());
+        if let Some(warning) = warning {
+            tell!("warning: {warning}");
+        }
+        let state = begun.resumed.clone().unwrap_or_else(|| RunState::new(begun.folder.run.clone()));
+        let live = Live::new(state, LiveOptions { quiet: how.quiet, verbose: context.verbose });
+        let order = Order {
+            folder: begun.folder,
+            plan: begun.plan,
+            plan_sha256: begun.plan_sha256,
+            secrets: begun.secrets,
+            lab: lab.clone(),
+            capacity,
+            boots,
+            history,
+            images: Images::new(digests, how.rehash),
+            seals: Some(seals),
+            fail_fast: how.fail_fast,
+            interrupt: self.interrupt.clone(),
+            hurry: self.hurry.clone(),
+            journal: begun.journal,
+            resumed: begun.resumed,
+        };
+        let finished = run::run(order, &mut ToTerminal(&live)).await;
+        live.close();
+        Ok(finished.map_err(|error| context.print_error(&error.into())).ok())
+    }
+}
+
+struct ToTerminal<'a>(&'a Live);
+
+impl Sink for ToTerminal<'_> {
+    fn event(&mut self, event: &Event, _state: &RunState) {
+        self.0.event(event);
+    }
+}
+
+/// Whether this process was started with SIGHUP ignored (proc(5), `SigIgn` of `/proc/self/status`).
+fn hangup_is_ignored() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & 1 != 0)
+}
+
+async fn recv(signal: &mut Option<tokio::signal::unix::Signal>) -> Option<()> {
+    signal.as_mut()?.recv().await
+}
+
+/// The first Ctrl-C, SIGTERM or SIGHUP stops cleanly, the second at once.
+fn listen_for_signals(interrupt: CancellationToken, hurry: CancellationToken) -> io::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut ctrl_c = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    // A closed terminal; whoever was told to ignore that (nohup) goes on doing so.
+    let mut hang_up = if hangup_is_ignored() { None } else { Some(signal(SignalKind::hangup())?) };
+    tokio::spawn(async move {
+        loop {
+            tokio::select! {
+                _ = ctrl_c.recv() => {}
+                _ = terminate.recv() => {}
+                Some(()) = recv(&mut hang_up) => {}
+            }
+            if interrupt.is_cancelled() {
+                hurry.cancel();
+            } else {
+                interrupt.cancel();
+                // After the deed: standard error may be gone, and that must not stop the stopping.
+                tell!("stopping: machines are removed, reports written; once more: at once");
+            }
+        }
+    });
+    Ok(())
+}

@@ -1,0 +1,72 @@
+use super::pin::Pins;
+use crate::model::{Check, Content, Millis, Package, PackageKind, Step, StepKind};
+
+/// The deadline of the question whether a package is installed.
+const TIMEOUT: Millis = Millis::from_secs(120);
+
+/// What proves that an update took effect, where its steps' kinds tell: a product that an MSI installs is registered under
+/// its product code (Microsoft: "Uninstall Registry Key").
+pub(super) fn implied(update: &[Step], named: &[Check], pins: &Pins) -> Vec<Check> {
+    let mut found = Vec::new();
+    for (n, step) in update.iter().enumerate() {
+        let StepKind::Package { package } = &step.kind else { continue };
+        if let Some(code) = product(package, pins) {
+            let ids = std::iter::once(format!("installed-{}", n + 1))
+                .chain((2..).map(|again| format!("installed-{}-{again}", n + 1)));
+            let Some(id) = ids.into_iter().find(|id| named.iter().all(|check| check.id != *id)) else { continue };
+            found.push(Check {
+                id,
+                kind: StepKind::Cmd { script: registered(&code) },
+                timeout: TIMEOUT,
+                success: vec![0],
+                evidence: false,
+                implied: true,
+            });
+        }
+    }
+    found
+}
+
+/// The product that a package installs.
+fn product(package: &Package, pins: &Pins) -> Option<String> {
+    // Removing is an installer's work, too.
+    let removes = package.args.iter().any(|word| word.to_ascii_uppercase().starts_with("REMOVE="));
+    if package.kind != PackageKind::Msi || removes {
+        return None;
+    }
+    let about = pins.about(&package.files.first()?.from.path)?;
+    let Content::Msi(msi) = &about.content else { return None };
+    // It becomes a part of a script.
+    msi.product_code.clone().filter(|code| is_guid(code))
+}
+
+fn is_guid(code: &str) -> bool {
+    code.len() == 38
+        && code.starts_with('{')
+        && code.ends_with('}')
+        && code[1..37].bytes().all(|b| b.is_ascii_hexdigit() || b == b'-')
+}
+
+/// 32-bit products have a place of their own.
+fn registered(code: &str) -> String {
+    let of = |software: &str| {
+        format!(
+            "reg query \"HKLM\\{software}\\Microsoft\\Windows\\CurrentVersion\\Uninstall\\{code}\" >nul 2>nul\nif not errorlevel 1 exit 0\n"
+        )
+    };
+    format!("{}{}echo the product {code} is not installed>&2\nexit 1\n", of("SOFTWARE"), of(r"SOFTWARE\WOW6432Node"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_guid_becomes_a_part_of_a_script() {
+        assert!(is_guid("{0A1B2C3D-0000-4000-8000-000000000000}"));
+        for bad in ["", "{}", "{0A1B2C3D-0000-4000-8000-00000000000\"}", "0A1B2C3D-0000-4000-8000-00000000000000"] {
+            assert!(!is_guid(bad), "{bad}");
+        }
+        assert!(!is_guid("{äA1B2C3D-0000-4000-8000-00000000000}"));
+    }
+}
