@@ -36,7 +36,7 @@ kernel_cmdline='console=tty0 console=ttyS0,115200 loglevel=4 vt.global_cursor_de
 # it), and modules for the system volume, loaded by name. Built-in ones are skipped.
 early_modules='pvpanic pvpanic-mmio virtio_ring virtio virtio_pci_legacy_dev virtio_pci_modern_dev
  virtio_pci virtio_blk virtio_console ext4'
-late_modules='virtio_net vfat nls_cp437 nls_ascii button evdev sr_mod ata_piix virtio_scsi isofs nls_utf8'
+late_modules='virtio_net vfat nls_cp437 nls_ascii button evdev sr_mod ata_piix virtio_scsi isofs nls_utf8 efivarfs'
 
 say() { printf 'images: %s\n' "$*"; }
 die() { printf '%s: %s\n' "$recipe" "$*" >&2; exit 1; }
@@ -68,10 +68,15 @@ mkdir -p "$cache"
 # The packages' files come from the host where installed, else from a download:
 # a workstation should not have to install a cloud kernel and an agent service.
 candidate() { apt-cache policy "$1" | sed -n 's/^  Candidate: //p'; }
-kernel_package() {
-	# The meta package names the current one.
-	apt-cache depends linux-image-cloud-amd64 2>/dev/null |
-		sed -n 's/^ *Depends: \(linux-image-[0-9].*\)/\1/p' | sed -n 1p
+kernel_package() { # META -> the package that the meta package names
+	local found
+	found=$(apt-cache depends "$1" 2>/dev/null | sed -n 's/^ *Depends: \(linux-image-[0-9].*\)/\1/p' | sed -n 1p)
+	# Without apt's lists: the one that is installed.
+	[ -n "$found" ] ||
+		found=$(dpkg-query -W -f '${Package}\n' "linux-image-[0-9]*${1#linux-image}" 2>/dev/null |
+			grep -E "^linux-image-[0-9.+~-]+(deb[0-9]+-)?${1#linux-image-}\$" | sort -V | tail -n 1)
+	[ -n "$found" ] || die "package $1 is unknown: run 'apt-get update' as root (ci/setup does)"
+	echo "$found"
 }
 find_input() { # PACKAGE FILE... -> sets found_version, found_root ('' = to download)
 	local package=$1 file
@@ -90,9 +95,7 @@ find_input() { # PACKAGE FILE... -> sets found_version, found_root ('' = to down
 		die "no candidate for package $package: run 'apt-get update' as root (ci/setup does)"
 }
 
-kernel=$(kernel_package)
-[ -n "$kernel" ] || kernel=$(dpkg-query -W -f '${Package}\n' 'linux-image-[0-9]*-cloud-amd64' 2>/dev/null | sort -V | tail -n 1)
-[ -n "$kernel" ] || die "package linux-image-cloud-amd64 is unknown: run 'apt-get update' as root (ci/setup does)"
+kernel=$(kernel_package linux-image-cloud-amd64)
 kernel_release=${kernel#linux-image-}
 
 find_input "$kernel" "boot/vmlinuz-$kernel_release"
@@ -135,49 +138,22 @@ first_of() { # ROOT FILE... -> the first that exists
 	die "none of $* in $root"
 }
 
-# --- Kernel modules ----------------------------------------------------------
-
-# Debian 12 has plain modules, 13 has compressed ones; names use - and _ freely.
-module_file() {
-	local pattern=${1//[-_]/[-_]}
-	find "$modules" -name "$pattern.ko" -o -name "$pattern.ko.xz" | sort | sed -n 1p
-}
-is_builtin() { grep -qE "/${1//[-_]/[-_]}\.ko$" "$builtin"; }
-
-mkdir -p "$work/modules"
-declare -A placed=()
-module_order=
-place_module() { # NAME: the module's file into $work/modules, after those it needs
-	local name=${1//-/_} file need
-	[ -z "${placed[$name]:-}" ] || return 0
-	placed[$name]=yes
-	file=$(module_file "$name")
-	if [ -z "$file" ]; then
-		is_builtin "$name" || die "kernel $kernel_release has no module $name"
-		return 0
-	fi
-	case $file in
-	*.xz) xz -dc "$file" >"$work/modules/$name.ko" ;;
-	*) cat "$file" >"$work/modules/$name.ko" ;;
-	esac
-	for need in $(tr '\0' '\n' <"$work/modules/$name.ko" | sed -n 's/^depends=//p' | tr ',' ' '); do
-		place_module "$need"
-	done
-	module_order="$module_order $name.ko"
-}
+# shellcheck source=images/modules.sh
+. "$lab/modules.sh"
 
 # --- Initramfs ---------------------------------------------------------------
 
-initramfs() {
-	local tree=$work/initramfs applet
+initramfs() { # FILE DIRECTORY ORDER: with these modules of the directory
+	local tree=$work/initramfs applet name
+	rm -rf "$tree"
 	mkdir -p "$tree"/{bin,lib,dev,proc,sys,mnt}
 	install -m 755 "$lab/guest/initramfs-init" "$tree/init"
 	install -m 755 "$busybox" "$tree/bin/busybox"
 	for applet in sh mount insmod cat usleep switch_root; do ln -s busybox "$tree/bin/$applet"; done
-	for name in $early_order; do install -m 644 "$work/modules/$name" "$tree/lib/$name"; done
-	printf '%s\n' $early_order >"$tree/modules"
+	for name in $3; do install -m 644 "$2/$name" "$tree/lib/$name"; done
+	printf '%s\n' $3 >"$tree/modules"
 	find "$tree" -exec touch -h -d @$epoch {} +
-	(cd "$tree" && find . | sort | cpio --quiet --reproducible -o -H newc -R 0:0) >"$work/initrd.img"
+	(cd "$tree" && find . | sort | cpio --quiet --reproducible -o -H newc -R 0:0) >"$1"
 }
 
 # --- File systems ------------------------------------------------------------
@@ -218,7 +194,7 @@ tree_commands() { # DIRECTORY
 
 # The Linux below: busybox under all its names, the loader, the modules, a guest's own files.
 base_tree() { # TREE
-	local tree=$1 applet file
+	local tree=$1 applet
 	mkdir -p "$tree"/{bin,boot,dev,lib,lib64,mnt,proc,root,run,sys,tmp,etc,sbin,usr/bin,usr/sbin,usr/lib,usr/lib/x86_64-linux-gnu,var/lib,var/log,var/tmp}
 	ln -s ../run "$tree/var/run"
 	ln -s ../usr/lib/x86_64-linux-gnu "$tree/lib/x86_64-linux-gnu"
@@ -235,12 +211,7 @@ base_tree() { # TREE
 
 	install -m 755 /lib64/ld-linux-x86-64.so.2 "$tree/lib64/ld-linux-x86-64.so.2"
 
-	mkdir -p "$tree/lib/modules/$kernel_release"
-	for file in $module_order; do install -m 644 "$work/modules/$file" "$tree/lib/modules/$kernel_release/$file"; done
-	(cd "$tree/lib/modules/$kernel_release" && for file in $module_order; do
-		echo "$file: $(tr '\0' '\n' <"$file" | sed -n 's/^depends=//p' | tr ',-' ' _' | sed 's/[^ ]\+/&.ko/g')"
-	done | sort) >"$work/modules.dep"
-	install -m 644 "$work/modules.dep" "$tree/lib/modules/$kernel_release/modules.dep"
+	module_tree "$kernel_release" "$work/modules" "$module_order" "$tree"
 }
 guest_files() { # ROOT TREE: a guest's own files into the tree
 	local root=$1 tree=$2 file

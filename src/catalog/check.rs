@@ -10,7 +10,7 @@ use super::{
     file::{BackingEntry, ImageEntry},
 };
 use crate::{
-    model::{BackingFile, Bytes, DirectBoot, GoldenImage, Sha256},
+    model::{BackingFile, Bytes, Clock, DirectBoot, Family, GoldenImage, Sha256, StateFile},
     source::{Diagnostic, Diagnostics, Place, Placed, SourceFile, read_yaml},
 };
 
@@ -114,6 +114,11 @@ impl Checker {
         if let Some(settled) = raw.settled.as_ref().filter(|settled| settled.value.trim().is_empty()) {
             self.error(settled.place, "`settled` is empty", "leave it out for the family's own question");
         }
+        let uefi = raw.firmware.is_uefi().then_some(()).ok_or("`firmware: uefi` or `firmware: uefi-secure`");
+        let nvram = self.state("nvram", raw.nvram, raw.nvram_sha256, uefi);
+        let tpm = raw.tpm.then_some(()).ok_or("`tpm: true`");
+        let tpm_state = self.state("tpm_state", raw.tpm_state, raw.tpm_state_sha256, tpm);
+        let by_family = if raw.family == Family::Windows { Clock::Localtime } else { Clock::Utc };
         let labels = raw.labels.value.0.into_iter().map(|(key, value)| (key.value, value.value.0)).collect();
         GoldenImage {
             labels,
@@ -121,7 +126,12 @@ impl Checker {
             sha256: self.sha256(raw.sha256),
             backing: self.backing(raw.backing),
             firmware: raw.firmware,
+            nvram,
             tpm: raw.tpm,
+            tpm_state,
+            disk_bus: raw.disk_bus,
+            network_model: raw.network_model,
+            clock: raw.clock.unwrap_or(by_family),
             memory,
             vcpus,
             family: raw.family,
@@ -148,6 +158,29 @@ impl Checker {
             files.push(BackingFile { disk, sha256: self.sha256(entry.sha256) });
         }
         files
+    }
+
+    /// A file of state with its digest; `needs`: the key without which it would be of no use.
+    fn state(
+        &mut self,
+        key: &str,
+        file: Option<Placed<String>>,
+        sha256: Option<Placed<String>>,
+        needs: Result<(), &str>,
+    ) -> Option<StateFile> {
+        let place = file.as_ref().or(sha256.as_ref())?.place;
+        if let Err(needed) = needs {
+            self.error(place, format!("`{key}` without {needed}"), "give both, or neither");
+        }
+        match (file, sha256) {
+            (Some(file), Some(sha256)) => Some(StateFile { file: self.path(&file), sha256: self.sha256(sha256) }),
+            (file, _) => {
+                let (has, lacks) = if file.is_some() { ("", "_sha256") } else { ("_sha256", "") };
+                let message = format!("`{key}{has}` without `{key}{lacks}`");
+                self.error(place, message, "name the file, and its digest: `sha256sum FILE` prints it");
+                None
+            }
+        }
     }
 
     fn path(&mut self, raw: &Placed<String>) -> PathBuf {

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::{
-    model::{Family, Firmware, Quirks},
+    model::{Clock, DiskBus, Family, Firmware, NetworkModel, Quirks},
     source::{Entries, Placed, Written},
 };
 
@@ -38,9 +38,27 @@ pub struct ImageEntry {
     /// `bios` (the default), `uefi` or `uefi-secure`.
     #[serde(default)]
     pub firmware: Firmware,
+    /// The machine's UEFI variables, such as its boot entries and keys: a raw file, relative to this file. Every clone
+    /// gets a copy. By default the firmware's own.
+    pub nvram: Option<Placed<String>>,
+    /// The SHA-256 of that file, 64 hexadecimal digits.
+    pub nvram_sha256: Option<Placed<String>>,
     /// Whether the machine has a TPM 2.0.
     #[serde(default)]
     pub tpm: bool,
+    /// The TPM's state: the file `tpm2-00.permall` of swtpm, relative to this file. Every clone gets a copy. By default
+    /// every clone has a new TPM.
+    pub tpm_state: Option<Placed<String>>,
+    /// The SHA-256 of that file, 64 hexadecimal digits.
+    pub tpm_state_sha256: Option<Placed<String>>,
+    /// What the disk is connected to: `virtio` (the default) or `sata`.
+    #[serde(default)]
+    pub disk_bus: DiskBus,
+    /// The network card, where the matrix asks for one: `virtio` (the default) or `e1000e`.
+    #[serde(default)]
+    pub network_model: NetworkModel,
+    /// What the machine's clock shows: `utc`, the default for Linux, or `localtime`, the default for Windows.
+    pub clock: Option<Clock>,
     /// RAM with its unit, e.g. `4GiB`.
     pub memory: Placed<String>,
     /// Number of virtual CPUs; 1 by default.

@@ -55,8 +55,8 @@ impl ImageProblem {
     }
 }
 
-/// Proves that an image is what the catalogue says: every file of its chain is there and unchanged, and the
-/// chain that the disk's headers name is the one that is listed. Blocks while it reads.
+/// Proves that an image is what the catalogue says: every file of its chain, and what its firmware and its TPM
+/// remember, is there and unchanged, and the chain that the disk's headers name is the one that is listed. Blocks while it reads.
 ///
 /// # Errors
 /// The first problem, nearest file first.
@@ -67,7 +67,8 @@ pub fn verify(
     on_bytes: OnBytes<'_>,
 ) -> Result<(), ImageProblem> {
     check_chain(image)?;
-    for (path, expected) in files(image) {
+    let states = image.states().map(|state| (state.file.as_path(), &state.sha256));
+    for (path, expected) in image.chain().chain(states) {
         let digest = cache.digest(path, rehash, on_bytes);
         let found = digest.map_err(|error| ImageProblem::from_io(path, &error))?;
         if found != *expected {
@@ -80,14 +81,8 @@ pub fn verify(
     Ok(())
 }
 
-/// The files of an image's disk, nearest first.
-fn files(image: &GoldenImage) -> impl Iterator<Item = (&Path, &Sha256)> {
-    let below = image.backing.iter().map(|file| (file.disk.as_path(), &file.sha256));
-    std::iter::once((image.disk.as_path(), &image.sha256)).chain(below)
-}
-
 fn check_chain(image: &GoldenImage) -> Result<(), ImageProblem> {
-    let mut below = files(image).skip(1);
+    let mut below = image.chain().skip(1);
     let mut path = image.disk.clone();
     let mut raw = false;
     loop {
@@ -133,7 +128,10 @@ mod tests {
     use std::ops::ControlFlow;
 
     use super::*;
-    use crate::{model::BackingFile, qcow2::tests::header};
+    use crate::{
+        model::{BackingFile, StateFile},
+        qcow2::tests::header,
+    };
 
     fn image(folder: &Path, names: &[&str]) -> GoldenImage {
         let digest = |name: &str| super::super::sha256_file(&folder.join(name)).unwrap_or(Sha256::of(b""));
@@ -193,6 +191,23 @@ mod tests {
         assert!(matches!(check(folder.path(), &whole), Err(ImageProblem::Missing { .. })));
         fs::remove_file(folder.path().join("top.qcow2")).unwrap();
         assert_eq!(check(folder.path(), &whole).unwrap_err().reason(), ReasonId::ImageMissing);
+    }
+
+    #[test]
+    fn what_firmware_and_tpm_remember_is_a_part_of_the_image() {
+        let folder = chain();
+        for name in ["nvram.fd", "tpm2-00.permall"] {
+            let file = folder.path().join(name);
+            fs::write(&file, name).unwrap();
+            let state = Some(StateFile { file: file.clone(), sha256: Sha256::of(name.as_bytes()) });
+            let mut image = image(folder.path(), &["top.qcow2", "base.qcow2"]);
+            *(if name == "nvram.fd" { &mut image.nvram } else { &mut image.tpm_state }) = state;
+            assert_eq!(check(folder.path(), &image), Ok(()));
+            fs::write(&file, "changed").unwrap();
+            assert_eq!(check(folder.path(), &image).unwrap_err().reason(), ReasonId::ImageChanged);
+            fs::remove_file(&file).unwrap();
+            assert_eq!(check(folder.path(), &image).unwrap_err().reason(), ReasonId::ImageMissing);
+        }
     }
 
     #[test]

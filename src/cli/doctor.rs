@@ -13,7 +13,7 @@ use crate::{
         self, Account, Detected, Lab as _, LabError,
         libvirt::{self, LibvirtLab, OpenOptions},
     },
-    model::{Accelerator, Bytes, Millis, StateDir},
+    model::{Accelerator, Bytes, Firmware, Millis, StateDir},
 };
 
 #[derive(Debug, clap::Args)]
@@ -71,6 +71,8 @@ pub fn run(args: Args, context: &Context) -> anyhow::Result<u8> {
     let mut items = vec![libvirt_library()];
     items.extend(qemu());
     items.push(iohelper());
+    items.push(uefi());
+    items.push(tpm());
     items.push(account_item(&account));
     // Before the lab is opened, which cleans them away.
     let leftovers = leftovers(&context.state);
@@ -147,6 +149,26 @@ fn iohelper() -> Item {
     }
 }
 
+/// Only images that ask for it need it.
+fn uefi() -> Item {
+    let found = [Firmware::Uefi, Firmware::UefiSecure].map(|wanted| (wanted.as_str(), lab::find_uefi(wanted, None)));
+    let there: Vec<String> = found
+        .iter()
+        .filter_map(|(name, firmware)| Some(format!("{name}: {}", firmware.as_ref().ok()?.code.display())))
+        .collect();
+    match found.into_iter().find_map(|(_, firmware)| firmware.err()) {
+        None => Item::fine("uefi", there.join(", ")),
+        Some(why) => Item::new("uefi", Status::Warning, why).hint("images with other firmware run without it"),
+    }
+}
+
+fn tpm() -> Item {
+    match libvirt::check_tpm_host() {
+        Ok(()) => Item::fine("tpm", format!("swtpm {}", lab::program_version("swtpm").unwrap_or_default())),
+        Err(error) => Item::new("tpm", Status::Warning, error.to_string()).hint("images without a TPM run without it"),
+    }
+}
+
 fn account_item(account: &Result<Option<Account>, LabError>) -> Item {
     match account {
         Ok(None) => Item::fine("account", "QEMU runs as you"),
@@ -172,7 +194,7 @@ fn accelerator(detected: &Result<Detected, LabError>) -> Item {
 fn lab_item(state: &StateDir, accelerator: Option<Accelerator>) -> Item {
     let begun = Instant::now();
     let options = OpenOptions { state: state.clone(), uri: None, accelerator };
-    let opened = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().map(|runtime| {
+    let opened = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().map(|runtime| {
         let opened = runtime.block_on(async {
             let lab = LibvirtLab::open(options).await?;
             let name = lab.info().name.clone();

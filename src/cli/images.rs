@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     catalog::{Catalog, DigestCache, verify},
-    model::{Bytes, Firmware, GoldenImage},
+    model::{Bytes, GoldenImage},
     report::count,
     seal::Listed,
     source::{Diagnostic, Diagnostics, nearest},
@@ -127,18 +127,13 @@ fn list(catalog: &Catalog, format: Format, context: &Context) -> anyhow::Result<
     let row = |image: &GoldenImage| {
         let labels: Vec<String> = image.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
         let size = image.disk.metadata().map_or("-".to_owned(), |about| Bytes(about.len()).to_string());
-        let firmware = match image.firmware {
-            Firmware::Bios => "bios",
-            Firmware::Uefi => "uefi",
-            Firmware::UefiSecure => "uefi-secure",
-        };
         [
             image.name.clone(),
             labels.join(" "),
             shown(&image.disk),
             size,
             image.memory.to_string(),
-            firmware.to_owned(),
+            image.firmware.as_str().to_owned(),
             state(image).to_owned(),
         ]
     };

@@ -82,6 +82,7 @@ fn for_people(plan: &Plan) -> String {
 pub(super) fn state(image: &GoldenImage) -> &'static str {
     let below = image.backing.iter().map(|file| &file.disk);
     let boot = image.boot.iter().flat_map(|boot| [Some(&boot.kernel), boot.initrd.as_ref()]).flatten();
-    let all = std::iter::once(&image.disk).chain(below).chain(boot).all(|path| path.is_file());
+    let states = image.states().map(|state| &state.file);
+    let all = std::iter::once(&image.disk).chain(below).chain(boot).chain(states).all(|path| path.is_file());
     if all { "present" } else { "missing" }
 }

@@ -6,6 +6,7 @@ mod accelerator;
 mod account;
 mod boot_sector;
 mod boots;
+mod firmware;
 mod guest_written;
 mod host;
 // Only here is libvirt called, a C library.
@@ -23,6 +24,7 @@ mod users;
 pub use accelerator::{Detected, detect};
 pub use account::Account;
 pub use boots::{BootKind, BootPermit, Boots, boot_places};
+pub use firmware::{UefiFirmware, find_uefi};
 pub use guest_written::open_guest_written;
 pub use host::{HostMemory, host_memory, program_version};
 pub use load::Load;

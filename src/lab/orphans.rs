@@ -54,8 +54,8 @@ fn bury(session: i32) {
 /// Some of `/proc/PID/stat`, man page proc_pid_stat(5).
 #[derive(Debug, PartialEq, Eq)]
 struct Stat {
-    /// QEMU by name.
-    qemu: bool,
+    /// QEMU or swtpm by name.
+    emulator: bool,
     dead: bool,
     parent: i32,
     /// 0: its leader is outside of this namespace, as after `docker exec`.
@@ -66,20 +66,21 @@ impl Stat {
     fn parse(stat: &str) -> Option<Self> {
         // The second field may hold anything, even `)` and spaces.
         let (name, rest) = stat.rsplit_once(')')?;
-        let qemu = name.split_once('(')?.1.starts_with("qemu-");
+        let name = name.split_once('(')?.1;
+        let emulator = name.starts_with("qemu-") || name == "swtpm";
         let mut fields = rest.split_whitespace();
         let dead = fields.next()? == "Z";
         let parent = fields.next()?.parse().ok()?;
         let session = fields.nth(1)?.parse().ok()?;
-        Some(Self { qemu, dead, parent, session })
+        Some(Self { emulator, dead, parent, session })
     }
 
     /// Nobody else in this process waits for it: not a child that was started here, which is of our session, nor
-    /// libvirt's first fork on the way to an orphan, which begins a session of its own. So does QEMU's own first fork
-    /// where it makes itself one, but nobody waits for that.
+    /// libvirt's first fork on the way to an orphan, which begins a session of its own. So does the first fork of an
+    /// emulator that makes itself one, but nobody waits for that.
     fn is_dead_orphan(&self, pid: Pid, us: Pid, session: i32) -> bool {
         let ours = self.parent == us.as_raw_pid();
-        let forked_here = self.session == pid.as_raw_pid() && !self.qemu;
+        let forked_here = self.session == pid.as_raw_pid() && !self.emulator;
         let started_here = self.session == session || forked_here;
         self.dead && ours && !started_here
     }
@@ -96,12 +97,17 @@ mod tests {
         let of = |stat: &str| Stat::parse(stat).unwrap();
         let [us, pid] = [10, 30].map(|pid| Pid::from_raw(pid).unwrap());
         let orphan = of("30 (qemu) system) Z 10 29 29 0 -1 4 0");
-        assert_eq!(orphan, Stat { qemu: false, dead: true, parent: 10, session: 29 });
+        assert_eq!(orphan, Stat { emulator: false, dead: true, parent: 10, session: 29 });
         assert!(orphan.is_dead_orphan(pid, us, 9));
         assert!(of("30 (qemu-system-x86) Z 10 30 30 0").is_dead_orphan(pid, us, 9));
-        for other in
-            ["30 (qemu) S 10 29 29 0", "30 (qemu) Z 1 29 29 0", "30 (virsh) Z 10 9 9 0", "30 (first fork) Z 10 30 30 0"]
-        {
+        assert!(of("30 (swtpm) Z 10 30 30 0").is_dead_orphan(pid, us, 9));
+        for other in [
+            "30 (qemu) S 10 29 29 0",
+            "30 (qemu) Z 1 29 29 0",
+            "30 (virsh) Z 10 9 9 0",
+            "30 (first fork) Z 10 30 30 0",
+            "30 (swtpm) Z 10 9 9 0",
+        ] {
             assert!(!of(other).is_dead_orphan(pid, us, 9), "{other}");
         }
         assert_eq!(Stat::parse(""), None);

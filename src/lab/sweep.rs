@@ -72,11 +72,15 @@ pub fn clean(state: &StateDir) -> Result<CleanReport, super::LabError> {
 pub(super) fn sweep_root(root: &Path) -> CleanReport {
     let mut report = CleanReport::default();
     let vms = root.join("vms");
-    for (pid, name) in machines_below(&vms) {
-        match kill(pid, &vms) {
+    for (pid, name) in processes(&vms, machine_name) {
+        match kill(pid, &vms, machine_name) {
             Ok(()) => report.killed.push((name, pid.as_raw_pid())),
             Err(error) => report.failed.push(format!("cannot kill {name} (process {}): {error}", pid.as_raw_pid())),
         }
+    }
+    // Most have ended with their machines.
+    if let Err(error) = kill_tpm(&root.join("lib/swtpm")) {
+        report.failed.push(format!("cannot kill a TPM of {}: {error}", root.display()));
     }
     let list = |dir: &Path| fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path());
     report.folders = list(&vms).collect();
@@ -93,11 +97,16 @@ pub(super) fn sweep_root(root: &Path) -> CleanReport {
 /// Kills the QEMU whose machine has its files in `dir`, if there is one. Answers whether there was.
 pub(super) fn kill_machine(dir: &Path) -> io::Result<bool> {
     let mut found = false;
-    for (pid, _) in machines_below(dir) {
-        kill(pid, dir)?;
+    for (pid, _) in processes(dir, machine_name) {
+        kill(pid, dir, machine_name)?;
         found = true;
     }
     Ok(found)
+}
+
+/// Kills every swtpm that keeps a TPM's state below `dir`.
+pub(super) fn kill_tpm(dir: &Path) -> io::Result<()> {
+    processes(dir, tpm_name).into_iter().try_for_each(|(pid, _)| kill(pid, dir, tpm_name))
 }
 
 /// Names a process so that no later process has the same name: its id and its start time (in clock ticks
@@ -109,16 +118,19 @@ pub(super) fn process_token(pid: i32) -> Option<String> {
     Some(format!("{pid}-{start}"))
 }
 
-/// The QEMU processes with files below `dir`, with their machines' names.
+/// What a command line is of, if it is of a process that belongs below this folder.
+type NameOf = fn(&[u8], &Path) -> Option<String>;
+
+/// The processes with files below `dir`, with their names.
 ///
 /// The command lines are searched and not libvirt's pid files, which do not exist yet when libvirt is killed
 /// while it starts a machine.
-fn machines_below(dir: &Path) -> Vec<(Pid, String)> {
+fn processes(dir: &Path, name_of: NameOf) -> Vec<(Pid, String)> {
     let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
     processes
         .filter_map(|entry| {
             let pid = Pid::from_raw(entry.file_name().to_str()?.parse().ok()?)?;
-            let name = machine_name(&fs::read(entry.path().join("cmdline")).ok()?, dir)?;
+            let name = name_of(&fs::read(entry.path().join("cmdline")).ok()?, dir)?;
             Some((pid, name))
         })
         .collect()
@@ -143,16 +155,25 @@ fn machine_name(cmdline: &[u8], dir: &Path) -> Option<String> {
     (ours && is_inside).then(|| name.to_owned())
 }
 
+/// As [`machine_name`], for the swtpm that libvirt started beside a machine.
+fn tpm_name(cmdline: &[u8], dir: &Path) -> Option<String> {
+    let mut args = cmdline.split(|byte| *byte == 0).map(|arg| str::from_utf8(arg).unwrap_or(""));
+    let program = Path::new(args.next()?).file_name()?;
+    // `--tpmstate dir=DIR/tpm2,mode=0600`; of all TPMs, or of one.
+    let inside = format!("dir={}/", dir.to_str()?);
+    (program == "swtpm" && args.any(|arg| arg.starts_with(&inside))).then(|| "TPM".to_owned())
+}
+
 /// Kills and waits. A handle on the process, looked at again after it was taken, so that nobody else is hit if
 /// the id was given away meanwhile.
-fn kill(pid: Pid, dir: &Path) -> io::Result<()> {
+fn kill(pid: Pid, dir: &Path, name_of: NameOf) -> io::Result<()> {
     let handle = match pidfd_open(pid, PidfdFlags::empty()) {
         Ok(handle) => handle,
         Err(Errno::SRCH) => return Ok(()),
         Err(error) => return Err(error.into()),
     };
     let cmdline = fs::read(format!("/proc/{}/cmdline", pid.as_raw_pid())).unwrap_or_default();
-    if machine_name(&cmdline, dir).is_none() {
+    if name_of(&cmdline, dir).is_none() {
         return Ok(());
     }
     match pidfd_send_signal(&handle, Signal::KILL) {
@@ -197,6 +218,19 @@ mod tests {
     }
 
     #[test]
+    fn only_a_swtpm_with_its_state_in_the_root_is_a_tpm_of_it() {
+        let state = "dir=/s/lab/1/lib/swtpm/0a1b/tpm2,mode=0600";
+        let ours = cmdline(&["/usr/bin/swtpm", "socket", "--tpmstate", state]);
+        for dir in ["/s/lab/1/lib/swtpm", "/s/lab/1/lib/swtpm/0a1b"] {
+            assert!(tpm_name(&ours, Path::new(dir)).is_some());
+        }
+        for dir in ["/s/lab/2/lib/swtpm", "/s/lab/1/lib/swtpm/0a", "/s/lab/10/lib/swtpm"] {
+            assert_eq!(tpm_name(&ours, Path::new(dir)), None);
+        }
+        assert_eq!(tpm_name(&cmdline(&["/usr/bin/vim", state]), Path::new("/s/lab/1/lib/swtpm")), None);
+    }
+
+    #[test]
     fn a_leftover_process_of_the_root_is_killed_and_others_live() {
         let temp = tempfile::tempdir().unwrap();
         let start = |root: &Path| {
@@ -211,7 +245,8 @@ mod tests {
         let (root, other_root) = (temp.path().join("0"), temp.path().join("1"));
         let (mut ours, mut other) = (start(&root), start(&other_root));
         // Until exec has happened the command line is still this test's.
-        while machines_below(&root).is_empty() || machines_below(&other_root).is_empty() {
+        let there = |root: &Path| !processes(root, machine_name).is_empty();
+        while !(there(&root) && there(&other_root)) {
             std::thread::yield_now();
         }
         let report = sweep_root(&root);

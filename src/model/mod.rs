@@ -7,6 +7,7 @@ mod about;
 mod accelerator;
 mod canonical;
 mod control;
+mod hardware;
 mod ids;
 mod lab_time;
 mod package;
@@ -25,13 +26,14 @@ pub use about::{About, Cabinet, Content, Inf, MAX_LISTED, Machine, Msi, Msp, Pe,
 pub use accelerator::Accelerator;
 pub use canonical::canonical;
 pub use control::{Activity, ControlFacts, DiskState, GuestState, Tolerances};
+pub use hardware::{Clock, DiskBus, Firmware, NetworkModel, StateFile};
 pub use ids::{CellId, RunId, Sha256};
 pub use lab_time::LabTime;
 pub use package::{Package, PackageKind, Says};
 pub use phase::Phase;
 pub use plan::{
-    AxisValue, BackingFile, Candidate, Cell, DirectBoot, Family, Firmware, GoldenImage, Network, PLAN_VERSION, Plan,
-    Policy, Quirks, Role, Start,
+    AxisValue, BackingFile, Candidate, Cell, DirectBoot, Family, GoldenImage, Network, PLAN_VERSION, Plan, Policy,
+    Quirks, Role, Start,
 };
 pub use screen::{KnownScreen, ScreenKind};
 pub use secrets::Secrets;

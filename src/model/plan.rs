@@ -1,8 +1,11 @@
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use serde::{Deserialize, Serialize};
 
-use super::{About, Bytes, CellId, Collect, Health, Sha256, Step};
+use super::{About, Bytes, CellId, Clock, Collect, DiskBus, Firmware, Health, NetworkModel, Sha256, StateFile, Step};
 
 /// The version `plan.json` carries.
 pub const PLAN_VERSION: u32 = 1;
@@ -128,7 +131,19 @@ pub struct GoldenImage {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub backing: Vec<BackingFile>,
     pub firmware: Firmware,
+    /// The machine's UEFI variables as they are to be when a clone starts, raw; none: the firmware's own template.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nvram: Option<StateFile>,
     pub tpm: bool,
+    /// The TPM's state as it is to be when a clone starts (swtpm's `tpm2-00.permall`); none: a new TPM for each.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tpm_state: Option<StateFile>,
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub disk_bus: DiskBus,
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub network_model: NetworkModel,
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub clock: Clock,
     pub memory: Bytes,
     pub vcpus: u32,
     pub family: Family,
@@ -142,6 +157,17 @@ pub struct GoldenImage {
 }
 
 impl GoldenImage {
+    /// The disk's files, nearest first.
+    pub fn chain(&self) -> impl Iterator<Item = (&Path, &Sha256)> {
+        let below = self.backing.iter().map(|file| (file.disk.as_path(), &file.sha256));
+        std::iter::once((self.disk.as_path(), &self.sha256)).chain(below)
+    }
+
+    /// Files that each clone gets a copy of: what its firmware and its TPM remember.
+    pub fn states(&self) -> impl Iterator<Item = &StateFile> {
+        self.nvram.iter().chain(&self.tpm_state)
+    }
+
     /// A small Linux image with nothing special: BIOS, 256 MiB of memory, one CPU. What is, is set on it.
     pub fn plain(name: &str, disk: impl Into<PathBuf>) -> Self {
         Self {
@@ -151,7 +177,12 @@ impl GoldenImage {
             sha256: Sha256::of(b""),
             backing: Vec::new(),
             firmware: Firmware::Bios,
+            nvram: None,
             tpm: false,
+            tpm_state: None,
+            disk_bus: DiskBus::default(),
+            network_model: NetworkModel::default(),
+            clock: Clock::default(),
             memory: Bytes::mib(256),
             vcpus: 1,
             family: Family::Linux,
@@ -167,15 +198,6 @@ pub struct BackingFile {
     /// Absolute.
     pub disk: PathBuf,
     pub sha256: Sha256,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum Firmware {
-    #[default]
-    Bios,
-    Uefi,
-    UefiSecure,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
@@ -249,6 +271,10 @@ pub struct Policy {
 
 fn yes() -> bool {
     true
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 #[cfg(test)]

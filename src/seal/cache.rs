@@ -19,7 +19,7 @@ const REJECTED: &str = "rejected";
 /// The seals of a host, in the state folder.
 ///
 /// ```text
-/// <state>/seals/KEY/        memory, disk.qcow2, machine.json: the lab's; seal.json: ours; control-*.json
+/// <state>/seals/KEY/        memory, disk.qcow2, nvram.fd, machine.json: the lab's; seal.json: ours; control-*.json
 /// <state>/seals/KEY.lock    shared while used, exclusive while made or removed; its time is that of the last use
 /// <state>/seals/KEY.new/    being made
 /// ```

@@ -16,7 +16,7 @@ pub struct SealKey(Sha256);
 impl SealKey {
     /// `setup`: what is to run before the machine is sealed. `subject`: the lab's part.
     pub fn new(image: &GoldenImage, setup: &[Step], subject: &str) -> Self {
-        let about = json!({
+        let mut about = json!({
             "version": VERSION,
             // Its name too: cards and serial numbers are made of it.
             "image": image.name,
@@ -29,6 +29,11 @@ impl SealKey {
             "setup": steps(setup),
             "subject": subject,
         });
+        // Only where there are some: the keys of seals from before there were any stay what they are.
+        let states: Vec<_> = image.states().map(|state| &state.sha256).collect();
+        if !states.is_empty() {
+            about["states"] = json!(states);
+        }
         Self(Sha256::of(canonical(about).as_bytes()))
     }
 
@@ -58,7 +63,7 @@ pub(super) fn steps(steps: &[Step]) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Millis, StepKind};
+    use crate::model::{Millis, StateFile, StepKind};
 
     fn sh(script: &str) -> Step {
         let kind = StepKind::Sh { script: script.into() };
@@ -73,9 +78,12 @@ mod tests {
         assert_eq!(first, key(&image, &[sh("one")], "qemu 7"));
         let patched = GoldenImage { sha256: Sha256::of(b"patched"), ..image.clone() };
         let probed = GoldenImage { settled: Some("true".into()), ..image.clone() };
+        let state = StateFile { file: "/nvram.fd".into(), sha256: Sha256::of(b"nvram") };
+        let remembering = GoldenImage { nvram: Some(state), ..image.clone() };
         for other in [
             key(&patched, &[sh("one")], "qemu 7"),
             key(&probed, &[sh("one")], "qemu 7"),
+            key(&remembering, &[sh("one")], "qemu 7"),
             key(&image, &[sh("two")], "qemu 7"),
             key(&image, &[], "qemu 7"),
             key(&image, &[sh("one")], "qemu 8"),

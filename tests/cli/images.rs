@@ -87,6 +87,48 @@ fn no_catalogue_is_an_error_that_says_how_to_get_one() {
 }
 
 #[test]
+fn what_firmware_and_tpm_remember_needs_them_and_a_digest() {
+    let bench = bench();
+    let catalog = std::fs::read_to_string(bench.path("images/catalog.yaml")).unwrap();
+    let digest = hex(b"state");
+    let with = |keys: &str| bench.file("images/catalog.yaml", format!("{catalog}{keys}"));
+    for (keys, expected) in [
+        (format!("    nvram: n.fd\n    nvram_sha256: {digest}\n"), "`nvram` without `firmware: uefi`"),
+        ("    firmware: uefi\n    nvram: n.fd\n".to_owned(), "`nvram` without `nvram_sha256`"),
+        (format!("    firmware: uefi\n    nvram_sha256: {digest}\n"), "`nvram_sha256` without `nvram`"),
+        (format!("    tpm_state: t\n    tpm_state_sha256: {digest}\n"), "`tpm_state` without `tpm: true`"),
+        ("    tpm: true\n    tpm_state: t\n    tpm_state_sha256: x\n".to_owned(), "no SHA-256 digest"),
+        ("    disk_bus: scsi\n".to_owned(), "unknown value `scsi`"),
+    ] {
+        with(&keys);
+        let err = bench.run("images list").expect(2).err;
+        assert!(err.contains(expected), "{keys}: {err}");
+    }
+
+    with(&format!(
+        "    firmware: uefi-secure\n    nvram: n.fd\n    nvram_sha256: {digest}\n    network_model: e1000e\n"
+    ));
+    assert!(bench.run("images list").expect(0).out.contains("missing"));
+    assert!(bench.run("images verify").expect(1).out.starts_with("image-missing"));
+    bench.file("images/n.fd", "state");
+    bench.run("images verify").expect(0);
+    bench.file("images/n.fd", "other");
+    assert!(bench.run("images verify").expect(1).out.starts_with("image-changed"));
+}
+
+#[test]
+fn the_clock_is_the_familys_unless_the_catalogue_says() {
+    let bench = bench();
+    let catalog = std::fs::read_to_string(bench.path("images/catalog.yaml")).unwrap();
+    let clock = |catalog: String| {
+        bench.file("images/catalog.yaml", catalog);
+        bench.run("images list --format json").expect(0).out.contains(r#""clock": "localtime""#)
+    };
+    let windows = catalog.replace("family: linux", "family: windows");
+    assert!(!clock(catalog) && clock(windows.clone()) && !clock(windows + "    clock: utc\n"));
+}
+
+#[test]
 fn an_image_to_check_that_is_not_there_is_refused_before_the_lab_is_touched() {
     let bench = Bench::new();
     bench.catalog();

@@ -1,10 +1,17 @@
 //! What libvirt is told about a machine (libvirt's "Domain XML format"): a pure function.
 
-use std::{fmt::Write as _, path::Path};
+mod devices;
+mod markup;
+
+use std::path::Path;
+
+use devices::{disk_xml, interface_xml, tpm_xml};
+pub use devices::{layers_xml, medium_xml};
+use markup::{path, text};
 
 use crate::{
     lab::LabError,
-    model::{Accelerator, Bytes, Family, Firmware, GoldenImage, Network, Sha256},
+    model::{Accelerator, Bytes, Clock, DiskBus, Family, GoldenImage, Network},
 };
 
 /// The namespace of our metadata in the domain's XML.
@@ -29,10 +36,43 @@ pub struct Definition<'a> {
     pub layers: Layers<'a>,
     pub serial_log: &'a Path,
     pub firmware_log: &'a Path,
+    /// None: BIOS.
+    pub uefi: Option<Uefi<'a>>,
     pub agent_socket: &'a Path,
     /// The kernel and initrd that QEMU can read, for images with direct boot.
     pub kernel: Option<&'a Path>,
     pub initrd: Option<&'a Path>,
+}
+
+/// UEFI firmware and what it remembers.
+#[derive(Clone, Copy, Debug)]
+pub struct Uefi<'a> {
+    pub code: &'a Path,
+    /// The machine's own variables, raw.
+    pub variables: &'a Path,
+    pub needs_smm: bool,
+}
+
+/// The board that a machine is built on, which decides what else it can have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Board {
+    /// QEMU's `pc`: BIOS, a virtio disk, IDE.
+    Pc,
+    /// QEMU's `q35`: SATA, and SMM for Secure Boot.
+    Q35,
+}
+
+impl Board {
+    pub fn of(image: &GoldenImage) -> Self {
+        if image.firmware.is_uefi() || image.disk_bus == DiskBus::Sata { Self::Q35 } else { Self::Pc }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Pc => "pc",
+            Self::Q35 => "q35",
+        }
+    }
 }
 
 /// How QEMU gets at the files below the overlay.
@@ -62,20 +102,11 @@ impl Layer {
 }
 
 /// # Errors
-/// An image that needs what is not supported; a path that is not UTF-8.
+/// A path that is not UTF-8.
 pub fn domain_xml(d: &Definition) -> Result<String, LabError> {
-    let unsupported = |what: &str| LabError::ImageUnusable {
-        disk: d.image.disk.clone(),
-        why: format!("{what} is not supported yet"),
-    };
-    if d.image.firmware != Firmware::Bios {
-        return Err(unsupported("UEFI firmware"));
-    }
-    if d.image.tpm {
-        return Err(unsupported("a TPM"));
-    }
     let kvm = d.accelerator == Accelerator::Kvm;
     let windows = d.image.family == Family::Windows;
+    let board = Board::of(d.image);
     let mut xml = String::new();
     let mut line = |text: &str| {
         xml.push_str(text);
@@ -90,7 +121,12 @@ pub fn domain_xml(d: &Definition) -> Result<String, LabError> {
     line(&format!("  <memory unit='b'>{}</memory>", d.image.memory.0));
     line(&format!("  <vcpu>{}</vcpu>", d.image.vcpus));
     line("  <os>");
-    line("    <type arch='x86_64' machine='pc'>hvm</type>");
+    line(&format!("    <type arch='x86_64' machine='{}'>hvm</type>", board.name()));
+    if let Some(uefi) = d.uefi {
+        let secure = if uefi.needs_smm { " secure='yes'" } else { "" };
+        line(&format!("    <loader readonly='yes'{secure} type='pflash'>{}</loader>", path(uefi.code)?));
+        line(&format!("    <nvram>{}</nvram>", path(uefi.variables)?));
+    }
     if let (Some(boot), Some(kernel)) = (&d.image.boot, d.kernel) {
         line(&format!("    <kernel>{}</kernel>", path(kernel)?));
         if let Some(initrd) = d.initrd {
@@ -103,20 +139,19 @@ pub fn domain_xml(d: &Definition) -> Result<String, LabError> {
     line("  <features>");
     line("    <acpi/>");
     line("    <apic/>");
+    if d.uefi.is_some_and(|uefi| uefi.needs_smm) {
+        line("    <smm state='on'/>");
+    }
     if kvm && windows {
-        line("    <hyperv mode='custom'><relaxed state='on'/><vapic state='on'/></hyperv>");
+        line(ENLIGHTENMENTS);
     }
     if !kvm {
         let mib = translation_cache(d.image.memory).0 / Bytes::MIB;
         line(&format!("    <tcg><tb-cache unit='MiB'>{mib}</tb-cache></tcg>"));
     }
     line("  </features>");
-    line(if kvm {
-        "  <cpu mode='host-passthrough'/>"
-    } else {
-        "  <cpu mode='custom' match='exact'><model>qemu64</model></cpu>"
-    });
-    line("  <clock offset='utc'/>");
+    line(&cpu_xml(kvm, windows, d.image.vcpus));
+    line(&clock_xml(d.image.clock, kvm && windows));
     line("  <on_poweroff>destroy</on_poweroff>");
     line("  <on_reboot>restart</on_reboot>");
     // Pauses at a panic; the lab lets the machine go on once it has seen it.
@@ -126,22 +161,8 @@ pub fn domain_xml(d: &Definition) -> Result<String, LabError> {
         line(&format!("    <emulator>{}</emulator>", path(emulator)?));
     }
     line("    <controller type='usb' model='none'/>");
-    line("    <disk type='file' device='disk'>");
-    // A clone is thrown away: nothing needs to survive a crash of the host. A full host pauses the machine
-    // instead of showing the guest a broken disk.
-    line(
-        "      <driver name='qemu' type='qcow2' cache='unsafe' discard='unmap' error_policy='stop' rerror_policy='stop'/>",
-    );
-    line(&format!("      <source file='{}'/>", path(d.overlay)?));
-    let layers = layers_xml(&d.layers);
-    if !layers.is_empty() {
-        line(&format!("      {layers}"));
-    }
-    line("      <target dev='vda' bus='virtio'/>");
-    // Fixed per image, so that a guest finds the same disk in every clone.
-    line(&format!("      <serial>{}</serial>", Sha256::of(d.image.name.as_bytes()).short()));
-    line("    </disk>");
-    line(&medium_xml(None)?);
+    line(&disk_xml(d)?);
+    line(&medium_xml(None, board)?);
     line("    <serial type='file'>");
     line(&format!("      <source path='{}'/>", path(d.serial_log)?));
     line("      <target type='isa-serial' port='0'/>");
@@ -156,8 +177,11 @@ pub fn domain_xml(d: &Definition) -> Result<String, LabError> {
     line(&format!("      <source mode='bind' path='{}'/>", path(d.agent_socket)?));
     line("      <target type='virtio' name='org.qemu.guest_agent.0'/>");
     line("    </channel>");
-    if let Some(interface) = interface(d.network, &d.image.name, d.uuid) {
+    if let Some(interface) = interface_xml(d) {
         line(&interface);
+    }
+    if d.image.tpm {
+        line(tpm_xml());
     }
     line("    <video><model type='vga'/></video>");
     line("    <memballoon model='none'/>");
@@ -168,17 +192,6 @@ pub fn domain_xml(d: &Definition) -> Result<String, LabError> {
     line("  </devices>");
     line("</domain>");
     Ok(xml)
-}
-
-/// The CD drive with this medium or empty, also for `virDomainUpdateDeviceFlags`.
-pub fn medium_xml(medium: Option<&Path>) -> Result<String, LabError> {
-    let source = match medium {
-        Some(medium) => format!("<source file='{}'/>", path(medium)?),
-        None => String::new(),
-    };
-    Ok(format!(
-        "    <disk type='file' device='cdrom'><driver name='qemu' type='raw'/>{source}<target dev='hda' bus='ide'/><readonly/></disk>"
-    ))
 }
 
 /// The element that says whose machine it is.
@@ -192,68 +205,37 @@ pub fn metadata_xml(d: &Definition) -> String {
     )
 }
 
-/// The files below the overlay, where libvirt is not to find them by itself.
-pub fn layers_xml(layers: &Layers) -> String {
-    let (files, passed) = match layers {
-        Layers::Found => return String::new(),
-        Layers::Kept(files) => (files, false),
-        Layers::Passed(files) => (files, true),
+/// What a Windows kernel asks of a hypervisor that it knows ("Hypervisor Top Level Functional Specification"; libvirt's
+/// "Domain XML format", Hypervisor features): without them it polls timers, and takes a busy host for a broken machine.
+const ENLIGHTENMENTS: &str = "    <hyperv mode='custom'><relaxed state='on'/><vapic state='on'/>\
+    <spinlocks state='on' retries='8191'/><vpindex state='on'/><runtime state='on'/><synic state='on'/>\
+    <stimer state='on'><direct state='on'/></stimer><frequencies state='on'/><tlbflush state='on'/><ipi state='on'/></hyperv>";
+
+fn cpu_xml(kvm: bool, windows: bool, vcpus: u32) -> String {
+    // One socket: desktop editions of Windows use two at most, and QEMU would make a socket of every CPU.
+    let inside = if windows { format!("<topology sockets='1' cores='{vcpus}' threads='1'/>") } else { String::new() };
+    let (attributes, inside) = match (kvm, windows) {
+        (true, _) => ("mode='host-passthrough'", inside),
+        // Windows 11 needs instructions that qemu64 lacks.
+        (false, true) => ("mode='maximum'", inside),
+        (false, false) => ("mode='custom' match='exact'", "<model>qemu64</model>".to_owned()),
     };
-    let mut xml = String::new();
-    for (n, layer) in files.iter().enumerate() {
-        let group = if passed { format!(" fdgroup='{}'", Layer::group(n)) } else { String::new() };
-        let label = if passed { "" } else { "<seclabel model='dac' relabel='no'/>" };
-        let _ = write!(
-            xml,
-            "<backingStore type='file'><format type='{}'/><source file='{}'{group}>{label}</source>",
-            layer.format,
-            text(&layer.file)
-        );
+    if inside.is_empty() { format!("  <cpu {attributes}/>") } else { format!("  <cpu {attributes}>{inside}</cpu>") }
+}
+
+fn clock_xml(clock: Clock, hypervclock: bool) -> String {
+    let offset = match clock {
+        Clock::Utc => "utc",
+        Clock::Localtime => "localtime",
+    };
+    if !hypervclock {
+        return format!("  <clock offset='{offset}'/>");
     }
-    xml.push_str("<backingStore/>");
-    xml.push_str(&"</backingStore>".repeat(files.len()));
-    xml
-}
-
-fn interface(network: &Network, image: &str, uuid: &str) -> Option<String> {
-    // Locally administered. A network of the machine's own has the same card in every clone of an image, so that the
-    // guest finds nothing new; on a network shared with other clones each needs an address of its own.
-    let digest = match network {
-        Network::None | Network::User => Sha256::of(image.as_bytes()),
-        Network::Named(_) => Sha256::of(uuid.as_bytes()),
-    };
-    let hex = digest.short();
-    let mac = format!("52:54:00:{}:{}:{}", hex.get(0..2)?, hex.get(2..4)?, hex.get(4..6)?);
-    let source = match network {
-        Network::None => return None,
-        Network::User => "<interface type='user'>".to_owned(),
-        Network::Named(name) => format!("<interface type='network'><source network='{}'/>", text(name)),
-    };
-    Some(format!("    {source}<mac address='{mac}'/><model type='virtio'/></interface>"))
-}
-
-fn path(path: &Path) -> Result<String, LabError> {
-    path.to_str()
-        .map(text)
-        .ok_or_else(|| LabError::Other(format!("{} is not UTF-8, which libvirt needs", path.display())))
-}
-
-/// Escaped for XML text and attributes; characters that XML 1.0 does not have become U+FFFD.
-fn text(raw: &str) -> String {
-    let mut escaped = String::with_capacity(raw.len());
-    for c in raw.chars() {
-        match c {
-            '&' => escaped.push_str("&amp;"),
-            '<' => escaped.push_str("&lt;"),
-            '>' => escaped.push_str("&gt;"),
-            '\'' => escaped.push_str("&apos;"),
-            '"' => escaped.push_str("&quot;"),
-            '\u{fffe}' | '\u{ffff}' => escaped.push('\u{fffd}'),
-            c if c < ' ' && !matches!(c, '\t' | '\n' | '\r') => escaped.push('\u{fffd}'),
-            c => escaped.push(c),
-        }
-    }
-    escaped
+    // Ticks that the host was late with are made up for, and time is read from the hypervisor instead of the HPET.
+    format!(
+        "  <clock offset='{offset}'><timer name='rtc' tickpolicy='catchup'/><timer name='pit' tickpolicy='delay'/>\
+         <timer name='hpet' present='no'/><timer name='hypervclock' present='yes'/></clock>"
+    )
 }
 
 /// How large a cache of translated code an emulated guest gets; QEMU's own default is a gigabyte.
@@ -267,79 +249,4 @@ fn translation_cache(memory: Bytes) -> Bytes {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::model::DirectBoot;
-
-    fn image() -> GoldenImage {
-        GoldenImage::plain("lab-os", "/golden/lab-os.qcow2")
-    }
-
-    fn definition<'a>(image: &'a GoldenImage, network: &'a Network) -> Definition<'a> {
-        Definition {
-            name: "bootgate-0a1b2c",
-            uuid: "0a1b2c3d-0000-4000-8000-000000000000",
-            run: "20260102T030405Z-demo",
-            cell: "os-10.p1",
-            root: "/s/lab/0",
-            owner: "12-345",
-            image,
-            accelerator: Accelerator::Tcg,
-            emulator: None,
-            network,
-            overlay: Path::new("/s/lab/0/vms/0a1b2c/disk.qcow2"),
-            layers: Layers::Found,
-            serial_log: Path::new("/s/lab/0/vms/0a1b2c/serial.log"),
-            firmware_log: Path::new("/s/lab/0/vms/0a1b2c/firmware.log"),
-            agent_socket: Path::new("/s/lab/0/vms/0a1b2c/agent.sock"),
-            kernel: None,
-            initrd: None,
-        }
-    }
-
-    #[test]
-    fn a_linux_machine_under_emulation() {
-        insta::assert_snapshot!(domain_xml(&definition(&image(), &Network::None)).unwrap());
-    }
-
-    #[test]
-    fn a_windows_machine_under_kvm_with_everything() {
-        let boot = DirectBoot { kernel: "/k".into(), initrd: Some("/i".into()), cmdline: "quiet <&>'\"\u{1}".into() };
-        let image = GoldenImage { family: Family::Windows, boot: Some(boot), ..image() };
-        let layers = ["/golden/lab-os.qcow2", "/golden/base.img"]
-            .map(|file| Layer { file: file.to_owned(), format: if file.ends_with("img") { "raw" } else { "qcow2" } });
-        let network = Network::Named("isolated".into());
-        let all = Definition {
-            accelerator: Accelerator::Kvm,
-            emulator: Some(Path::new("/s/lab/0/cache/emulator/qemu")),
-            layers: Layers::Passed(&layers),
-            kernel: Some(Path::new("/k")),
-            initrd: Some(Path::new("/i")),
-            ..definition(&image, &network)
-        };
-        insta::assert_snapshot!(domain_xml(&all).unwrap());
-        let kept = Definition { layers: Layers::Kept(&layers), ..definition(&image, &network) };
-        assert_eq!(domain_xml(&kept).unwrap().matches("<seclabel model='dac' relabel='no'/>").count(), 2);
-    }
-
-    #[test]
-    fn clones_of_one_image_share_a_card_only_where_they_cannot_meet() {
-        let mac = |network: Network, uuid| {
-            let image = image();
-            let xml = domain_xml(&Definition { uuid, ..definition(&image, &network) }).unwrap();
-            xml.split("<mac address='").nth(1).unwrap().split('\'').next().unwrap().to_owned()
-        };
-        assert_eq!(mac(Network::User, "a"), mac(Network::User, "b"));
-        let named = || Network::Named("isolated".into());
-        assert_ne!(mac(named(), "a"), mac(named(), "b"));
-        assert_eq!(mac(named(), "a"), mac(named(), "a"), "a machine keeps its card");
-    }
-
-    #[test]
-    fn what_is_not_supported_yet_is_refused() {
-        for image in [GoldenImage { firmware: Firmware::Uefi, ..image() }, GoldenImage { tpm: true, ..image() }] {
-            let refused = domain_xml(&definition(&image, &Network::None)).unwrap_err();
-            assert!(matches!(refused, LabError::ImageUnusable { .. }), "{refused}");
-        }
-    }
-}
+mod tests;

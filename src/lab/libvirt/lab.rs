@@ -260,7 +260,10 @@ fn write_config(root: &Path, account: Option<&Account>) -> Result<(), LabError> 
          security_driver = \"none\"\n",
     );
     if let Some(Account { uid, gid, .. }) = account {
-        config.push_str(&format!("user = \"+{uid}\"\ngroup = \"+{gid}\"\n"));
+        // TPMs too, which libvirt would start as `tss` or root.
+        for prefix in ["", "swtpm_"] {
+            config.push_str(&format!("{prefix}user = \"+{uid}\"\n{prefix}group = \"+{gid}\"\n"));
+        }
     }
     let path = root.join("etc/qemu.conf");
     fs::create_dir_all(root.join("etc")).and_then(|()| fs::write(&path, config)).map_err(LabError::io("write", &path))

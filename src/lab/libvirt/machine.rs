@@ -18,10 +18,12 @@ use virt::{
 
 use super::{
     connection::{Connection, failed},
-    domain_xml::Layer,
+    domain_xml::{Board, Layer},
     feeder::Feeder,
+    nvram,
     save_image::Identity,
     seal::{self, Memory},
+    tpm,
 };
 use crate::lab::{LabError, LabRoot, sweep};
 
@@ -50,6 +52,11 @@ pub struct Machine {
     pub name: String,
     pub uuid: String,
     pub dir: PathBuf,
+    /// Where its TPM keeps its state, if it has one and we know that.
+    pub tpm: Option<PathBuf>,
+    pub board: Board,
+    /// Its firmware keeps UEFI variables in its folder.
+    pub has_variables: bool,
     pub xml: String,
     /// Files below the overlay that QEMU gets as open descriptors.
     pub passed: Vec<Layer>,
@@ -132,6 +139,9 @@ impl Machine {
         self.session.connection.expect_end(&self.uuid);
         seal::save(domain, &dir.join(seal::MEMORY))?;
         *state = State::Ended;
+        if self.has_variables {
+            nvram::keep(dir, &self.dir)?;
+        }
         seal::keep(dir, &self.dir.join(DISK), &self.identity())
     }
 
@@ -162,7 +172,8 @@ impl Machine {
             None => domain.create().map_err(|error| self.start_failed(&error)),
             Some(memory) => self.restore(connect, memory),
         });
-        let undefined = domain.undefine();
+        // What firmware and TPM remember is not the definition's to take along.
+        let undefined = domain.undefine_flags(sys::VIR_DOMAIN_UNDEFINE_KEEP_NVRAM | sys::VIR_DOMAIN_UNDEFINE_KEEP_TPM);
         started?;
         if let Err(error) = undefined {
             tracing::warn!("libvirt cannot forget the definition of {}: {}", self.name, error.message());
@@ -215,6 +226,14 @@ impl Machine {
             }));
         }
         note(removed(fs::remove_dir_all(&self.dir), &self.dir));
+        if let Some(storage) = &self.tpm {
+            // It ends with its QEMU, or a moment later.
+            let killed = sweep::kill_tpm(storage);
+            note(killed.map_err(|source| LabError::Io { action: "kill the TPM of", path: storage.clone(), source }));
+            note(removed(fs::remove_dir_all(storage), storage));
+            let log = tpm::log(session.root.path(), &self.name);
+            note(removed(fs::remove_file(&log), &log));
+        }
         if let Some(log) = session.qemu_log(&self.name) {
             note(removed(fs::remove_file(&log), &log));
         }

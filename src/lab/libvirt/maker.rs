@@ -8,10 +8,11 @@ use std::{
 };
 
 use super::{
-    domain_xml::{Definition, Layer, Layers, domain_xml, layers_xml, metadata_xml},
+    domain_xml::{Board, Definition, Layer, Layers, Uefi, domain_xml, layers_xml, metadata_xml},
     machine::{DISK, Machine, Session, State},
-    overlay,
+    nvram, overlay,
     seal::{self, Memory},
+    tpm,
 };
 use crate::{
     lab::{Account, LabError, Users, VmFiles, VmSpec, accelerator::QEMU, host::find_program},
@@ -43,17 +44,30 @@ impl Maker {
         let short = &uuid[..6];
         let dir = session.root.vms().join(short);
         fs::DirBuilder::new().mode(0o700).create(&dir).map_err(LabError::io("create", &dir))?;
-        let made = self.fill(&session, spec, &uuid, &dir);
+        // A libvirtd keeps its TPMs' state to itself.
+        let tpm = (spec.image.tpm && session.embedded).then(|| tpm::storage(session.root.path(), &uuid));
+        let made = self.fill(&session, spec, &uuid, &dir, tpm.as_deref());
         if made.is_err() {
-            let _ = fs::remove_dir_all(&dir);
+            for folder in tpm.iter().chain([&dir]) {
+                let _ = fs::remove_dir_all(folder);
+            }
         }
         let Made { xml, passed, memory, files } = made?;
         let name = machine_name(&uuid);
-        Ok((Machine { session, name, uuid, dir, xml, passed, memory, state: Mutex::new(State::Created) }, files))
+        let (board, state) = (Board::of(&spec.image), Mutex::new(State::Created));
+        let has_variables = spec.image.firmware.is_uefi();
+        Ok((Machine { session, name, uuid, dir, tpm, board, has_variables, xml, passed, memory, state }, files))
     }
 
     /// Puts all files into the machine's folder, and answers with its definition.
-    fn fill(&self, session: &Session, spec: &VmSpec, uuid: &str, dir: &Path) -> Result<Made, LabError> {
+    fn fill(
+        &self,
+        session: &Session,
+        spec: &VmSpec,
+        uuid: &str,
+        dir: &Path,
+        tpm: Option<&Path>,
+    ) -> Result<Made, LabError> {
         if let Network::Named(name) = &spec.network
             && session.embedded
         {
@@ -61,6 +75,20 @@ impl Maker {
                 "the network {name} cannot be used: libvirt inside this process has no networks; named networks need \
                  a libvirtd: --connect qemu:///system"
             )));
+        }
+        if spec.image.tpm {
+            tpm::check_host()?;
+            match tpm {
+                Some(storage) => tpm::prepare(storage, spec.image.tpm_state.as_ref(), &self.users)?,
+                None if spec.image.tpm_state.is_some() => {
+                    return Err(LabError::Other(
+                        "`tpm_state` needs libvirt inside this process: a libvirtd keeps the state of its TPMs where \
+                         nobody else can put it; leave out --connect"
+                            .to_owned(),
+                    ));
+                }
+                None => {}
+            }
         }
         let account = self.users.account();
         let overlay = dir.join(DISK);
@@ -70,6 +98,11 @@ impl Maker {
         let kernel = boot.map(|boot| self.readable(&boot.kernel, "kernel", dir)).transpose()?;
         let initrd = boot.and_then(|boot| boot.initrd.as_ref());
         let initrd = initrd.map(|initrd| self.readable(initrd, "initrd", dir)).transpose()?;
+        let firmware = nvram::firmware(&spec.image)?;
+        let variables = firmware.as_ref();
+        let variables = variables
+            .map(|firmware| nvram::create(dir, &spec.image, firmware, spec.seal.as_deref(), &self.users))
+            .transpose()?;
         self.users.hand_over(&overlay)?;
         // Last: from here on QEMU's account can put anything there.
         self.users.hand_over(dir)?;
@@ -104,6 +137,11 @@ impl Maker {
             layers,
             serial_log: &files.serial_log,
             firmware_log: &dir.join("firmware.log"),
+            uefi: firmware.as_ref().zip(variables.as_deref()).map(|(firmware, variables)| Uefi {
+                code: &firmware.code,
+                variables,
+                needs_smm: firmware.needs_smm,
+            }),
             agent_socket: &dir.join("agent.sock"),
             kernel: kernel.as_deref(),
             initrd: initrd.as_deref(),
@@ -125,6 +163,7 @@ impl Maker {
             )));
         }
         let here = Path::new("/machine");
+        let firmware = nvram::firmware(&spec.image)?;
         let boot = spec.image.boot.as_ref();
         let xml = domain_xml(&Definition {
             name: "",
@@ -141,12 +180,19 @@ impl Maker {
             layers: Layers::Found,
             serial_log: here,
             firmware_log: here,
+            uefi: firmware.as_ref().map(|firmware| Uefi {
+                code: &firmware.code,
+                variables: here,
+                needs_smm: firmware.needs_smm,
+            }),
             agent_socket: here,
             kernel: boot.map(|boot| boot.kernel.as_path()),
             initrd: boot.and_then(|boot| boot.initrd.as_deref()),
         })?;
         let programs = boot.into_iter().flat_map(|boot| [Some(boot.kernel.clone()), boot.initrd.clone()]).flatten();
-        let files: Vec<String> = programs.chain(find_program(QEMU)).map(|file| seal::file_identity(&file)).collect();
+        let swtpm = spec.image.tpm.then(|| find_program(tpm::PROGRAMS[0])).flatten();
+        let programs = programs.chain(find_program(QEMU)).chain(firmware.map(|firmware| firmware.code)).chain(swtpm);
+        let files: Vec<String> = programs.map(|file| seal::file_identity(&file)).collect();
         Ok(format!("{xml}\n{lab}\n{}\n{}", seal::cpu_model(), files.join("\n")))
     }
 

@@ -19,14 +19,17 @@ mod lab;
 mod leftovers;
 mod machine;
 mod maker;
+mod nvram;
 mod overlay;
 mod patience;
 mod save_image;
 mod screenshot;
 mod seal;
 mod stats;
+mod tpm;
 mod vm;
 
 pub use connection::{library_version, quiet};
 pub use lab::{LibvirtLab, OpenOptions};
 pub use leftovers::clean_domains;
+pub use tpm::check_host as check_tpm_host;

@@ -1,4 +1,5 @@
-//! A sealed machine's files: the disk, frozen as the base of overlays, and the memory as libvirt saved it.
+//! A sealed machine's files: the disk, frozen as the base of overlays, and the memory as libvirt saved it; the UEFI
+//! variables beside them (`nvram.rs`).
 
 use std::{
     ffi::CString,

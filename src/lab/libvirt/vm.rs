@@ -153,7 +153,7 @@ impl Vm for LibvirtVm {
         if let Some(medium) = medium.filter(|medium| medium.starts_with(&self.machine.dir)) {
             self.users.hand_over(medium)?;
         }
-        let xml = medium_xml(medium)?;
+        let xml = medium_xml(medium, self.machine.board)?;
         let action = "change the medium";
         self.call(action, move |domain| {
             let live = sys::VIR_DOMAIN_DEVICE_MODIFY_LIVE;

@@ -9,7 +9,7 @@ use std::{
 
 use bootgate::{
     lab::{VmEvent, libvirt::clean_domains},
-    model::StateDir,
+    model::{Firmware, GoldenImage, StateDir},
 };
 
 use super::harness::{create, empty_image, next, open_at, temp_dir, until};
@@ -47,7 +47,7 @@ async fn in_a_session(home: &Path) {
     let (daemon, uri) = start_libvirtd(home).await;
     let state = StateDir::new(home.join("s"));
     let lab = open_at(state.clone(), Some(uri.clone())).await;
-    let image = empty_image(home);
+    let image = GoldenImage { firmware: Firmware::Uefi, tpm: true, ..empty_image(home) };
     let (vm, mut events) = create(&lab, &image).await;
     vm.start().await.unwrap();
     assert_eq!(next(&mut events).await, VmEvent::Started);

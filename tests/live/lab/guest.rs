@@ -32,6 +32,38 @@ pub async fn run(vm: &dyn Vm, script: &str) -> Result<String, AgentError> {
     vm.agent(&request.to_string(), Duration::from_secs(20)).await
 }
 
+/// What a script in the guest writes to its standard output.
+pub async fn says(vm: &dyn Vm, script: &str) -> String {
+    let field = |reply: &str, name: &str| serde_json::from_str::<serde_json::Value>(reply).unwrap()[name].clone();
+    let mut pid = serde_json::Value::Null;
+    // A machine that goes on from a seal takes a moment.
+    until("the agent answers", async || match run(vm, script).await {
+        Ok(reply) => {
+            pid = field(&reply, "pid");
+            true
+        }
+        Err(_) => false,
+    })
+    .await;
+    let request = serde_json::json!({"execute": "guest-exec-status", "arguments": {"pid": pid}}).to_string();
+    let mut said = String::new();
+    until("the script ends", async || {
+        let reply = vm.agent(&request, Duration::from_secs(20)).await.unwrap();
+        said = field(&reply, "out-data").as_str().unwrap_or("").to_owned();
+        field(&reply, "exited") == true
+    })
+    .await;
+    let bytes = base64::Engine::decode(&base64::engine::general_purpose::STANDARD, said).unwrap();
+    String::from_utf8(bytes).unwrap()
+}
+
+/// Has the guest restart.
+pub async fn reboot(vm: &dyn Vm, events: &mut VmEvents) {
+    // libvirt has no answer to this from a guest that goes down.
+    let _ = vm.agent(r#"{"execute":"guest-shutdown","arguments":{"mode":"reboot"}}"#, Duration::from_secs(2)).await;
+    wait_for(events, &VmEvent::Reset).await;
+}
+
 #[test]
 fn a_clone_boots_restarts_in_every_way_and_leaves_its_golden_image_untouched() {
     with_lab(async |shared| {

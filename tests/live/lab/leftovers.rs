@@ -11,7 +11,7 @@ use std::{
 
 use bootgate::{
     lab::{Account, Lab as _, VmEvent, clean},
-    model::StateDir,
+    model::{Firmware, GoldenImage, StateDir},
 };
 
 use super::harness::{empty_image, next, temp_dir, until, with_lab};
@@ -38,12 +38,12 @@ fn after_sigkill_one_cleaning_leaves_nothing_and_spares_a_living_lab() {
         let root = said.into_iter().find_map(|line| Some(PathBuf::from(line.split_once(MARK)?.1))).unwrap();
         victim.kill().unwrap();
         victim.wait().unwrap();
-        assert_eq!(machines_in(&root), 1, "QEMU outlives its libvirt");
+        assert_eq!((machines_in(&root), tpms_in(&root)), (1, 1), "QEMU and its TPM outlive their libvirt");
 
         let report = clean(living.state()).unwrap();
         assert_eq!((report.killed.len(), report.folders.len()), (1, 1), "{report:?}");
         assert!(report.failed.is_empty(), "{report:?}");
-        assert_eq!(machines_in(&root), 0);
+        assert_eq!((machines_in(&root), tpms_in(&root)), (0, 0));
         let left: Vec<_> = fs::read_dir(&root).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         assert_eq!(left, ["cache"]);
         assert!(clean(living.state()).unwrap().is_empty());
@@ -59,7 +59,8 @@ fn a_victim_for_sigkill() {
     tokio::runtime::Runtime::new().unwrap().block_on(async {
         let images = temp_dir();
         let lab = super::harness::open(StateDir::new(state)).await;
-        let (vm, _events) = super::harness::create(&lab, &empty_image(images.path())).await;
+        let image = GoldenImage { firmware: Firmware::Uefi, tpm: true, ..empty_image(images.path()) };
+        let (vm, _events) = super::harness::create(&lab, &image).await;
         vm.start().await.unwrap();
         // QEMU holds the image open: its folder can go.
         drop(images);
@@ -69,10 +70,17 @@ fn a_victim_for_sigkill() {
 }
 
 fn machines_in(root: &Path) -> usize {
-    let inside = format!("{}/vms/", root.display());
+    processes_with(&format!("{}/vms/", root.display()))
+}
+
+fn tpms_in(root: &Path) -> usize {
+    processes_with(&format!("dir={}/lib/swtpm/", root.display()))
+}
+
+pub fn processes_with(words: &str) -> usize {
     let processes = fs::read_dir("/proc").unwrap().flatten();
     let command = |path: PathBuf| fs::read(path.join("cmdline")).unwrap_or_default();
-    processes.filter(|entry| String::from_utf8_lossy(&command(entry.path())).contains(&inside)).count()
+    processes.filter(|entry| String::from_utf8_lossy(&command(entry.path())).contains(words)).count()
 }
 
 #[test]

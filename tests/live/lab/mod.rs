@@ -1,6 +1,7 @@
 //! The libvirt lab with real guests.
 
 mod daemon;
+mod firmware;
 mod guest;
 mod harness;
 mod leftovers;

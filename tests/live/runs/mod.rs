@@ -1,6 +1,7 @@
 //! Whole runs of the real binary on real machines, one at a time: each already uses every core.
 
 mod endings;
+mod firmware;
 mod harness;
 mod images;
 mod inputs;
