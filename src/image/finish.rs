@@ -76,9 +76,9 @@ call :install drivers "%VIRTIO%\virtio-win-gt-x64.msi" || goto :end
 call :install agent "%VIRTIO%\guest-agent\qemu-ga-x86_64.msi" || goto :end
 sc query QEMU-GA >nul || (call :fail the guest agent is not installed & goto :end)
 
-rem A machine that sleeps, or whose next start is no boot, is of no use.
-powercfg /hibernate off || (call :fail powercfg /hibernate off & goto :end)
-powercfg /change standby-timeout-ac 0 || (call :fail powercfg /change & goto :end)
+rem A machine that sleeps, or whose next start is no boot, is of no use. What it cannot do it need not leave off.
+powercfg /hibernate off || call :say no hibernation to switch off
+powercfg /change standby-timeout-ac 0 || call :say no standby to switch off
 powercfg /change monitor-timeout-ac 0
 powercfg /change disk-timeout-ac 0
 

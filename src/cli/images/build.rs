@@ -18,6 +18,7 @@ use crate::{
         Source, WindowsVersion, finish_script, outcome, tpm_states,
     },
     lab::{
+        detect,
         libvirt::{Ended, Installing},
         named_iso, open_guest_written,
     },
@@ -41,7 +42,7 @@ Exit code 0: the image is made and in the catalogue; 2: it is not.")]
 pub struct Args {
     /// What is on the ISO
     #[arg(value_name = "VERSION", value_parser = WindowsVersion::ALL.map(WindowsVersion::as_str))]
-    version: String,
+    windows: String,
     /// The installation medium
     #[arg(long, value_name = "FILE")]
     iso: PathBuf,
@@ -115,7 +116,7 @@ struct Build {
 
 pub fn run(args: Args, context: &Context) -> anyhow::Result<u8> {
     let shelf = Shelf::open(&args.catalog.place())?;
-    let build = Build::check(&args)?;
+    let mut build = Build::check(&args)?;
     shelf.check_name(&build.name)?;
     let labels = making::labels(args.labels)?;
     let out = making::out(args.out, &shelf)?;
@@ -142,6 +143,7 @@ pub fn run(args: Args, context: &Context) -> anyhow::Result<u8> {
     if let Some(there) = ends.into_iter().find(|file| file.symlink_metadata().is_ok()) {
         return Err(ImageError::Exists(there).into());
     }
+    build.accelerator = detect(&context.state, None, false)?.accelerator;
     if build.accelerator != Accelerator::Kvm {
         tell!("note: this host has no KVM: an installation takes many hours, and --timeout is {}", args.timeout);
     }
@@ -169,7 +171,7 @@ pub fn run(args: Args, context: &Context) -> anyhow::Result<u8> {
 
 impl Build {
     fn check(args: &Args) -> anyhow::Result<Self> {
-        let version: WindowsVersion = args.version.parse().map_err(anyhow::Error::msg)?;
+        let version: WindowsVersion = args.windows.parse().map_err(anyhow::Error::msg)?;
         let firmware = match args.firmware.as_deref() {
             None => version.usual_firmware(),
             Some("bios") => Firmware::Bios,
@@ -216,7 +218,7 @@ impl Build {
             user: "bootgate".to_owned(),
             password: text("password", &args.password, 127)?,
         };
-        // As in the lab: whether it works is seen when the machine starts.
+        // For those who only look: `detect` knows better, but starts a machine to know.
         let has_kvm = fs::File::options().read(true).write(true).open("/dev/kvm").is_ok();
         Ok(Self {
             tpm: firmware == Firmware::UefiSecure,
@@ -313,8 +315,8 @@ impl Build {
             }
             (Ended::Lost, _) => bail!("the machine crashed, or was ended by somebody else, or its host's disk is full"),
             (Ended::TimedOut, _) => {
-                let minutes = deadline.as_secs() / 60;
-                bail!("not done after {minutes} minutes: Windows Setup may wait for an answer; --timeout gives it more")
+                let deadline = Millis::from(deadline);
+                bail!("not done after {deadline}: Windows Setup may wait for an answer; --timeout gives it more")
             }
             (Ended::Stopped, _) => bail!("stopped"),
         }
