@@ -80,8 +80,6 @@ pub fn take_in(making: &Making, shelf: &Shelf, stop: &AtomicBool) -> Result<Made
     let digest = |path: &Path| made.iter().find(|piece| piece.path == path).map(|piece| piece.sha256.clone());
     let named = |path| Some((path, digest(path)?));
     let entry = making.entry(shelf, digest(&disk).unwrap_or(unknown), named(&nvram), named(&tpm_state))?;
-    // Whether the catalogue knows the files beside the disk is seen before they get their names.
-    shelf.would_take(&entry)?;
     let files = keep(made)?;
     shelf.put(&entry)?;
     Ok(Made { entry, files, notes })

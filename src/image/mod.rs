@@ -53,6 +53,8 @@ pub enum ImageError {
     NameTaken { name: String, catalog: std::path::PathBuf },
     #[error("qemu-img failed: {0}")]
     QemuImg(String),
+    #[error("the catalogue `{}` cannot take this image: {why}", .catalog.display())]
+    NotTaken { catalog: std::path::PathBuf, why: String },
     /// The catalogue is as it was, and what was made is kept.
     #[error("the catalogue `{}` was left as it is: {why}; add this to its `images:` yourself:\n{entry}", .catalog.display())]
     NotEntered { catalog: std::path::PathBuf, why: String, entry: String },

@@ -73,7 +73,8 @@ impl Shelf {
     pub fn would_take(&self, entry: &Entry) -> Result<(), ImageError> {
         self.check_name(&entry.name)?;
         let text = self.catalog.as_ref().map(|catalog| catalog.file.text.as_str());
-        self.with(text, entry).map(drop).map_err(|why| self.not_entered(why, entry))
+        let refused = |why| ImageError::NotTaken { catalog: self.path.clone(), why };
+        self.with(text, entry).map(drop).map_err(refused)
     }
 
     /// Adds an entry to the file as it is now, as a whole or not at all.
@@ -108,7 +109,8 @@ impl Shelf {
             self.read(&text).map_err(|errors| format!("with the new entry it is no catalogue ({errors})"))?.images;
         let (new, old) = after.split_last().ok_or("it would be empty")?;
         if old != before || new.name != entry.name || new.sha256 != entry.sha256 || new.labels != entry.labels {
-            return Err("lines at its end would not become an image of it".to_owned());
+            return Err("lines at its end would not become an image of it: have `images:` last, with a `- ` for each"
+                .to_owned());
         }
         Ok(text)
     }
@@ -149,7 +151,8 @@ mod tests {
             fs::write(&path, text).unwrap();
         }
         let shelf = Shelf::open(&path).unwrap();
-        let result = shelf.would_take(&entry("new")).and_then(|()| shelf.put(&entry("new")));
+        let (early, result) = (shelf.would_take(&entry("new")), shelf.put(&entry("new")));
+        assert_eq!(early.is_ok(), result.is_ok());
         (result, fs::read_to_string(path).ok())
     }
 

@@ -1,7 +1,9 @@
 //! The real binary, as a user meets it: arguments and files in; text, files and exit codes out.
 
+mod build;
 mod harness;
 mod images;
+mod import;
 mod judge;
 mod mistakes;
 mod plan;
