@@ -22,7 +22,7 @@ pub struct Answers {
     pub keyboard: String,
     /// As `tzutil /l` lists them, e.g. `UTC`.
     pub time_zone: String,
-    /// At most 15 characters (NetBIOS).
+    /// At most 15 characters (NetBIOS), and not the user's name.
     pub computer: String,
     /// A local administrator, who is signed in once, to run the last commands.
     pub user: String,

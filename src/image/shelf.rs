@@ -8,6 +8,8 @@ use std::{
     sync::Arc,
 };
 
+use rustix::fs::{FlockOperation, flock};
+
 use super::{Entry, ImageError};
 use crate::{
     catalog::Catalog,
@@ -82,6 +84,9 @@ impl Shelf {
     /// # Errors
     /// The file is as it was.
     pub fn put(&self, entry: &Entry) -> Result<(), ImageError> {
+        // Two that add to it take turns.
+        let folder = fs::create_dir_all(self.folder()).and_then(|()| fs::File::open(self.folder()));
+        let _turn = folder.map(|folder| flock(&folder, FlockOperation::LockExclusive).map(|()| folder));
         let text = match fs::read_to_string(&self.path) {
             Ok(text) => Some(text),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
@@ -121,7 +126,6 @@ impl Shelf {
 
     /// Beside it and renamed: a reader sees the old file or the new one.
     fn write(&self, text: &str) -> io::Result<()> {
-        fs::create_dir_all(self.folder())?;
         let mut file = tempfile::NamedTempFile::new_in(self.folder())?;
         file.write_all(text.as_bytes())?;
         let mode = fs::metadata(&self.path).map_or(0o644, |about| about.permissions().mode());

@@ -11,7 +11,10 @@ use std::{
     time::Duration,
 };
 
-use super::super::{Context, EXIT_INCONCLUSIVE};
+use super::super::{
+    Context, EXIT_INCONCLUSIVE,
+    run::{hangup_is_ignored, recv},
+};
 use crate::{
     image::{ImageError, Making, Shelf, take_in},
     model::Bytes,
@@ -30,7 +33,8 @@ impl Stop {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
         let (mut interrupt, mut terminate, mut hang_up) = {
             let _guard = runtime.enter();
-            (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?, signal(SignalKind::hangup())?)
+            let hang_up = if hangup_is_ignored() { None } else { Some(signal(SignalKind::hangup())?) };
+            (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?, hang_up)
         };
         let listen = move || {
             runtime.block_on(async {
@@ -38,7 +42,7 @@ impl Stop {
                     tokio::select! {
                         _ = interrupt.recv() => {}
                         _ = terminate.recv() => {}
-                        _ = hang_up.recv() => {}
+                        Some(()) = recv(&mut hang_up) => {}
                     }
                     if flag.swap(true, Ordering::Relaxed) {
                         std::process::exit(i32::from(EXIT_INCONCLUSIVE));

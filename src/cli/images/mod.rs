@@ -1,6 +1,7 @@
 //! The verbs about golden images, a file each.
 
 mod build;
+mod building;
 mod import;
 mod list;
 mod making;
@@ -52,7 +53,7 @@ Exit code 0: all images hold; 1: some do not; 2: the catalogue cannot be read.")
     /// Make a golden image of a libvirt domain, or of one of its snapshots
     Import(import::Args),
     /// Make a golden image by installing Windows from its ISO
-    Build(build::Args),
+    Build(Box<build::Args>),
 }
 
 #[derive(Debug, clap::Args)]
@@ -85,6 +86,6 @@ pub fn run(args: Args, context: &Context) -> anyhow::Result<u8> {
             verify::verify_all(&verify::chosen(&catalog, &names)?, rehash, context)
         }
         Verb::Import(args) => import::run(args, context),
-        Verb::Build(args) => build::run(args, context),
+        Verb::Build(args) => build::run(*args, context),
     }
 }

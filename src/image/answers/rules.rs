@@ -12,9 +12,12 @@ const WCM: &str = "http://schemas.microsoft.com/WMIConfig/2002/State";
 const PASSES: [&str; 7] =
     ["windowsPE", "offlineServicing", "generalize", "specialize", "auditSystem", "auditUser", "oobeSystem"];
 
+/// A component's settings by their paths.
+type Settings = [(&'static str, Kind)];
+
 /// Each component's settings, `/` before each level, with what is in them, and the passes that the reference has for all
 /// of those that are listed here.
-const COMPONENTS: &[(&str, &[&str], &[(&str, Kind)])] = &[
+const COMPONENTS: &[(&str, &[&str], &Settings)] = &[
     (
         "Microsoft-Windows-International-Core-WinPE",
         &["windowsPE"],
@@ -138,7 +141,7 @@ const COMPONENTS: &[(&str, &[&str], &[(&str, Kind)])] = &[
             ("UserAccounts/LocalAccounts", Kind::Group),
             ("UserAccounts/LocalAccounts/LocalAccount", Kind::Item),
             ("UserAccounts/LocalAccounts/LocalAccount/Group", Kind::Text(256)),
-            ("UserAccounts/LocalAccounts/LocalAccount/Name", Kind::Text(20)),
+            ("UserAccounts/LocalAccounts/LocalAccount/Name", Kind::Text(256)),
             ("UserAccounts/LocalAccounts/LocalAccount/Password", Kind::Group),
             ("UserAccounts/LocalAccounts/LocalAccount/Password/PlainText", BOOL),
             ("UserAccounts/LocalAccounts/LocalAccount/Password/Value", Kind::Text(127)),
@@ -239,7 +242,7 @@ fn check_component(component: Node, name: &str, pass: &str, found: &mut Vec<Stri
     check_children(component, "", settings, found);
 }
 
-fn check_children(parent: Node, path: &str, settings: &[(&str, Kind)], found: &mut Vec<String>) {
+fn check_children(parent: Node, path: &str, settings: &Settings, found: &mut Vec<String>) {
     let mut orders: BTreeMap<&str, Vec<u32>> = BTreeMap::new();
     let (mut once, mut keys) = (BTreeSet::new(), BTreeSet::new());
     for node in parent.children().filter(Node::is_element) {
@@ -342,6 +345,12 @@ fn check_values(root: Node, found: &mut Vec<String>) {
     let users = |parent: &str, name: &str| -> Vec<String> {
         all(parent).iter().filter_map(|node| child(*node, name)).map(str::to_owned).collect()
     };
+    // Not in the reference; Windows' own dialogs refuse such an account.
+    for computer in users("component", "ComputerName") {
+        if users("LocalAccount", "Name").iter().any(|user| user.eq_ignore_ascii_case(&computer)) {
+            found.push(format!("the computer and a user are both {computer}"));
+        }
+    }
     if !users("AutoLogon", "Username").iter().all(|user| users("LocalAccount", "Name").contains(user)) {
         found.push("AutoLogon is for nobody".to_owned());
     }

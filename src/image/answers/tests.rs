@@ -12,7 +12,7 @@ fn answers(version: WindowsVersion, firmware: Firmware, edition: &str) -> Answer
         language: "en-US".into(),
         keyboard: "0409:00000409".into(),
         time_zone: "UTC".into(),
-        computer: "BOOTGATE".into(),
+        computer: "GOLDEN".into(),
         user: "bootgate".into(),
         password: "Golden-1".into(),
     }
@@ -113,7 +113,8 @@ fn each_rule_is_seen_to_fail() {
         ("<Type>MSR</Type>", "<Type>msr</Type>", "Type is msr"),
         ("<PartitionID>3</PartitionID>", "<PartitionID>4</PartitionID>", "no partition 4"),
         ("<Extend>true</Extend>", "<Extend>true</Extend><Size>5</Size>", "Extend and Size"),
-        ("<ComputerName>BOOTGATE", "<ComputerName>BOOTGATE-TOO-LONG", "ComputerName is"),
+        ("<ComputerName>GOLDEN", "<ComputerName>GOLDEN-BUT-TOO-LONG", "ComputerName is"),
+        ("<ComputerName>GOLDEN", "<ComputerName>BootGate", "the computer and a user are both BootGate"),
         ("<Format>FAT32</Format>", "<Format>NTFS</Format>", "EFI partition is not FAT32"),
         ("<Format>FAT32</Format>", "<Format>FAT32</Format><Format>FAT32</Format>", "Format is there twice"),
         ("<Key>VDYBN-", "<Key>VDYB-", "Key is"),
