@@ -14,7 +14,7 @@ use std::{
 
 use tempfile::{NamedTempFile, TempPath};
 
-use super::{Card, Entry, ImageError, Shelf, Source};
+use super::{Card, Entry, ImageError, Shelf, Source, States};
 use crate::{
     catalog::sha256_file,
     model::{Family, Firmware, Sha256},
@@ -38,8 +38,8 @@ pub struct Making {
     pub out: PathBuf,
     /// Saves a half or more of the space, and costs minutes.
     pub compress: bool,
-    /// Where the TPM's state may be.
-    pub tpm_states: Vec<PathBuf>,
+    /// Where firmware's and TPM's memory may be.
+    pub states: States,
 }
 
 /// What was made.
@@ -179,8 +179,9 @@ fn take_nvram(
     if machine.firmware == Firmware::Bios {
         return Ok(None);
     }
-    let Some(nvram) = &machine.nvram else {
-        notes.push("its definition names no UEFI variables: clones begin with the firmware's own".to_owned());
+    let usual = || making.states.nvram.iter().find(|nvram| fs::symlink_metadata(&nvram.path).is_ok());
+    let Some(nvram) = machine.nvram.as_ref().or_else(usual) else {
+        notes.push("its UEFI variables were not found: clones begin with the firmware's own".to_owned());
         return Ok(None);
     };
     if nvram.format == "raw" {
@@ -204,7 +205,7 @@ fn take_tpm_state(making: &Making, to: &Path, notes: &mut Vec<String>) -> Result
     if !making.source.machine.tpm {
         return Ok(None);
     }
-    let Some(state) = making.tpm_states.first() else {
+    let Some(state) = &making.states.tpm else {
         notes.push("where its TPM's state is is not known here: every clone has a new TPM".to_owned());
         return Ok(None);
     };

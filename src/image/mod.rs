@@ -20,7 +20,7 @@ mod installation;
 mod making;
 mod shelf;
 mod source;
-mod tpm_state;
+mod states;
 mod version;
 mod xml;
 
@@ -33,7 +33,7 @@ pub use installation::Installation;
 pub use making::{Made, Making, take_in};
 pub use shelf::Shelf;
 pub use source::{Pick, Source};
-pub use tpm_state::tpm_states;
+pub use states::States;
 pub use version::WindowsVersion;
 
 /// Why no golden image was made.

@@ -8,6 +8,7 @@ use super::{
     ImageError, Machine,
     domain::{child, parse},
 };
+use crate::model::Firmware;
 
 /// A machine at rest.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,7 +85,7 @@ impl Source {
                 format!("the domain was not shut off at the snapshot ({state}): the disk is as after a power cut");
             notes.push(note);
         }
-        if machine.nvram.is_some() || machine.tpm {
+        if machine.firmware != Firmware::Bios || machine.tpm {
             notes.push("UEFI variables and TPM state are those of now: a snapshot of a disk has none".to_owned());
         }
         Ok(Self { machine, pick, notes })

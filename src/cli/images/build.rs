@@ -10,8 +10,7 @@ use super::{
 };
 use crate::{
     image::{
-        ANSWER_FILE, FINISH_FILE, ImageError, Making, ProductKey, Shelf, Source, WindowsVersion, finish_script,
-        tpm_states,
+        ANSWER_FILE, FINISH_FILE, ImageError, Making, ProductKey, Shelf, Source, States, WindowsVersion, finish_script,
     },
     lab::{detect, libvirt::Installing},
     model::{Accelerator, Bytes, Family, Millis},
@@ -131,9 +130,9 @@ pub fn run(args: Args, context: &Context) -> anyhow::Result<u8> {
     let made = ended.and_then(|()| {
         let source = Source::domain(&machine.definition()?)?;
         let uuid = source.machine.uuid.clone().unwrap_or_default();
-        let tpm_states = tpm_states(&uri, &uuid, making::config_folder().as_deref());
+        let states = States::of(&uri, &source.machine.name, &uuid, making::config_folder().as_deref());
         let name = build.name.clone();
-        let making = Making { source, name, labels, family: Family::Windows, out, compress: true, tpm_states };
+        let making = Making { source, name, labels, family: Family::Windows, out, compress: true, states };
         making::make(&making, &shelf, &stop, context)
     });
     // Tried in any case; the first failure is the one to tell.

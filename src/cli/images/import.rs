@@ -6,7 +6,7 @@ use super::{
     making::{self, Stop},
 };
 use crate::{
-    image::{ImageError, Making, Shelf, Source, tpm_states},
+    image::{ImageError, Making, Shelf, Source, States},
     lab::libvirt::{Described, describe},
     model::Family,
 };
@@ -68,8 +68,8 @@ pub fn run(args: Args, context: &Context) -> anyhow::Result<u8> {
         })?,
     };
     let uuid = source.machine.uuid.clone().unwrap_or_default();
-    let tpm_states = tpm_states(&uri, &uuid, making::config_folder().as_deref());
-    let making = Making { source, name, labels, family, out, compress: args.compress, tpm_states };
+    let states = States::of(&uri, &source.machine.name, &uuid, making::config_folder().as_deref());
+    let making = Making { source, name, labels, family, out, compress: args.compress, states };
     making::make(&making, &shelf, &Stop::listen()?, context)
 }
 

@@ -1,4 +1,4 @@
-use super::*;
+use super::{super::domain::Nvram, *};
 
 /// A machine with this disk, made by `qemu-img` as the tests of the lab have it.
 fn machine(folder: &Path, format: &str) -> String {
@@ -23,7 +23,7 @@ fn making(folder: &Path, source: Source) -> (Making, Shelf) {
         family: Family::Windows,
         out: folder.join("images/golden"),
         compress: false,
-        tpm_states: vec![],
+        states: States::default(),
     };
     (making, Shelf::open(&folder.join("images/catalog.yaml")).unwrap())
 }
@@ -105,7 +105,7 @@ fn variables_and_tpm_state_are_taken_along_or_it_is_told_why_not() {
     let (nvram, tpm) = (folder.path().join("VARS.fd"), folder.path().join("tpm2-00.permall"));
     source.machine.nvram.as_mut().unwrap().path.clone_from(&nvram);
     let (mut making, _) = making(folder.path(), source);
-    making.tpm_states = vec![tpm.clone()];
+    making.states.tpm = Some(tpm.clone());
     fs::create_dir_all(&making.out).unwrap();
     let [_, nvram_to, tpm_to] = making.files();
     let mut notes = Vec::new();
@@ -124,7 +124,14 @@ fn variables_and_tpm_state_are_taken_along_or_it_is_told_why_not() {
 
     let converted = folder.path().join("VARS.qcow2");
     image(&["create", "-q", "-f", "qcow2", converted.to_str().unwrap(), "64k"]);
-    making.source.machine.nvram = Some(super::super::domain::Nvram { path: converted, format: "qcow2".into() });
+    making.source.machine.nvram = Some(Nvram { path: converted, format: "qcow2".into() });
     let taken = take_nvram(&making, &nvram_to, &never(), &mut notes).unwrap().unwrap();
     assert_eq!(fs::read(taken).unwrap(), vec![0; 65536]);
+
+    // A definition that leaves the place to libvirt.
+    making.states.nvram =
+        [folder.path().join("absent"), nvram].map(|path| Nvram { path, format: "raw".into() }).to_vec();
+    making.source.machine.nvram = None;
+    let taken = take_nvram(&making, &nvram_to, &never(), &mut notes).unwrap().unwrap();
+    assert_eq!(fs::read(taken).unwrap(), b"variables");
 }
