@@ -83,6 +83,10 @@ fn what_cannot_be_imported_is_refused_and_changes_nothing() {
         let answer = import(&bench, words).expect(2);
         assert!(answer.err.contains(why), "{words}: {}", answer.err);
     }
+    for uri in ["qemu+ssh://host/system", "qemu://host/system", "nonsense"] {
+        let answer = bench.run(&format!("images import --domain d --connect {uri}")).expect(2);
+        assert!(answer.err.contains("is no libvirt of this host"), "{uri}: {}", answer.err);
+    }
     assert_eq!(fs::read_to_string(bench.path("images/catalog.yaml")).unwrap(), before);
     assert!(!bench.path("images/golden").exists());
 }

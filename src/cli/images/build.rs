@@ -94,7 +94,7 @@ pub fn run(args: Args, context: &Context) -> anyhow::Result<u8> {
     shelf.check_name(&build.name)?;
     let labels = making::labels(args.labels)?;
     let out = making::out(args.out, &shelf)?;
-    let uri = making::uri(args.connect);
+    let uri = making::uri(args.connect)?;
     if args.dry_run {
         let folder = out.join(format!("{}.build", build.name));
         let text = format!(

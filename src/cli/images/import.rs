@@ -56,7 +56,7 @@ pub fn run(args: Args, context: &Context) -> anyhow::Result<u8> {
     shelf.check_name(&name)?;
     let labels = making::labels(args.labels)?;
     let out = making::out(args.out, &shelf)?;
-    let uri = making::uri(args.connect);
+    let uri = making::uri(args.connect)?;
     let described = describe(&uri, &args.domain, args.snapshot.as_deref())?;
     let source = choose(&described, args.snapshot.as_deref())?;
     let family = match args.family.as_deref() {

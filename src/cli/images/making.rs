@@ -112,10 +112,20 @@ pub fn out(given: Option<PathBuf>, shelf: &Shelf) -> anyhow::Result<PathBuf> {
     Ok(std::path::absolute(given.unwrap_or_else(|| shelf.folder().join("golden")))?)
 }
 
-/// libvirt's usual connection for who we are (libvirt's "Connection URIs").
-pub fn uri(given: Option<String>) -> String {
+/// libvirt's usual connection for who we are (libvirt's "Connection URIs"), or the one that was given.
+///
+/// # Errors
+/// One to another host: its paths would be taken for ours.
+pub fn uri(given: Option<String>) -> Result<String, ImageError> {
     let usual = if rustix::process::geteuid().is_root() { "qemu:///system" } else { "qemu:///session" };
-    given.unwrap_or_else(|| usual.to_owned())
+    let uri = given.unwrap_or_else(|| usual.to_owned());
+    match uri.split_once("://") {
+        Some((_, rest)) if rest.starts_with('/') => Ok(uri),
+        _ => Err(ImageError::Unfit {
+            what: format!("`{uri}` is no libvirt of this host"),
+            hint: "its disks have to be files here: run bootgate there".to_owned(),
+        }),
+    }
 }
 
 /// The user's folder for configuration (XDG Base Directory Specification).
