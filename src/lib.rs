@@ -21,6 +21,16 @@
 //!   -> gate/     policy(events) -> Decision -> exit code
 //! ```
 //!
+//! Beside it, before there is a catalogue:
+//!
+//! ```text
+//! installation media, or a libvirt domain
+//!   -> image/    golden images being made: answers for Windows Setup, disks taken in, entries written
+//!        |  talks to   lab/
+//!        v
+//!   -> catalog.yaml
+//! ```
+//!
 //! `model/` is the vocabulary all of them share; `qcow2` reads the headers of disks, for `catalog/` and `lab/`.
 
 #![deny(unsafe_code)]
@@ -33,6 +43,7 @@ pub mod event;
 pub mod gate;
 pub mod guest;
 pub mod health;
+pub mod image;
 pub mod lab;
 pub mod matrix;
 pub mod model;

@@ -71,9 +71,15 @@ fn every_key_of_the_users_files_is_explained() {
 
 #[test]
 fn links_between_documents_lead_somewhere() {
-    for name in
-        ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/architecture.md", "docs/matrix.md", "docs/verdicts.md"]
-    {
+    for name in [
+        "README.md",
+        "CONTRIBUTING.md",
+        "CHANGELOG.md",
+        "docs/architecture.md",
+        "docs/matrix.md",
+        "docs/verdicts.md",
+        "docs/windows-images.md",
+    ] {
         let text = document(name);
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(name).parent().unwrap().to_owned();
         for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {

@@ -14,7 +14,6 @@ mod completions;
 mod context;
 mod doctor;
 mod explain;
-mod image_check;
 mod images;
 mod judge;
 mod plan;

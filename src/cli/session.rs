@@ -179,13 +179,13 @@ impl Sink for ToTerminal<'_> {
 }
 
 /// Whether this process was started with SIGHUP ignored (proc(5), `SigIgn` of `/proc/self/status`).
-fn hangup_is_ignored() -> bool {
+pub(super) fn hangup_is_ignored() -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & 1 != 0)
 }
 
-async fn recv(signal: &mut Option<tokio::signal::unix::Signal>) -> Option<()> {
+pub(super) async fn recv(signal: &mut Option<tokio::signal::unix::Signal>) -> Option<()> {
     signal.as_mut()?.recv().await
 }
 

@@ -4,7 +4,7 @@ use std::{
     path::Path,
 };
 
-const SECTOR: usize = 2048;
+pub(super) const SECTOR: usize = 2048;
 
 /// The longest file that one extent holds in whole sectors: its length is a 32-bit number of bytes.
 const MAX_FILE: u64 = (1 << 32) - SECTOR as u64;
@@ -21,10 +21,10 @@ const PATHS_LENGTH: u32 = 10;
 
 /// A file, or the root folder, as a directory record describes it.
 #[derive(Clone, Copy)]
-struct Extent {
-    sector: u32,
+pub(super) struct Extent {
+    pub(super) sector: u32,
     /// In bytes.
-    length: u32,
+    pub(super) length: u32,
 }
 
 /// Writes a read-only medium (ISO 9660 as in ECMA-119, interchange level 1) with these files of the host in
@@ -148,12 +148,12 @@ fn write_head(out: &mut impl Write, root: Extent, extents: &[Extent], end: u32) 
 }
 
 /// Zeroes up to a whole sector.
-fn pad(bytes: &mut Vec<u8>) {
+pub(super) fn pad(bytes: &mut Vec<u8>) {
     bytes.resize(bytes.len().next_multiple_of(SECTOR), 0);
 }
 
 /// ECMA-119, 8.4.
-fn primary_descriptor(root: Extent, end: u32) -> [u8; SECTOR] {
+pub(super) fn primary_descriptor(root: Extent, end: u32) -> [u8; SECTOR] {
     let mut descriptor = [0; SECTOR];
     let mut put = |at: usize, bytes: &[u8]| descriptor[at..at + bytes.len()].copy_from_slice(bytes);
     put(0, b"\x01CD001\x01");
@@ -181,7 +181,7 @@ fn primary_descriptor(root: Extent, end: u32) -> [u8; SECTOR] {
 }
 
 /// A directory record: ECMA-119, 9.1.
-fn record(name: &[u8], extent: Extent, folder: bool) -> Vec<u8> {
+pub(super) fn record(name: &[u8], extent: Extent, folder: bool) -> Vec<u8> {
     let padding = (name.len() + 1) % 2;
     let mut record = vec![(33 + name.len() + padding) as u8, 0];
     record.extend(both_32(extent.sector));
@@ -196,12 +196,12 @@ fn record(name: &[u8], extent: Extent, folder: bool) -> Vec<u8> {
     record
 }
 
-fn both_16(number: u16) -> [u8; 4] {
+pub(super) fn both_16(number: u16) -> [u8; 4] {
     let [a, b] = number.to_le_bytes();
     [a, b, b, a]
 }
 
-fn both_32(number: u32) -> [u8; 8] {
+pub(super) fn both_32(number: u32) -> [u8; 8] {
     let [a, b, c, d] = number.to_le_bytes();
     [a, b, c, d, d, c, b, a]
 }

@@ -9,6 +9,7 @@ mod boots;
 mod firmware;
 mod guest_written;
 mod host;
+mod joliet;
 // Only here is libvirt called, a C library.
 #[allow(unsafe_code)]
 pub mod libvirt;
@@ -27,6 +28,7 @@ pub use boots::{BootKind, BootPermit, Boots, boot_places};
 pub use firmware::{UefiFirmware, find_uefi};
 pub use guest_written::open_guest_written;
 pub use host::{HostMemory, host_memory, program_version};
+pub use joliet::named_iso;
 pub use load::Load;
 pub use medium::write_iso;
 pub use root::{LabRoot, MAX_ROOT, for_each_free, make_passage, make_state_dir};

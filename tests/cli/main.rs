@@ -1,9 +1,11 @@
 //! The real binary, as a user meets it: arguments and files in; text, files and exit codes out.
 
+mod build;
 mod candidate;
 mod fixtures;
 mod harness;
 mod images;
+mod import;
 mod judge;
 mod mistakes;
 mod plan;

@@ -15,6 +15,8 @@ mod domain_xml;
 mod emulator;
 mod events;
 mod feeder;
+mod inspect;
+mod install;
 mod lab;
 mod leftovers;
 mod machine;
@@ -30,6 +32,8 @@ mod tpm;
 mod vm;
 
 pub use connection::{library_version, quiet};
+pub use inspect::{Described, describe};
+pub use install::{Ended, Installing};
 pub use lab::{LibvirtLab, OpenOptions};
 pub use leftovers::clean_domains;
 pub use tpm::check_host as check_tpm_host;

@@ -2,14 +2,14 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 
-use super::{
-    Context, EXIT_INCONCLUSIVE,
-    plan::Format,
-    report::read_run,
-    session::{Begun, LabArgs, Session, Use, in_lab},
-};
 use crate::{
     catalog::Catalog,
+    cli::{
+        Context, EXIT_INCONCLUSIVE,
+        plan::Format,
+        report::read_run,
+        session::{Begun, LabArgs, Session, Use, in_lab},
+    },
     event::RunState,
     model::{GoldenImage, Outcome, Secrets, SignalKind},
     plan::look_at,

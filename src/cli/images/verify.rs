@@ -1,0 +1,55 @@
+use std::ops::ControlFlow;
+
+use super::super::Context;
+use crate::{
+    catalog::{Catalog, DigestCache, verify},
+    model::GoldenImage,
+    source::{Diagnostic, Diagnostics, nearest},
+};
+
+pub(super) fn chosen<'a>(catalog: &'a Catalog, names: &[String]) -> Result<Vec<&'a GoldenImage>, Diagnostics> {
+    if names.is_empty() {
+        return Ok(catalog.images.iter().collect());
+    }
+    let (mut images, mut found) = (Vec::new(), Diagnostics::default());
+    for name in names {
+        match catalog.image(name) {
+            Some(image) => images.push(image),
+            None => {
+                let error = Diagnostic::error(format!("the catalogue has no image `{name}`"));
+                found.push(match nearest(name, catalog.images.iter().map(|image| image.name.as_str())) {
+                    Some(meant) => error.hint(format!("did you mean `{meant}`?")),
+                    None => error.hint("`bootgate images list` shows them"),
+                });
+            }
+        }
+    }
+    found.or(images)
+}
+
+pub(super) fn verify_all(images: &[&GoldenImage], rehash: bool, context: &Context) -> anyhow::Result<u8> {
+    crate::lab::make_state_dir(&context.state)?;
+    let cache = DigestCache::open(context.state.digests());
+    // Only drawn on a terminal; how much there is to read is not known before it is read.
+    let bar = indicatif::ProgressBar::new_spinner();
+    bar.set_style(indicatif::ProgressStyle::with_template("{spinner} {msg} {bytes} ({bytes_per_sec})")?);
+    let mut all_hold = true;
+    for image in images {
+        bar.reset();
+        bar.set_message(image.name.clone());
+        let held = verify(image, &cache, rehash, &mut |read| {
+            bar.inc(read);
+            ControlFlow::Continue(())
+        });
+        let line = match &held {
+            Ok(()) => format!("{}  {}\n", console::style("ok    ").green(), image.name),
+            Err(problem) => {
+                format!("{}  {}: {problem}\n", console::style(format!("{}", problem.reason())).red(), image.name)
+            }
+        };
+        all_hold &= held.is_ok();
+        bar.suspend(|| context.print(&line))?;
+    }
+    bar.finish_and_clear();
+    Ok(u8::from(!all_hold))
+}

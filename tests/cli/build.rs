@@ -1,0 +1,77 @@
+//! Golden images from installation media, without the installing.
+
+use std::fs;
+
+use crate::harness::{Answer, Bench};
+
+/// A bench with two files that begin like media.
+fn bench() -> Bench {
+    let bench = Bench::new();
+    let mut iso = vec![0; 20 * 2048];
+    iso[16 * 2048 + 1..][..5].copy_from_slice(b"CD001");
+    bench.file("win.iso", &iso);
+    bench.file("virtio.iso", &iso);
+    bench
+}
+
+fn build(bench: &Bench, words: &str) -> Answer {
+    bench.run(&format!("images build --iso win.iso --virtio virtio.iso {words}"))
+}
+
+#[test]
+fn a_dry_run_shows_all_of_it_and_writes_nothing() {
+    let bench = bench();
+    let out = build(&bench, "server-2025 --dry-run --language de-DE --keyboard 0407:00000407").expect(0).out;
+    for expected in
+        ["SERVERSTANDARD", "<UILanguage>de-DE", "0407:00000407", "powercfg", "secure-boot", "virsh", "qemu-img create"]
+    {
+        assert!(out.contains(expected), "{expected}");
+    }
+    let mut names: Vec<_> = fs::read_dir(bench.path("")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    names.sort_unstable();
+    assert_eq!(names, ["virtio.iso", "win.iso"]);
+}
+
+#[test]
+fn answers_can_be_written_for_an_installation_by_hand() {
+    let bench = bench();
+    let out = build(&bench, "win11-25h2 --answers-only answers").expect(0).out;
+    assert!(out.contains("images import") && out.contains("answers/domain.xml"), "{out}");
+    let answers = fs::read(bench.path("answers/Autounattend.xml")).unwrap();
+    let medium = fs::read(bench.path("answers/answers.iso")).unwrap();
+    assert!(medium.windows(answers.len()).any(|window| window == answers));
+    let err = build(&bench, "win11-25h2 --answers-only answers").expect(2).err;
+    assert!(err.contains("is there already"), "{err}");
+}
+
+#[test]
+fn a_build_that_makes_no_sense_is_refused_before_anything_is_written() {
+    let bench = bench();
+    bench.file("text", "no medium");
+    bench.catalog();
+    for (words, why) in [
+        ("win12 --dry-run", "possible values: win10-22h2"),
+        ("win11-24h2 --firmware bios", "Windows 11 requires"),
+        ("win11-24h2 --edition standard", "give one of pro, enterprise"),
+        ("win11-24h2 --product-key 12345", "five groups of five"),
+        ("win11-24h2 --name img-a", "has an image `img-a` already"),
+        ("win11-24h2 --disk-size 20GiB", "too small a disk"),
+        ("win11-24h2 --disk-size 20", "is not a size"),
+        ("win11-24h2 --memory 1GiB", "too little memory"),
+        ("win11-24h2 --dry-run --answers-only x", "cannot be used with"),
+    ] {
+        let answer = build(&bench, words).expect(2);
+        assert!(answer.err.contains(why), "{words}: {}", answer.err);
+    }
+    for (media, why) in [
+        ("--iso absent.iso --virtio virtio.iso", "the installation medium `absent.iso` cannot be read"),
+        ("--iso win.iso --virtio absent.iso", "the virtio-win medium `absent.iso` cannot be read"),
+        ("--iso text --virtio virtio.iso", "is no ISO image"),
+        ("--iso images --virtio virtio.iso", "is no file"),
+        ("--iso win.iso", "--virtio <FILE>"),
+    ] {
+        let answer = bench.run(&format!("images build win11-24h2 {media}")).expect(2);
+        assert!(answer.err.contains(why), "{media}: {}", answer.err);
+    }
+    assert!(!bench.path("images/golden").exists());
+}
