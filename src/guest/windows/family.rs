@@ -117,20 +117,23 @@ impl GuestFamily for Windows {
         folders.sort_unstable();
         folders.dedup();
         let lines = folders.iter().map(|folder| {
-            let (inside, folder) = (in_quotes(&format!(r"{folder}\")), in_quotes(folder));
-            format!("if not exist {inside} md {folder} || exit 1\n")
+            // In Wine a file `exists` with a backslash behind it, too.
+            let (inside, folder) = (in_quotes(&format!(r"{folder}\*")), in_quotes(folder));
+            format!("if not exist {inside} md {folder}\nif not exist {inside} exit 1\n")
         });
         captured_script(tag, &lines.chain(["exit 0\n".to_owned()]).collect::<String>())
     }
 
     fn place(&self, files: &[Placed], tag: &str) -> Command {
-        let lines = files.iter().map(|file| {
+        let lines = files.iter().enumerate().map(|(n, file)| {
             let (from, to) = (in_quotes(&self.beside(&file.to)), in_quotes(&file.to));
-            let (folder, old) = (in_quotes(&format!(r"{}\", file.to)), in_quotes(&format!("{}.bootgate-old", file.to)));
-            // The file of a running program cannot be replaced, but it can be moved away.
+            let (folder, old) = (in_quotes(&format!(r"{}\*", file.to)), in_quotes(&format!("{}.bootgate-old", file.to)));
+            // The file of a running program cannot be replaced, but it can be moved away. Whether a move succeeded is seen by
+            // what is left: `||` after `if` and redirections does not mean the same everywhere.
             format!(
-                "if exist {folder} (echo {to} is a folder: give the whole path of the file>&2& exit 1)\n\
-                 move /y {from} {to} >nul 2>nul || (move /y {to} {old} >nul && move /y {from} {to} >nul) || exit 1\n"
+                "if exist {folder} echo {to} is a folder: give the whole path of the file>&2\nif exist {folder} exit 1\n\
+                 move /y {from} {to} >nul 2>nul\nif not exist {from} goto moved{n}\n\
+                 move /y {to} {old} >nul\nmove /y {from} {to} >nul\nif exist {from} exit 1\n:moved{n}\n"
             )
         });
         captured_script(tag, &lines.chain(["exit 0\n".to_owned()]).collect::<String>())
@@ -141,11 +144,12 @@ impl GuestFamily for Windows {
         // A drive takes a while to show a new medium, and no program that a script could wait with is on every Windows.
         let mut lines = format!(
             "set d=\nset n=0\n:find\nfor %%d in (D E F G H I J K L M N O P Q R S T U V W X Y Z) do if exist %%d:\\{first} set d=%%d:\n\
-             if defined d goto found\nset /a n+=1\nif %n% geq 1000 (echo the CD drive shows no medium>&2& exit 1)\n\
-             goto find\n:found\n"
+             if defined d goto found\nset /a n+=1\nif %n% lss 1000 goto find\n\
+             echo the CD drive shows no medium>&2\nexit 1\n:found\n"
         );
         for (name, to) in files {
-            lines.push_str(&format!("copy /b /y %d%\\{name} {} >nul || exit 1\n", in_quotes(&self.beside(to))));
+            let to = in_quotes(&self.beside(to));
+            lines.push_str(&format!("copy /b /y %d%\\{name} {to} >nul\nif not exist {to} exit 1\n"));
         }
         captured_script(tag, &(lines + "exit 0\n"))
     }
@@ -194,4 +198,87 @@ impl GuestFamily for Windows {
 /// A path in a batch script. It has no quotes of its own, and within quotes only `%` means something.
 fn in_quotes(path: &str) -> String {
     format!("\"{}\"", path.replace('%', "%%"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WINDOWS: Windows = Windows { wine: false };
+
+    fn text(command: &Command) -> String {
+        let text = String::from_utf8(command.scripts[0].content.clone()).unwrap();
+        text.replace("\r\n", "\n")
+    }
+
+    #[test]
+    fn files_are_put_in_place_beside_running_programs() {
+        let files = [Placed { to: r"C:\Program Files\100%\a.sys".into(), mode: None }];
+        insta::assert_snapshot!(text(&WINDOWS.place(&files, "1")));
+        insta::assert_snapshot!(text(&WINDOWS.make_parents(&[r"C:\a b\x", r"C:\a b\y", r"D:\z\q"], "1")));
+        insta::assert_snapshot!(text(&WINDOWS.copy_from_medium(&[("f00001".into(), r"C:\a".into())], "1")));
+    }
+
+    #[test]
+    fn an_exit_code_has_32_bits_however_the_agent_tells_it() {
+        let exit = |exitcode, signal| WINDOWS.exit(&ExecStatus { exited: true, exitcode, signal });
+        for (exitcode, signal, code) in [
+            (Some(3010), None, 3010),
+            (Some(0x8024_0017), None, -2_145_124_329),
+            (Some(-2_145_124_329), None, -2_145_124_329),
+            (None, Some(0xc000_0005), -1_073_741_819),
+            (None, Some(-1_073_741_819), -1_073_741_819),
+        ] {
+            assert_eq!(exit(exitcode, signal), Exit::Code { code });
+        }
+        for strange in [Some(i64::MAX), Some(i64::MIN), None] {
+            assert!(matches!(exit(strange, None), Exit::Refused { .. }), "{strange:?}");
+        }
+    }
+
+    #[test]
+    fn output_is_read_in_the_guests_code_page_unless_it_is_utf_8() {
+        let facts = Facts::from([("oem-code-page".to_owned(), "850".to_owned())]);
+        assert_eq!(WINDOWS.decode(b"\x84", &facts), "ä");
+        assert_eq!(WINDOWS.decode("ä".as_bytes(), &facts), "ä");
+        assert_eq!(WINDOWS.decode(b"\x84", &Facts::new()), "\u{fffd}");
+    }
+
+    #[test]
+    fn a_windows_that_is_being_set_up_has_not_settled() {
+        let said = |setup: &str| format!("[bootgate] setup\r\n\r\nHKEY_LOCAL_MACHINE\\SYSTEM\\Setup\r\n{setup}\r\n");
+        let settled = |setup: &str| WINDOWS.has_settled(None, &Exit::Code { code: 0 }, &said(setup));
+        assert!(settled("    SystemSetupInProgress    REG_DWORD    0x0\r\n    OOBEInProgress    REG_DWORD    0x0"));
+        assert!(!settled("    SystemSetupInProgress    REG_DWORD    0x1"));
+        assert!(!settled("    OOBEInProgress    REG_DWORD    0x1"));
+        assert!(!WINDOWS.has_settled(None, &Exit::Code { code: 0 }, "Zugriff verweigert"));
+    }
+
+    #[test]
+    fn a_boot_is_told_from_others_by_the_prefetchers_count_or_by_its_start_event() {
+        let key =
+            r"HKEY_LOCAL_MACHINE\SYSTEM\CurrentControlSet\Control\Session Manager\Memory Management\PrefetchParameters";
+        let event = "[bootgate] start-event\r\n<Event><System><EventRecordID>4711</EventRecordID></System></Event>\r\n";
+        let counted = format!("[bootgate] prefetch\r\n{key}\r\n    BootId    REG_DWORD    0x23\r\n{event}");
+        assert_eq!(WINDOWS.read_boot_id(&counted).as_deref(), Some("boot 35"));
+        let off = format!("[bootgate] prefetch\r\n{event}");
+        assert_eq!(WINDOWS.read_boot_id(&off).as_deref(), Some("start event 4711"));
+        assert_eq!(WINDOWS.read_boot_id("[bootgate] prefetch\r\n"), None);
+    }
+
+    #[test]
+    fn windows_11_is_known_by_its_build() {
+        let key = r"HKEY_LOCAL_MACHINE\SOFTWARE\Microsoft\Windows NT\CurrentVersion";
+        let said = |build: &str| {
+            format!(
+                "[bootgate] version\r\n{key}\r\n    ProductName    REG_SZ    Windows 10 Pro\r\n    InstallationType    REG_SZ    \
+                 Client\r\n    CurrentBuildNumber    REG_SZ    {build}\r\n    UBR    REG_DWORD    0x10fd\r\n\
+                 [bootgate] pending servicing\r\n{key}\\x\r\n"
+            )
+        };
+        let facts = WINDOWS.read_facts(&said("26100"));
+        assert_eq!((facts["product"].as_str(), facts["build"].as_str()), ("Windows 11 Pro", "26100.4349"));
+        assert_eq!(facts["pending-restart"], "servicing");
+        assert_eq!(WINDOWS.read_facts(&said("19045"))["product"], "Windows 10 Pro");
+    }
 }

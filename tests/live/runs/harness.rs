@@ -171,6 +171,10 @@ pub fn golden() -> Vec<String> {
     let mut files: Vec<String> = fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("images/built"))
         .unwrap()
         .map(|entry| entry.unwrap().path())
+        .flat_map(|path| match fs::read_dir(&path) {
+            Ok(below) => below.map(|entry| entry.unwrap().path()).collect(),
+            Err(_) => vec![path],
+        })
         .map(|path| {
             let about = fs::metadata(&path).unwrap();
             let digest = bootgate::catalog::sha256_file(&path).unwrap();

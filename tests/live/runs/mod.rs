@@ -7,3 +7,4 @@ mod images;
 mod inputs;
 mod seals;
 mod verdicts;
+mod wine;
