@@ -94,3 +94,28 @@ fn a_guest_of_wine_is_never_called_windows() {
     let plan: Value = serde_json::from_str(&answer.out).unwrap();
     assert_eq!(plan["images"]["img"]["family"], "wine");
 }
+
+#[test]
+fn the_matrices_to_begin_with_are_planned_against_the_example_catalogue() {
+    let bench = Bench::new();
+    for (name, content) in
+        [("agent.msi", msi("x64")), ("kb.msu", b"MSWIM\0\0\0\xd0\0\0\0".to_vec()), ("content.sys", pe(0x8664, 1))]
+    {
+        bench.file(name, content);
+    }
+    for version in ["7.15", "7.16"] {
+        bench.file(&format!("sensor/sensor-{version}.msi"), msi("x64"));
+    }
+    let matrices = concat!(env!("CARGO_MANIFEST_DIR"), "/matrices");
+    for (matrix, more, cells) in [
+        ("windows-clients", "--candidate agent.msi".to_owned(), 6),
+        ("windows-servers", "--candidate kb.msu".to_owned(), 8),
+        ("edr-sensor", format!("--candidate content.sys --set installers={}", bench.path("sensor").display()), 8),
+    ] {
+        let answer = bench.run(&format!("plan {matrices}/{matrix}.yaml --format json {more}")).expect(0);
+        let plan: Value = serde_json::from_str(&answer.out).unwrap();
+        let permutations =
+            plan["cells"].as_array().unwrap().iter().filter(|cell| !cell["axes"].as_array().unwrap().is_empty());
+        assert_eq!((permutations.count(), answer.err.as_str()), (cells, ""), "{matrix}");
+    }
+}
