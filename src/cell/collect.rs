@@ -74,7 +74,9 @@ async fn guest_files(mate: &Cellmate<'_>, kept: &mut Kept) {
     let asked = mate.job.collect.files.iter().chain(&logs).map(String::as_str);
     for path in asked.chain(mate.family.evidence().iter().copied()) {
         let secrets = &mate.job.secrets;
-        match timeout(PATIENCE, mate.agent(PATIENCE).read_file(path, FILE_CAP + secrets.longest())).await {
+        // Who cancelled waits.
+        let patience = if mate.job.cancel.is_cancelled() { AGENT } else { PATIENCE };
+        match timeout(patience, mate.agent(patience).read_file(path, FILE_CAP + secrets.longest())).await {
             Ok(Ok((content, _))) => {
                 let mut masked = secrets.mask_bytes(&content);
                 masked.truncate(FILE_CAP);

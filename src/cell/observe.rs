@@ -342,7 +342,16 @@ impl Observer {
 
     /// None: the lab does not tell.
     pub async fn stats(&self) -> Option<Stats> {
-        timeout(LAB_PATIENCE, self.vm.stats()).await.ok()?.ok()
+        self.in_time(self.vm.stats()).await?.ok()
+    }
+
+    /// An answer that decides nothing. None: it took too long, or the cell was cancelled meanwhile.
+    async fn in_time<T>(&self, answer: impl Future<Output = T>) -> Option<T> {
+        tokio::select! {
+            biased;
+            () = self.cancel.cancelled(), if !self.cancelled => None,
+            answer = timeout(LAB_PATIENCE, answer) => answer.ok(),
+        }
     }
 
     /// None: the lab does not tell.
@@ -372,7 +381,7 @@ impl Observer {
     }
 
     async fn look_at_screen(&mut self, progress: &mut Progress) {
-        let Ok(Ok(Some(now))) = timeout(LAB_PATIENCE, self.vm.screenshot()).await else { return };
+        let Some(Ok(Some(now))) = self.in_time(self.vm.screenshot()).await else { return };
         if let Some(before) = &self.screen {
             progress.screen_changed_ppm = Some(pictures::difference_ppm(before, &now));
         }
@@ -424,9 +433,10 @@ impl Observer {
             return None;
         }
         let work = move || health::recognise(screen.width, screen.height, &screen.rgb);
-        match timeout(LAB_PATIENCE, tokio::task::spawn_blocking(work)).await {
-            Ok(shows) => shows.ok().flatten(),
-            Err(_) => {
+        match self.in_time(tokio::task::spawn_blocking(work)).await {
+            Some(shows) => shows.ok().flatten(),
+            None if self.cancel.is_cancelled() => None,
+            None => {
                 self.dazzled = true;
                 self.note(Level::Info, "what the screen shows takes too long to recognise".to_owned());
                 None

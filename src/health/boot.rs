@@ -11,9 +11,6 @@ const LAST_WORDS: u64 = 512;
 /// A machine is looked at every second. When its first look comes later than this, the harness was not there.
 const FIRST_LOOK: Millis = Millis::from_secs(10);
 
-/// A guest on a busy host is taken to have had a core for at least one part in so many of the time.
-const MOST_WAITED: u64 = 10;
-
 /// What a machine does is told from two samples at least and at most so far apart.
 const SPAN: Millis = Millis(500);
 const LONG_SPAN: Millis = Millis::from_secs(5);
@@ -245,13 +242,36 @@ fn activity(wall: Millis, before: &Progress, now: &Progress) -> Activity {
 
 /// The CPU time that a guest used between two samples, in percent of one core, of the time in which the host had one for
 /// each of its virtual CPUs. That the lab itself was slow changes nothing of it.
+///
+/// CPUs that waited for nearly all of it have work, however little of it they could do: who has none does not wait. (The
+/// host counts a wait when it ends, so one span may show none of a long one and the next all of it.)
 fn cpu_percent(wall: Millis, before: &Progress, now: &Progress) -> u64 {
     let waited = now.lab.cpu_wait.since(before.lab.cpu_wait).0 / u64::from(now.vcpus.max(1));
-    let could = wall.0.saturating_sub(waited).max(wall.0 / MOST_WAITED).max(1);
-    now.cpu.since(before.cpu).0.saturating_mul(100) / could
+    if waited > wall.0 / 3 * 2 {
+        return waited.saturating_add(now.cpu.since(before.cpu).0).saturating_mul(100) / wall.0.max(1);
+    }
+    now.cpu.since(before.cpu).0.saturating_mul(100) / wall.0.saturating_sub(waited).max(1)
 }
 
 fn spent(from: &Option<(Millis, Progress)>, to: &Option<(Millis, Progress)>) -> Millis {
     let (Some((from, before)), Some((to, now))) = (from, to) else { return Millis::ZERO };
     LabTime::counted(to.since(*from), &before.lab, &now.lab)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_machine_that_waits_for_a_core_is_not_at_rest() {
+        let percent = |cpu, cpu_wait| {
+            let lab = LabTime { cpu_wait: Millis(cpu_wait), ..LabTime::default() };
+            let now = Progress { cpu: Millis(cpu), vcpus: 1, lab, ..Progress::default() };
+            cpu_percent(Millis(1000), &Progress { vcpus: 1, ..Progress::default() }, &now)
+        };
+        assert_eq!(percent(20, 60), 2, "an idle one is soon done when it gets a core");
+        assert_eq!(percent(450, 500), 90, "a busy one takes all that it gets");
+        assert_eq!(percent(30, 900), 93, "one that gets next to nothing wants more");
+        assert_eq!(percent(30, 1500), 153, "a wait that began in the span before");
+    }
 }

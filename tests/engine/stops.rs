@@ -51,6 +51,15 @@ proptest! {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_cancel_just_before_the_agent_goes_mute_does_not_wait_for_its_files() {
+    let stage = Stage::new(healthy().during(UPDATE, Happening::AgentMute), 1, 3000);
+    stage.cancel_at(MS * 21_186);
+    let told = stage.live().await;
+    assert_eq!(told.lead(), Some(ReasonId::Cancelled));
+    assert!(told.took < MS * 21_186 + EVIDENCE, "{:?}", told.took);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_second_cancel_ends_even_the_collecting_of_evidence() {
     let stage = Stage::new(healthy().during(UPDATE, Happening::AgentMute), 0, 3000);
     let began = tokio::time::Instant::now();
