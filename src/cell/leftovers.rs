@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::{life::Cellmate, observe::Observer, patience::Deadline, state, step};
 use crate::{
@@ -16,6 +16,9 @@ const LOG: usize = 32 << 20;
 
 /// Most that is read of a crash dump: small ones whole, of others the header.
 const DUMP: usize = 4 << 20;
+
+/// How long reading one file may take.
+const READING: Duration = Duration::from_secs(120);
 
 /// A large dump takes minutes to write; nobody waits longer for one.
 const LONGEST: Duration = Duration::from_secs(600);
@@ -33,19 +36,24 @@ pub(super) async fn add(watcher: &mut Observer, mate: &Cellmate<'_>, look: &mut 
         }
         for file in files {
             // A log that was never written to is not there.
-            let read = watcher.until(async { mate.agent(state::PATIENCE).read_file(&file, LOG).await }).await?;
-            if let Ok((content, _)) = read {
+            if let Some(content) = watcher.until(read(mate, &file, LOG)).await? {
                 mate.family.read_log(&content).into_iter().for_each(|text| look.error(text));
             }
         }
     }
     for path in look.dumps().iter().take(DUMPS).cloned().collect::<Vec<_>>() {
-        let read = watcher.until(async { mate.agent(state::PATIENCE).read_file(&path, DUMP).await }).await?;
-        if let Some(cause) = read.ok().and_then(|(content, _)| mate.family.read_dump(&content)) {
+        let content = watcher.until(read(mate, &path, DUMP)).await?;
+        if let Some(cause) = content.and_then(|content| mate.family.read_dump(&content)) {
             look.explain_dump(&path, &cause);
         }
     }
     Some(())
+}
+
+/// A file of the guest, up to `cap` bytes. None: it is not there, or takes too long: a guest may give it byte by byte.
+async fn read(mate: &Cellmate<'_>, path: &str, cap: usize) -> Option<Vec<u8>> {
+    let read = timeout(READING, mate.agent(state::PATIENCE).read_file(path, cap)).await;
+    read.ok()?.ok().map(|(content, _)| content)
 }
 
 /// A guest that has stopped with an error writes its dump, restarts by itself, and may come up once more: then the dump can
@@ -73,7 +81,7 @@ pub(super) async fn dumps(mate: &Cellmate<'_>) -> Vec<(String, Vec<u8>)> {
     }
     let Ok((_, printed)) = mate.ask(&mate.family.inventory(&mate.tag()), state::PATIENCE).await else { return found };
     for path in mate.family.read_look(&printed).dumps().iter().take(DUMPS) {
-        if let Ok((content, _)) = mate.agent(state::PATIENCE).read_file(path, DUMP).await {
+        if let Some(content) = read(mate, path, DUMP).await {
             found.push((path.clone(), content));
         }
     }

@@ -2,7 +2,13 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use super::{leftovers, life::Cellmate, observe::Observer, patience::Deadline, step};
+use super::{
+    leftovers,
+    life::{self, Cellmate},
+    observe::Observer,
+    patience::Deadline,
+    step,
+};
 use crate::{
     event::Level,
     guest::{Command, Look},
@@ -89,10 +95,17 @@ async fn ask_agent(mate: &Cellmate<'_>, look: &mut Look) {
 
 /// None: the guest could not tell, or the judge is over.
 async fn look(watcher: &mut Observer, mate: &Cellmate<'_>, command: &Command) -> Option<Look> {
-    match step::execute(watcher, mate, command, &Deadline::new(&mate.job.lab, PATIENCE)).await? {
+    let deadline = Deadline::new(&mate.job.lab, PATIENCE);
+    match step::execute_up_to(watcher, mate, command, &deadline, life::PRINTED).await? {
         (Exit::Code { code: 0 }, output) => {
             let mut look = mate.family.read_look(&output.stdout);
             if mate.family.asks_agent() {
+                // No such guest is without a service: it did not understand the question, and none can be missed.
+                if look.services.is_empty() {
+                    watcher
+                        .note(Level::Warning, "the guest lists no service that runs: it cannot be compared".to_owned());
+                    return None;
+                }
                 watcher.until(ask_agent(mate, &mut look)).await?;
             }
             let host = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_millis());

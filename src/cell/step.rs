@@ -154,6 +154,17 @@ pub(super) async fn execute(
     command: &Command,
     deadline: &Deadline,
 ) -> Option<(Exit, Output)> {
+    execute_up_to(watcher, mate, command, deadline, OUTPUT_CAP).await
+}
+
+/// The same, with so many bytes of each output stream kept.
+pub(super) async fn execute_up_to(
+    watcher: &mut Observer,
+    mate: &Cellmate<'_>,
+    command: &Command,
+    deadline: &Deadline,
+    cap: usize,
+) -> Option<(Exit, Output)> {
     let agent = mate.agent(REQUEST);
     if let Some(ended) = write_scripts(watcher, mate, command, deadline).await? {
         return Some((ended, Output::default()));
@@ -175,7 +186,7 @@ pub(super) async fn execute(
     if exit == Exit::AgentGone {
         return Some((exit, Output::default()));
     }
-    let output = watcher.until(fetch_output(mate, command)).await?;
+    let output = watcher.until(fetch_output(mate, command, cap)).await?;
     Some((exit, output))
 }
 
@@ -300,17 +311,17 @@ async fn press_key(watcher: &mut Observer) -> Option<()> {
 }
 
 /// Output that cannot be fetched is no output: the exit code is what counts.
-async fn fetch_output(mate: &Cellmate<'_>, command: &Command) -> Output {
+async fn fetch_output(mate: &Cellmate<'_>, command: &Command, most: usize) -> Output {
     let agent = mate.agent(REQUEST);
     let secrets = &mate.job.secrets;
-    let cap = OUTPUT_CAP + secrets.longest();
+    let cap = most + secrets.longest();
     let stdout = agent.read_file(&command.stdout, cap).await.unwrap_or_default();
     let stderr = agent.read_file(&command.stderr, cap).await.unwrap_or_default();
     mate.tidy(command).await;
     let [(stdout, less), (stderr, lesser)] = [stdout, stderr].map(|(bytes, more)| {
         let mut text = secrets.mask(&mate.decode(&bytes));
-        let cut = more || text.len() > OUTPUT_CAP;
-        let end = (0..=OUTPUT_CAP.min(text.len())).rev().find(|end| text.is_char_boundary(*end));
+        let cut = more || text.len() > most;
+        let end = (0..=most.min(text.len())).rev().find(|end| text.is_char_boundary(*end));
         text.truncate(end.unwrap_or(0));
         (text, cut)
     });

@@ -61,6 +61,11 @@ fn ask_all(reply: Result<String, AgentError>) -> Vec<AgentError> {
         let mut complaints = Vec::new();
         complaints.extend(agent.ping().await.err());
         complaints.extend(agent.os_info().await.err());
+        complaints.extend(agent.about().await.err());
+        complaints.extend(agent.time().await.err());
+        complaints.extend(agent.file_systems().await.err());
+        complaints.extend(agent.network().await.err());
+        complaints.extend(agent.write_file("/f", b"content").await.err());
         complaints.extend(agent.exec("/bin/true", &[]).await.err());
         complaints.extend(agent.exec_status(1).await.err());
         complaints.extend(agent.open("/f", "w").await.err());
@@ -79,6 +84,8 @@ proptest! {
         reply in prop_oneof![
             ".{0,200}",
             Just("{\"pid\": 1e99, \"exited\": 3, \"count\": -1}".to_owned()),
+            Just("[{\"mountpoint\": 3}, {\"ip-addresses\": {}}, [], {\"name\": null, \"ip-addresses\": [{\"ip-address\": 7}]}]".to_owned()),
+            Just("{\"version\": \"\", \"supported_commands\": [1, {\"name\": {}}]}".to_owned()),
             "\\{\"(count|pid|exited|buf-b64|eof)\": (-?[0-9]{1,30}|\"[A-Za-z=]{0,9}\"|true|null|\\[\\])\\}",
         ],
     ) {

@@ -89,8 +89,10 @@ pub(super) fn export_logs(since: i64, tag: &str) -> (Command, Vec<String>) {
 /// Whatever the last question came to.
 const DONE: &str = "exit 0\n";
 
+/// What runs, which is what `sc` lists if nothing else is said; in one piece, for which it takes a buffer of 256 KiB at most
+/// (Microsoft: "Sc query").
 fn running() -> String {
-    section(SERVICES, "sc queryex type= service state= all")
+    section(SERVICES, "sc queryex type= service bufsize= 262144")
 }
 
 fn pending() -> String {
