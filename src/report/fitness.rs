@@ -158,6 +158,17 @@ impl Seen {
         if self.fact("safe-mode").is_some() {
             found.push(finding(Fit::No, "safe mode", "Windows runs in safe mode"));
         }
+        if let Some(policy) = self.fact("no-auto-update") {
+            let runs = if self.fact("update-service") == Some("running") { ", and its service runs" } else { "" };
+            found.push(match policy {
+                "1" => finding(Fit::Yes, "updates", format!("none of its own accord{runs}")),
+                _ => finding(
+                    Fit::Partly,
+                    "updates",
+                    format!("it may update itself during a test (no NoAutoUpdate){runs}"),
+                ),
+            });
+        }
         if self.fact("product").is_some() {
             found.push(match self.fact("pending-restart") {
                 None => finding(Fit::Yes, "pending restart", "none"),

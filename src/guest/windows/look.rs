@@ -97,6 +97,15 @@ pub(super) fn facts(printed: &str) -> Facts {
     keep("fast-start-up", one(questions::POWER, "HiberbootEnabled"));
     keep("secure-boot", one(questions::SECURE_BOOT, "UEFISecureBootEnabled"));
     keep("safe-mode", one(questions::SAFE_MODE, "OptionValue"));
+    let runs = |section: &str| read_sc(read_section(printed, section)).first().map(|service| service.is_running());
+    if !version.is_empty() {
+        keep("pvpanic", Some(if runs(questions::PANIC_DRIVER) == Some(true) { "yes" } else { "no" }.to_owned()));
+        keep("no-auto-update", one(questions::UPDATE_POLICY, "NoAutoUpdate").or(Some("0".to_owned())));
+    }
+    keep(
+        "update-service",
+        runs(questions::UPDATE_SERVICE).map(|runs| if runs { "running" } else { "stopped" }.to_owned()),
+    );
     let pending = questions::PENDING.map(|(name, _)| name);
     let is_pending = |name: &&str| !read_reg(read_section(printed, &format!("pending {name}"))).is_empty();
     let pending: Vec<&str> = pending.into_iter().filter(is_pending).collect();

@@ -20,6 +20,9 @@ pub(super) const CRASH_CONTROL: &str = "crash-control";
 pub(super) const POWER: &str = "power";
 pub(super) const SECURE_BOOT: &str = "secure-boot";
 pub(super) const SAFE_MODE: &str = "safe-mode";
+pub(super) const UPDATE_POLICY: &str = "update-policy";
+pub(super) const UPDATE_SERVICE: &str = "update-service";
+pub(super) const PANIC_DRIVER: &str = "panic-driver";
 /// Each is there only where a restart is pending.
 pub(super) const PENDING: [(&str, &str); 4] = [
     ("servicing", r"HKLM\SOFTWARE\Microsoft\Windows\CurrentVersion\Component Based Servicing\RebootPending"),
@@ -67,9 +70,12 @@ pub(super) fn facts(tag: &str) -> Command {
         (POWER, r"HKLM\SYSTEM\CurrentControlSet\Control\Session Manager\Power /v HiberbootEnabled"),
         (SECURE_BOOT, r"HKLM\SYSTEM\CurrentControlSet\Control\SecureBoot\State /v UEFISecureBootEnabled"),
         (SAFE_MODE, r"HKLM\SYSTEM\CurrentControlSet\Control\SafeBoot\Option /v OptionValue"),
+        (UPDATE_POLICY, r"HKLM\SOFTWARE\Policies\Microsoft\Windows\WindowsUpdate\AU /v NoAutoUpdate"),
     ];
     let asked = asked.map(|(name, what)| query(name, what)).concat();
-    captured_script(tag, &[asked, pending(), DONE.to_owned()].concat())
+    let services = [(UPDATE_SERVICE, "wuauserv"), (PANIC_DRIVER, "pvpanic")];
+    let services = services.map(|(name, service)| section(name, &format!("sc query {service} 2>nul"))).concat();
+    captured_script(tag, &[asked, services, pending(), DONE.to_owned()].concat())
 }
 
 /// The logs that tell how a machine is.
