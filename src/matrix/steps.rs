@@ -122,7 +122,7 @@ impl Checker {
 
     fn package(&mut self, kind: PackageKind, raw: Placed<PackageEntry>) -> Action {
         let Packaged { file, args, beside } = match raw.value {
-            PackageEntry::File(file) => Packaged { file: Placed::new(file, raw.place), args: Vec::new(), beside: None },
+            PackageEntry::Text(file) => Packaged { file: Placed::new(file, raw.place), args: Vec::new(), beside: None },
             PackageEntry::More(more) => more,
         };
         if let Some(first) = args.first().filter(|_| !kind.takes_args()) {
@@ -186,7 +186,7 @@ impl Checker {
     fn script(&mut self, raw: Placed<ScriptEntry>, nothing: &str) -> Option<Placed<Template>> {
         let text = match &raw.value {
             ScriptEntry::Text(text) => text.clone(),
-            ScriptEntry::File(script) => self.script_file(&script.file)?,
+            ScriptEntry::More(script) => self.script_file(&script.file)?,
         };
         if text.trim().is_empty() {
             self.error(raw.place, "the script is empty", format!("`{nothing}` does nothing, successfully"));

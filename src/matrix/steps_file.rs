@@ -1,4 +1,4 @@
-use std::{borrow::Cow, fmt};
+use std::{borrow::Cow, fmt, marker::PhantomData};
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{
@@ -98,11 +98,31 @@ pub struct FilesEntry {
     pub to: Placed<String>,
 }
 
-/// A package: its file, or the file and what belongs to it.
+/// A text, or a mapping that says more.
 #[derive(Debug)]
-pub enum PackageEntry {
-    File(String),
-    More(Packaged),
+pub enum TextOr<M> {
+    Text(String),
+    More(M),
+}
+
+/// What a [`TextOr`] may be instead of a text.
+pub trait InsteadOfText: JsonSchema + for<'de> Deserialize<'de> {
+    /// What is expected, text or mapping.
+    const EXPECTED: &'static str;
+}
+
+/// A package: its file, or the file and what belongs to it.
+pub type PackageEntry = TextOr<Packaged>;
+
+/// A script: its text, or the file that has it.
+pub type ScriptEntry = TextOr<ScriptFile>;
+
+impl InsteadOfText for Packaged {
+    const EXPECTED: &'static str = "a file or `{file: agent.msi, args: [KEY=value]}`";
+}
+
+impl InsteadOfText for ScriptFile {
+    const EXPECTED: &'static str = "a script or `{file: script.sh}`";
 }
 
 /// A package and what belongs to it.
@@ -119,13 +139,6 @@ pub struct Packaged {
     pub beside: Option<Placed<String>>,
 }
 
-/// A script: its text, or the file that has it.
-#[derive(Debug)]
-pub enum ScriptEntry {
-    Text(String),
-    File(ScriptFile),
-}
-
 /// A file whose text is the script.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, expecting = "a mapping such as `{file: script.sh}`")]
@@ -134,76 +147,39 @@ pub struct ScriptFile {
     pub file: Placed<String>,
 }
 
-impl<'de> Deserialize<'de> for ScriptEntry {
+impl<'de, M: InsteadOfText> Deserialize<'de> for TextOr<M> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct ScriptVisitor;
-        impl<'de> Visitor<'de> for ScriptVisitor {
-            type Value = ScriptEntry;
+        struct TextOrVisitor<M>(PhantomData<M>);
+        impl<'de, M: InsteadOfText> Visitor<'de> for TextOrVisitor<M> {
+            type Value = TextOr<M>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a script or `{file: script.sh}`")
+                f.write_str(M::EXPECTED)
             }
 
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<ScriptEntry, E> {
-                Ok(ScriptEntry::Text(text.to_owned()))
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<TextOr<M>, E> {
+                Ok(TextOr::Text(text.to_owned()))
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<ScriptEntry, A::Error> {
-                ScriptFile::deserialize(MapAccessDeserializer::new(map)).map(ScriptEntry::File)
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<TextOr<M>, A::Error> {
+                M::deserialize(MapAccessDeserializer::new(map)).map(TextOr::More)
             }
         }
-        deserializer.deserialize_any(ScriptVisitor)
+        deserializer.deserialize_any(TextOrVisitor(PhantomData))
     }
 }
 
-impl JsonSchema for ScriptEntry {
+impl<M: InsteadOfText> JsonSchema for TextOr<M> {
     fn inline_schema() -> bool {
         true
     }
 
     fn schema_name() -> Cow<'static, str> {
-        "Script".into()
+        format!("TextOr{}", M::schema_name()).into()
     }
 
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        let file = generator.subschema_for::<ScriptFile>();
-        json_schema!({ "anyOf": [{ "type": "string" }, file] })
-    }
-}
-
-impl<'de> Deserialize<'de> for PackageEntry {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct PackageVisitor;
-        impl<'de> Visitor<'de> for PackageVisitor {
-            type Value = PackageEntry;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a file or `{file: agent.msi, args: [KEY=value]}`")
-            }
-
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<PackageEntry, E> {
-                Ok(PackageEntry::File(text.to_owned()))
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<PackageEntry, A::Error> {
-                Packaged::deserialize(MapAccessDeserializer::new(map)).map(PackageEntry::More)
-            }
-        }
-        deserializer.deserialize_any(PackageVisitor)
-    }
-}
-
-impl JsonSchema for PackageEntry {
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn schema_name() -> Cow<'static, str> {
-        "Package".into()
-    }
-
-    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        let more = generator.subschema_for::<Packaged>();
+        let more = generator.subschema_for::<M>();
         json_schema!({ "anyOf": [{ "type": "string" }, more] })
     }
 }
