@@ -22,6 +22,12 @@ pub struct Catalog {
     pub images: Vec<GoldenImage>,
 }
 
+/// Whether an image may be called so: its name becomes a part of files' names.
+pub fn is_image_name(name: &str) -> bool {
+    let plain = |b: u8| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'_' | b'-');
+    name.bytes().all(plain) && name.starts_with(|c: char| c.is_ascii_alphanumeric()) && name.len() <= 100
+}
+
 impl Catalog {
     /// Reads and checks a catalogue; the disks it names are not looked at.
     ///
@@ -88,8 +94,7 @@ impl Checker {
 
     fn image(&mut self, raw: ImageEntry) -> GoldenImage {
         let name = raw.name.value;
-        let plain = |b: u8| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'_' | b'-');
-        if !name.bytes().all(plain) || !name.starts_with(|c: char| c.is_ascii_alphanumeric()) || name.len() > 100 {
+        if !is_image_name(&name) {
             let hint = "use a to z, digits, `.`, `_` and `-`, beginning with a letter or digit";
             self.error(raw.name.place, format!("`{name}` is no name for an image"), hint);
         }

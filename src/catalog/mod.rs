@@ -10,7 +10,7 @@ mod file;
 mod resolve;
 mod verify;
 
-pub use check::Catalog;
+pub use check::{Catalog, is_image_name};
 pub use digest::{DigestCache, OnBytes, sha256_file};
 pub use file::CatalogFile;
 pub use resolve::NoImage;

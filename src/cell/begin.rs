@@ -184,11 +184,6 @@ async fn facts(mate: &Cellmate<'_>) -> Result<Facts, AgentError> {
     {
         facts.extend(mate.family.read_facts(&printed));
     }
-    if mate.family.asks_agent()
-        && let Ok(now) = mate.agent(FACTS).time().await
-    {
-        mate.set_log_start(now / 1_000_000);
-    }
     Ok(facts)
 }
 

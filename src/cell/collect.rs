@@ -67,7 +67,7 @@ async fn guest_files(mate: &Cellmate<'_>, kept: &mut Kept) {
         if let Some(cause) = mate.family.read_dump(&content) {
             kept.found.push(format!("{path}: {cause}"));
         }
-        kept.bytes(&format!("guest/{}", flat(&path)), &content);
+        kept.bytes(&format!("guest/{}", flat(&path)), &mate.job.secrets.mask_bytes(&content));
     }
     let steps = mate.job.cell.setup.iter().chain(&mate.job.cell.update);
     let logs: Vec<String> = steps.filter_map(|step| mate.family.log_of(&step.kind)).collect();

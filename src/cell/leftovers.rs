@@ -5,11 +5,7 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout};
 
 use super::{life::Cellmate, observe::Observer, patience::Deadline, state, step};
-use crate::{
-    event::Level,
-    guest::Look,
-    model::{Exit, ReasonId},
-};
+use crate::{event::Level, guest::Look, model::ReasonId};
 
 /// Most that is read of an exported log, in bytes. The newest records may be anywhere in it.
 const LOG: usize = 32 << 20;
@@ -26,20 +22,11 @@ const LONGEST: Duration = Duration::from_secs(600);
 /// Most dumps that are read.
 const DUMPS: usize = 5;
 
-/// Adds what the logs and dumps tell. None: the judge is over.
-pub(super) async fn add(watcher: &mut Observer, mate: &Cellmate<'_>, look: &mut Look) -> Option<()> {
-    if let Some((command, files)) = mate.export_logs() {
-        let deadline = Deadline::new(&mate.job.lab, state::PATIENCE);
-        let (exit, output) = step::execute(watcher, mate, &command, &deadline).await?;
-        if exit != (Exit::Code { code: 0 }) {
-            watcher.note(Level::Info, format!("the guest's logs are not known: {exit:?} {}", output.stderr));
-        }
-        for file in files {
-            // A log that was never written to is not there.
-            if let Some(content) = watcher.until(read(mate, &file, LOG)).await? {
-                mate.family.read_log(&content).into_iter().for_each(|text| look.error(text));
-            }
-        }
+/// Adds what the logs and dumps tell. False: what its logs say is not known, and so not whether anything is wrong. None: the
+/// judge is over.
+pub(super) async fn add(watcher: &mut Observer, mate: &Cellmate<'_>, look: &mut Look) -> Option<bool> {
+    if mate.family.leaves_logs() && !add_logs(watcher, mate, look).await? {
+        return Some(false);
     }
     for path in look.dumps().iter().take(DUMPS).cloned().collect::<Vec<_>>() {
         let content = watcher.until(read(mate, &path, DUMP)).await?;
@@ -47,7 +34,40 @@ pub(super) async fn add(watcher: &mut Observer, mate: &Cellmate<'_>, look: &mut 
             look.explain_dump(&path, &cause);
         }
     }
-    Some(())
+    Some(true)
+}
+
+async fn add_logs(watcher: &mut Observer, mate: &Cellmate<'_>, look: &mut Look) -> Option<bool> {
+    let Some((command, files)) = mate.export_logs() else {
+        watcher.note(Level::Warning, "the guest did not tell its time, from which on its logs count".to_owned());
+        return Some(false);
+    };
+    let deadline = Deadline::new(&mate.job.lab, state::PATIENCE);
+    let (exit, output) = step::execute(watcher, mate, &command, &deadline).await?;
+    for (n, file) in files.iter().enumerate() {
+        let told = watcher.until(read(mate, file, LOG)).await?.and_then(|content| mate.family.read_log(&content));
+        match told {
+            Some(texts) => texts.into_iter().for_each(|text| look.error(text)),
+            // The first is on every machine; not every edition has each of the others.
+            None if n > 0 => {}
+            None => {
+                let why = format!("the guest's log {file} cannot be read: {exit:?} {}", output.stderr);
+                watcher.note(Level::Warning, mate.job.secrets.mask(&why));
+                return Some(false);
+            }
+        }
+    }
+    Some(true)
+}
+
+/// From here on what the guest logs counts. False: the judge is over.
+pub(super) async fn logs_begin(watcher: &mut Observer, mate: &Cellmate<'_>) -> bool {
+    if mate.family.leaves_logs()
+        && let Some(Ok(now)) = watcher.until(async { mate.agent(state::PATIENCE).time().await }).await
+    {
+        mate.set_log_start(now / 1_000_000);
+    }
+    !watcher.judge.is_over()
 }
 
 /// A file of the guest, up to `cap` bytes. None: it is not there, or takes too long: a guest may give it byte by byte.

@@ -17,7 +17,7 @@ use super::{
     caught::caught,
     check, collect, control,
     lab_clock::LabClock,
-    limits,
+    leftovers, limits,
     observe::Observer,
     pictures::Reference,
     rest, restart, settle, state, step, watch,
@@ -185,6 +185,7 @@ async fn work(watcher: &mut Observer, mate: &Cellmate<'_>, way: Way, place: Boot
     let cell = &mate.job.cell;
     begin::begin(watcher, mate, way, place).await
         && take_settled_screen(watcher).await
+        && leftovers::logs_begin(watcher, mate).await
         && step::steps(watcher, mate, Phase::Apply, &cell.update).await
         && rest::before_restart(watcher, mate).await
         && restart::first(watcher, mate).await

@@ -77,6 +77,8 @@ pub(super) struct Observer {
     pub channel_open: bool,
     /// Counts boots: what was asked before a reset is not answered after it.
     pub boot: u64,
+    /// The last boot whose identity is known, and that.
+    pub boot_id: Option<(u64, String)>,
     secrets: Secrets,
     /// What restarts cost and which checks failed, for a control.
     pub seen: ControlFacts,
@@ -122,6 +124,7 @@ impl Observer {
             answered: false,
             channel_open: false,
             boot: 0,
+            boot_id: None,
             secrets: job.secrets.clone(),
             seen: ControlFacts::default(),
             first_look: None,
@@ -138,6 +141,7 @@ impl Observer {
         (self.channel_open, self.answered, self.screen) = (false, false, None);
         self.standing = None;
         self.boot += 1;
+        self.boot_id = None;
         self.told.clear();
     }
 

@@ -12,6 +12,9 @@ const POLL: Duration = Duration::from_millis(300);
 /// How long to wait for the agent's channel before asking anyway, should its event have been lost.
 const CHANNEL: Duration = Duration::from_secs(5);
 
+/// A guest that counts its boots somewhere may not have counted this one yet: so often it is asked again.
+const STALE: u32 = 30;
+
 /// One round of questions to a booting machine.
 struct Answer {
     boot_id: Option<String>,
@@ -23,6 +26,7 @@ struct Answer {
 /// Resets on the way are signals like any other: the questions begin again with each boot.
 pub(super) async fn settle(watcher: &mut Observer, mate: &Cellmate<'_>) -> bool {
     let mut known_boot: Option<u64> = None;
+    let mut stale = 0;
     while !watcher.judge.is_over() {
         if watcher.judge.is_settled() {
             return true;
@@ -48,8 +52,14 @@ pub(super) async fn settle(watcher: &mut Observer, mate: &Cellmate<'_>) -> bool 
         }
         if let Ok(answer) = answer {
             if let Some(id) = answer.boot_id {
-                known_boot = Some(asked_in);
-                watcher.emit(SignalKind::BootId { id });
+                let is_old = watcher.boot_id.as_ref().is_some_and(|(boot, known)| *boot != asked_in && *known == id);
+                if is_old && stale < STALE {
+                    stale += 1;
+                } else {
+                    known_boot = Some(asked_in);
+                    watcher.boot_id = Some((asked_in, id.clone()));
+                    watcher.emit(SignalKind::BootId { id });
+                }
             }
             if answer.settled && known_boot == Some(asked_in) {
                 watcher.emit(SignalKind::Settled);

@@ -49,7 +49,8 @@ pub(super) async fn tell(watcher: &mut Observer, mate: &Cellmate<'_>) -> bool {
                 watcher.emit(SignalKind::LabFault { reason: ReasonId::HostLost, message: why });
                 break;
             }
-            if leftovers::add(watcher, mate, &mut now).await.is_none() {
+            // A guest whose logs nobody could read is not known to be well.
+            if leftovers::add(watcher, mate, &mut now).await != Some(true) {
                 break;
             }
             let ahead = now.clock_ahead_ms;

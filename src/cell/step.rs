@@ -171,7 +171,12 @@ pub(super) async fn execute_up_to(
     }
     let pid = match watcher.until(agent.exec(&command.path, &command.args)).await? {
         Ok(pid) => Some(pid),
-        Err(AgentError::Refused(message)) => return Some(refused(mate.job.secrets.mask(&message))),
+        Err(AgentError::Refused(message)) => {
+            if !command.scripts.is_empty() {
+                watcher.until(mate.tidy(command)).await?;
+            }
+            return Some(refused(mate.job.secrets.mask(&message)));
+        }
         Err(AgentError::Lab(message)) => {
             watcher.emit(SignalKind::LabFault { reason: ReasonId::HostLost, message });
             return None;
@@ -184,6 +189,10 @@ pub(super) async fn execute_up_to(
     };
     let exit = await_exit(watcher, mate, pid, command, deadline).await?;
     if exit == Exit::AgentGone {
+        // Its scripts may hold secrets.
+        if !command.scripts.is_empty() {
+            watcher.until(mate.tidy(command)).await?;
+        }
         return Some((exit, Output::default()));
     }
     let output = watcher.until(fetch_output(mate, command, cap)).await?;

@@ -55,8 +55,12 @@ fn text(state: &RunState, cell: &CellState, args: &Args, detail: Detail) -> Stri
     }
     for attempt in &cell.attempts {
         let began = attempt.started;
-        let _ =
-            writeln!(text, "\nattempt {}, {began} after the run began; image {}", attempt.number, cell.planned.image);
+        let _ = writeln!(
+            text,
+            "\nattempt {}, {began} after the run began; image {}",
+            attempt.number,
+            one_line(&cell.planned.image)
+        );
         for (at, line) in story(attempt, detail) {
             let _ = writeln!(text, "{:>10}  {line}", at.to_string());
         }
@@ -72,7 +76,7 @@ fn text(state: &RunState, cell: &CellState, args: &Args, detail: Detail) -> Stri
             if !paths.is_empty() {
                 let _ = writeln!(text, "  {what}");
                 for path in paths {
-                    let _ = writeln!(text, "    {}", path.display());
+                    let _ = writeln!(text, "    {}", one_line(&path.display().to_string()));
                 }
             }
         }

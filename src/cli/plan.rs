@@ -52,7 +52,7 @@ fn for_people(plan: &Plan) -> String {
     let cells = if controls == 0 { cells } else { format!("{cells} and {}", count(controls, "control")) };
     let _ = writeln!(text, "{}: {cells} on {}", plan.name, count(plan.images.len(), "golden image"));
     if let Some(candidate) = &plan.candidate {
-        let _ = writeln!(text, "candidate  {}, {}", candidate.path.display(), candidate.size);
+        let _ = writeln!(text, "candidate  {}, {}", one_line(&candidate.path.display().to_string()), candidate.size);
         if let Some(about) = &candidate.about {
             let _ = writeln!(text, "           {}", one_line(&about.to_string()));
         }

@@ -1,5 +1,9 @@
+use crate::report::one_line;
+
 /// Lines up columns for people: the widest text of a column decides, two spaces between.
 pub(super) fn table<const N: usize>(head: [&str; N], rows: &[[String; N]]) -> String {
+    // Names and paths may come from anywhere.
+    let rows: Vec<[String; N]> = rows.iter().map(|row| row.each_ref().map(|text| one_line(text))).collect();
     let width = |column: usize| {
         let texts = rows.iter().map(|row| row[column].as_str()).chain([head[column]]);
         texts.map(console::measure_text_width).max().unwrap_or(0)

@@ -3,6 +3,7 @@ use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Duration};
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use super::Transcript;
 use crate::{
@@ -16,6 +17,9 @@ pub const WRITE_CHUNK: usize = 48 * 1024;
 
 /// `guest-file-read` answers with at most this much per call (QEMU's own limit is 48 MB).
 const READ_CHUNK: usize = 48 * 1024;
+
+/// A whole file may take so many times as long as one request.
+const WHOLE: u32 = 6;
 
 /// Longest complaint of a guest's agent that is passed on, in characters; and most facts, each as long.
 const WORDS: usize = 1000;
@@ -182,7 +186,12 @@ impl<'a> Agent<'a> {
             eof: bool,
         }
         let mut content = Vec::new();
+        let begun = Instant::now();
         loop {
+            // A guest may give it byte by byte.
+            if begun.elapsed() > self.timeout * WHOLE {
+                return Err(AgentError::Timeout);
+            }
             let arguments = json!({"handle": handle, "count": READ_CHUNK});
             let read: Read = self.call("guest-file-read", arguments).await?;
             let bytes = BASE64

@@ -88,9 +88,14 @@ pub trait GuestFamily: Send + Sync {
         None
     }
 
-    /// What an exported log tells, for comparison: the same of the same happening on any machine.
-    fn read_log(&self, _content: &[u8]) -> Vec<String> {
-        Vec::new()
+    /// What an exported log tells, for comparison: the same of the same happening on any machine. None: it is no log.
+    fn read_log(&self, _content: &[u8]) -> Option<Vec<String>> {
+        None
+    }
+
+    /// Whether what is wrong is in logs that are to be exported.
+    fn leaves_logs(&self) -> bool {
+        false
     }
 
     /// Whether its kernel writes a dump when it stops with an error, and restarts then.

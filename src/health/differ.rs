@@ -38,7 +38,7 @@ fn of_guests(own: &GuestState, there: &GuestState, tolerances: &Tolerances) -> V
     vec![
         (ReasonId::DiskReadonly, read_only(own, there)),
         (ReasonId::DiskFull, full(own, there, tolerances.disk_free)),
-        (ReasonId::CrashDump, new("crash dump", &own.dumps, &there.dumps)),
+        (ReasonId::CrashDump, new_dumps(&own.dumps, &there.dumps)),
         (ReasonId::ServiceDown, down(own, there)),
         (ReasonId::ServiceFlapping, flapping(own, there)),
         (ReasonId::NetworkDown, missing("", &there.network, &own.network)),
@@ -95,6 +95,14 @@ fn missing(what: &str, there: &[String], own: &[String]) -> Option<String> {
 fn new(what: &str, own: &[String], there: &[String]) -> Option<String> {
     let texts: Vec<&String> = own.iter().filter(|text| !there.contains(text)).collect();
     (!texts.is_empty()).then(|| format!("{what} that the control does not have: {}", list(&texts)))
+}
+
+/// By their paths: what one tells of its cause (`PATH: CAUSE`) may have been read in one guest and not in the other.
+fn new_dumps(own: &[String], there: &[String]) -> Option<String> {
+    let path = |dump: &str| dump.split_once(": ").map_or(dump.to_owned(), |(path, _)| path.to_owned());
+    let known: Vec<String> = there.iter().map(|dump| path(dump)).collect();
+    let (_, new): (Vec<_>, Vec<_>) = own.iter().cloned().partition(|dump| known.contains(&path(dump)));
+    self::new("crash dump", &new, &[])
 }
 
 fn clock(own: &GuestState, there: &GuestState, tolerance: Millis) -> Option<String> {
@@ -208,6 +216,13 @@ mod tests {
         let control = ControlFacts { guest: None, ..control() };
         let seen = Seen { guest: Some(&GuestState::default()), restart: None, activity: None };
         assert_eq!(differences(seen, &control, &Tolerances::default()), []);
+    }
+
+    #[test]
+    fn a_dump_is_known_by_its_path_whatever_was_read_of_it() {
+        let dump = |text: &str| vec![text.to_owned()];
+        assert_eq!(new_dumps(&dump(r"C:\Windows\MEMORY.DMP: bugcheck 0x7e"), &dump(r"C:\Windows\MEMORY.DMP")), None);
+        assert!(new_dumps(&dump(r"C:\b.dmp"), &dump(r"C:\a.dmp")).is_some());
     }
 
     #[test]

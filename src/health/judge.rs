@@ -209,7 +209,7 @@ impl Judge {
                 self.in_step = true;
                 self.resets.step_did = false;
                 if matches!(subject, Subject::Update { .. }) {
-                    self.resets.by_step = *restarts;
+                    self.resets.by_step = self.resets.by_step.saturating_add(*restarts);
                 }
             }
             SignalKind::StepEnded { subject, name, result } => {

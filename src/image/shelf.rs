@@ -12,7 +12,7 @@ use rustix::fs::{FlockOperation, flock};
 
 use super::{Entry, ImageError};
 use crate::{
-    catalog::Catalog,
+    catalog::{Catalog, is_image_name},
     source::{Diagnostics, SourceFile},
 };
 
@@ -62,6 +62,10 @@ impl Shelf {
     /// # Errors
     /// The name, or another file with an image of this name.
     pub fn check_name(&self, name: &str) -> Result<(), ImageError> {
+        if !is_image_name(name) {
+            let why = format!("{name:?} is no name for an image: use a to z, digits, `.`, `_` and `-`");
+            return Err(ImageError::NotTaken { catalog: self.path.clone(), why });
+        }
         match self.catalog.as_ref().and_then(|catalog| catalog.image(name)) {
             Some(_) => Err(ImageError::NameTaken { name: name.to_owned(), catalog: self.path.clone() }),
             None => Ok(()),

@@ -17,6 +17,9 @@ const MAX_SCRIPT: usize = 100 * 1024;
 /// The deadline of a step or check that names none.
 const TIMEOUT: Millis = Millis::from_secs(300);
 
+/// Most restarts that a step may do by itself.
+const MAX_RESTARTS: u32 = 20;
+
 const KINDS: &str = "copy, files, run, sh, cmd, ps1, msi, msp, exe, msu, cab, inf, reg";
 const CHECK_KINDS: &str = "run, sh, cmd, ps1";
 
@@ -61,6 +64,10 @@ impl Checker {
         let success = self.success(entry.success, package.map_or(&[0], PackageKind::success));
         let action = action?;
         let name = entry.name.map(|name| name.value);
+        if let Some(many) = entry.restarts.as_ref().filter(|restarts| restarts.value > MAX_RESTARTS) {
+            let message = format!("{} restarts are more than the {MAX_RESTARTS} that a step may do", many.value);
+            self.error(many.place, message, "a machine that restarts so often is what is looked for");
+        }
         let restarts = entry.restarts.map_or(0, |restarts| restarts.value);
         Some(StepSpec { place, name, timeout, restarts, success, when, action })
     }
@@ -212,7 +219,8 @@ impl Checker {
 
 fn exit_code(text: &str) -> Option<i32> {
     let code = match text.strip_prefix("0x") {
-        Some(hex) => i64::from(u32::from_str_radix(hex, 16).ok()?),
+        Some(hex) if !hex.starts_with('+') => i64::from(u32::from_str_radix(hex, 16).ok()?),
+        Some(_) => return None,
         None => text.parse().ok()?,
     };
     i32::try_from(code).or_else(|_| u32::try_from(code).map(u32::cast_signed)).ok()

@@ -66,7 +66,8 @@ impl Secrets {
     /// The length of the longest value, in bytes: whoever cuts a text must mask so much beyond the cut, or part
     /// of a value stays.
     pub fn longest(&self) -> usize {
-        self.by_length.first().map_or(0, String::len)
+        // In UTF-16 it has twice as many.
+        self.by_length.first().map_or(0, |value| value.len() * 2)
     }
 
     /// Replaces every value in `text` by `***`.
@@ -74,18 +75,12 @@ impl Secrets {
         self.by_length.iter().fold(text.to_owned(), |text, value| text.replace(value, MASK))
     }
 
-    /// [`Secrets::mask`] for content that may be no text.
+    /// [`Secrets::mask`] for content that may be no text, or text in UTF-16 as Windows' installers log it.
     pub fn mask_bytes(&self, content: &[u8]) -> Vec<u8> {
+        let utf16 = |text: &str| text.encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<u8>>();
         self.by_length.iter().fold(content.to_vec(), |content, value| {
-            let mut masked = Vec::with_capacity(content.len());
-            let mut rest = content.as_slice();
-            while let Some(at) = rest.windows(value.len()).position(|window| window == value.as_bytes()) {
-                masked.extend_from_slice(&rest[..at]);
-                masked.extend_from_slice(MASK.as_bytes());
-                rest = &rest[at + value.len()..];
-            }
-            masked.extend_from_slice(rest);
-            masked
+            let masked = replaced(&content, value.as_bytes(), MASK.as_bytes());
+            replaced(&masked, &utf16(value), &utf16(MASK))
         })
     }
 
@@ -110,6 +105,18 @@ impl fmt::Debug for Secrets {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_map().entries(self.values.keys().map(|name| (name, MASK))).finish()
     }
+}
+
+fn replaced(content: &[u8], value: &[u8], by: &[u8]) -> Vec<u8> {
+    let mut text = Vec::with_capacity(content.len());
+    let mut rest = content;
+    while let Some(at) = rest.windows(value.len()).position(|window| window == value) {
+        text.extend_from_slice(&rest[..at]);
+        text.extend_from_slice(by);
+        rest = &rest[at + value.len()..];
+    }
+    text.extend_from_slice(rest);
+    text
 }
 
 #[cfg(test)]
@@ -140,6 +147,13 @@ mod tests {
     fn a_revealed_value_is_not_searched_again() {
         let secrets = secrets(&[("A", "${env:B}"), ("B", "b")]);
         assert_eq!(secrets.reveal("${env:A}"), "${env:B}");
+    }
+
+    #[test]
+    fn a_value_is_masked_in_utf_16_too() {
+        let secrets = Secrets::new(BTreeMap::from([("T".to_owned(), "s3cret".to_owned())]));
+        let utf16 = |text: &str| text.encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<u8>>();
+        assert_eq!(secrets.mask_bytes(&utf16("CID='s3cret'")), utf16("CID='***'"));
     }
 
     #[test]

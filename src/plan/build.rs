@@ -93,6 +93,23 @@ pub fn plan(
         found.extend(missing.0);
         Secrets::default()
     });
+    let lines = plan.cells.iter().filter(|cell| plan.images[&cell.image].family.runs_windows_programs());
+    let kinds = lines.flat_map(|cell| cell.setup.iter().chain(&cell.update).map(|step| (&step.name, &step.kind)));
+    for (name, kind) in kinds {
+        if let Some(why) = command_line_problem(kind, &secrets) {
+            let error = Diagnostic::error(format!("the step `{name}` cannot be run in Windows: {why}"));
+            found.push_once(
+                error.hint("bring what is long, or has several lines, into the guest as a file or a script"),
+            );
+        }
+    }
+    let checks = plan.cells.iter().filter(|cell| plan.images[&cell.image].family.runs_windows_programs());
+    for check in checks.flat_map(|cell| &cell.health.checks) {
+        if let Some(why) = command_line_problem(&check.kind, &secrets) {
+            let error = Diagnostic::error(format!("the check `{}` cannot be run in Windows: {why}", check.id));
+            found.push_once(error.hint("use `cmd` or `ps1`: a script may have several lines"));
+        }
+    }
     for name in secrets.short() {
         let warning = Diagnostic::warning(format!("the secret `{name}` has less than 4 characters"));
         found.push(warning.hint("masking it may hide much of what the guest says"));
@@ -121,6 +138,24 @@ pub fn secrets(plan: &Plan, environment: &dyn Fn(&str) -> Option<String>) -> Res
         }
     }
     missing.or(Secrets::new(values))
+}
+
+/// Longest command line that is surely taken: `cmd.exe` reads lines of 8191 characters, of which some are ours, and each may
+/// have to be escaped.
+const LONGEST_LINE: usize = 3500;
+
+/// Why a program and its arguments are no command line for `cmd.exe`, if they are not.
+fn command_line_problem(kind: &StepKind, secrets: &Secrets) -> Option<String> {
+    if !matches!(kind, StepKind::Run { .. } | StepKind::Package { .. }) {
+        return None;
+    }
+    let words: Vec<String> = kind.commands().into_iter().map(|word| secrets.reveal(word)).collect();
+    let length: usize = words.iter().map(|word| word.chars().count() + 3).sum();
+    if words.iter().any(|word| word.contains(['\r', '\n'])) {
+        return Some("an argument, or a variable or secret in it, has a line end".to_owned());
+    }
+    (length > LONGEST_LINE)
+        .then(|| format!("its command line has {length} characters, and {LONGEST_LINE} are the most"))
 }
 
 fn absolute(path: &Path) -> PathBuf {
@@ -214,6 +249,16 @@ impl<'a> Builder<'a> {
             mine.filter_map(|step| maker.step(step).map_err(&mut keep).ok()).collect()
         };
         let (setup, update) = (steps(&self.matrix.setup), steps(&self.matrix.update));
+        let uses = |step: &StepSpec| templates(&step.action).any(|template| template.variables().any(is_candidate));
+        let mut mine = self.matrix.update.iter().filter(|step| combination.matches(&step.when));
+        let tested = self.matrix.update.iter().any(uses);
+        if let (true, true, Some(first)) =
+            (tested, mine.clone().next().is_some() && !mine.any(uses), self.matrix.update.first())
+        {
+            let error = Diagnostic::error(format!("no step of `update` in the cell {id} uses the candidate"));
+            let hint = "it would be approved without it: widen a `when`, or exclude the cell";
+            keep(error.at(&self.matrix.file, first.place).hint(hint));
+        }
         let health = &self.matrix.health;
         let mut checks: Vec<Check> =
             health.checks.iter().filter_map(|check| maker.check(check).map_err(&mut keep).ok()).collect();

@@ -47,14 +47,15 @@ fn is_guid(code: &str) -> bool {
         && code[1..37].bytes().all(|b| b.is_ascii_hexdigit() || b == b'-')
 }
 
-/// 32-bit products have a place of their own.
+/// 32-bit products have a place of their own, and so have those that are not for all users: the agent's user has them then.
 fn registered(code: &str) -> String {
     let of = |software: &str| {
         format!(
-            "reg query \"HKLM\\{software}\\Microsoft\\Windows\\CurrentVersion\\Uninstall\\{code}\" >nul 2>nul\nif not errorlevel 1 exit 0\n"
+            "reg query \"{software}\\Microsoft\\Windows\\CurrentVersion\\Uninstall\\{code}\" >nul 2>nul\nif not errorlevel 1 exit 0\n"
         )
     };
-    format!("{}{}echo the product {code} is not installed>&2\nexit 1\n", of("SOFTWARE"), of(r"SOFTWARE\WOW6432Node"))
+    let places = [r"HKLM\SOFTWARE", r"HKLM\SOFTWARE\WOW6432Node", r"HKCU\SOFTWARE"].map(of).concat();
+    format!("{places}echo the product {code} is not installed>&2\nexit 1\n")
 }
 
 #[cfg(test)]

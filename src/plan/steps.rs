@@ -1,3 +1,5 @@
+use std::collections::BTreeMap;
+
 use super::{
     pin::Pins,
     variables::{Variables, Where},
@@ -53,7 +55,9 @@ impl StepMaker<'_> {
             Action::Files { from, to } => {
                 let to = self.guest_path(to)?;
                 let folder = self.host_path(from)?;
-                StepKind::Files { files: self.pins.tree(&folder, &to).map_err(|why| self.unusable(from, why))? }
+                let files = self.pins.tree(&folder, &to).map_err(|why| self.unusable(from, why))?;
+                self.differ_in_windows(&files).map_err(|why| self.unusable(from, why))?;
+                StepKind::Files { files }
             }
             Action::Run { argv } => {
                 let argv = argv.iter().map(|word| self.variables.fill(word, Where::Command));
@@ -117,9 +121,30 @@ impl StepMaker<'_> {
         if let Some(beside) = beside {
             let path = self.host_path(beside)?;
             let all = self.pins.tree(&path, &folder).map_err(|why| self.unusable(beside, why))?;
-            files.extend(all.into_iter().filter(|file| file.to != to).map(|file| GuestFile { mode: None, ..file }));
+            // The package itself may lie in that folder, too.
+            let is_package = |file: &GuestFile| file.to == to && file.from.sha256 == files[0].from.sha256;
+            let others: Vec<GuestFile> = all.into_iter().filter(|file| !is_package(file)).collect();
+            files.extend(others.into_iter().map(|file| GuestFile { mode: None, ..file }));
+            self.differ_in_windows(&files).map_err(|why| self.unusable(beside, why))?;
         }
         Ok(files)
+    }
+
+    /// Windows does not tell names apart by their case: of two such files one would take the other's place.
+    fn differ_in_windows(&self, files: &[GuestFile]) -> Result<(), String> {
+        if !self.family.is_some_and(Family::runs_windows_programs) {
+            return Ok(());
+        }
+        let mut seen = BTreeMap::new();
+        for file in files {
+            if let Some(other) = seen.insert(file.to.to_lowercase(), &file.from.path) {
+                let (one, two) = (other.display(), file.from.path.display());
+                return Err(format!(
+                    "`{one}` and `{two}` would be one file in the guest, which does not tell cases apart"
+                ));
+            }
+        }
+        Ok(())
     }
 
     fn host_path(&self, template: &Placed<Template>) -> Result<std::path::PathBuf, Diagnostic> {

@@ -65,15 +65,36 @@ fn what_a_guest_of_another_family_cannot_do_is_refused() {
         ("windows", "  - msi: kb.msu\n", "not an MSI package"),
         ("windows", "  - msi: absent.msi\n", "there is no such file"),
         ("windows", "  - {msi: agent.msi, success: [99999999999]}\n", "is no exit code"),
+        ("windows", "  - files: {from: twins, to: 'C:\\x'}\n", "does not tell cases apart"),
+        ("windows", "  - msi: {file: agent.msi, beside: twin}\n", "does not tell cases apart"),
+        ("windows", "  - run: [a.exe, \"one\\ntwo\"]\n", "has a line end"),
+        ("windows", "  - msi: {file: agent.msi, args: ['A=${env:TWO_LINES}']}\n", "has a line end"),
+        ("windows", "  - {exe: tool.exe, restarts: 4294967295}\n", "are more than the 20 that a step may do"),
         ("wine", "  - msu: kb.msu\n", "a program of that name that does nothing"),
         ("wine", "  - ps1: exit 0\n", "a program of that name that does nothing"),
         ("linux", "  - msi: agent.msi\n", "only Windows has what runs it"),
         ("linux", "  - copy: {from: kb.msu, to: 'C:\\x'}\n", "the guest's paths begin with `/`"),
     ] {
-        let bench = bench(family);
+        let bench = bench(family).env("TWO_LINES", "one\ntwo");
+        for file in ["twins/a.txt", "twins/A.txt", "twin/AGENT.msi"] {
+            bench.file(file, file);
+        }
+        bench.file("tool.exe", pe(0x8664, 3));
         let answer = plan(&bench, update).expect(2);
         assert!(answer.err.contains(why), "{family} {update}{}", answer.err);
     }
+}
+
+#[test]
+fn a_cell_that_gets_the_candidate_in_no_step_is_refused() {
+    let bench = bench("windows");
+    let update = "update:\n  - {msi: '${candidate}', when: {n: 1}}\n  - {cmd: ver, when: {n: 2}}\n";
+    bench
+        .file("m.yaml", format!("version: 1\nname: t\naxes: {{os: [w], n: [1, 2]}}\n{update}health: {{checks: []}}\n"));
+    let answer = bench.run("plan m.yaml --candidate agent.msi").expect(2);
+    assert!(answer.err.contains("no step of `update` in the cell w.2 uses the candidate"), "{}", answer.err);
+    let long = format!("  - run: [a.exe, {}]\n", "x".repeat(4000));
+    assert!(plan(&bench, &long).expect(2).err.contains("its command line has"));
 }
 
 #[test]

@@ -95,6 +95,8 @@ pub fn run(args: Args, context: &Context) -> anyhow::Result<u8> {
     let labels = making::labels(args.labels)?;
     let out = making::out(args.out, &shelf)?;
     let uri = making::uri(args.connect)?;
+    // Hours later would be too late.
+    shelf.check_name(&build.name)?;
     if args.dry_run {
         let folder = out.join(format!("{}.build", build.name));
         let text = format!(

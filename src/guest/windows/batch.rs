@@ -29,7 +29,7 @@ pub(super) fn captured(tag: &str, line: &str, further: Vec<Script>) -> Command {
         _ => "(echo the command line is longer than cmd.exe takes: bring what is long in by a file>&2& exit 87)",
     };
     let text = format!(
-        "{line} >\"{prefix}.out\" 2>\"{prefix}.err\" <nul\r\nset c=%errorlevel%\r\n>\"{prefix}.code\" echo %c%\r\nexit %c%\r\n"
+        "if exist \"{prefix}.code\" del /f /q \"{prefix}.code\"\r\n{line} >\"{prefix}.out\" 2>\"{prefix}.err\" <nul\r\nset c=%errorlevel%\r\n>\"{prefix}.code\" echo %c%\r\nexit %c%\r\n"
     );
     let main = script(format!("{prefix}.cmd"), &text);
     let mut scripts = further;
@@ -47,7 +47,7 @@ pub(super) fn captured(tag: &str, line: &str, further: Vec<Script>) -> Command {
 /// Runs a batch script of several lines, in which `exit` ends no more than itself.
 pub(super) fn captured_script(tag: &str, lines: &str) -> Command {
     let path = format!("{}-body.cmd", prefix(tag));
-    let line = format!("{} /d /c {}", caret(CMD), caret(&quoted(&path)));
+    let line = line(CMD, ["/d", "/c", path.as_str()]);
     captured(tag, &line, vec![script(path, lines)])
 }
 
@@ -107,8 +107,15 @@ pub(super) fn caret(text: &str) -> String {
 }
 
 /// A program and its arguments as one line of a batch script.
-pub(super) fn line<'a>(words: impl IntoIterator<Item = &'a str>) -> String {
-    words.into_iter().map(|word| caret(&quoted(word))).collect::<Vec<_>>().join(" ")
+pub(super) fn line<'a>(program: &str, words: impl IntoIterator<Item = &'a str>) -> String {
+    let words = words.into_iter().map(|word| caret(&quoted(word)));
+    std::iter::once(in_quotes(program)).chain(words).collect::<Vec<_>>().join(" ")
+}
+
+/// A path in a batch script. It has no quotes of its own, and within quotes only `%` means something. The program itself
+/// must stand so: with escaped quotes its name would end at its first blank.
+pub(super) fn in_quotes(path: &str) -> String {
+    format!("\"{}\"", path.replace('"', "").replace('%', "%%"))
 }
 
 #[cfg(test)]
@@ -123,14 +130,14 @@ mod tests {
         assert_eq!(quoted(""), r#""""#);
         assert_eq!(quoted(r"C:\Program Files\"), r#""C:\Program Files\\""#);
         assert_eq!(quoted(r#"say "a\" b"#), r#""say \"a\\\" b""#);
-        assert_eq!(line(["a b", "100%", "x&y"]), r#"^"a b^" 100%% x^&y"#);
+        assert_eq!(line(r"C:\a b\c%.exe", ["a b", "100%", "x&y"]), r#""C:\a b\c%%.exe" ^"a b^" 100%% x^&y"#);
     }
 
     #[test]
     fn output_and_exit_code_go_into_files() {
         let command = captured("7", "ver", Vec::new());
         let text = String::from_utf8(command.scripts[0].content.clone()).unwrap();
-        assert!(text.starts_with("@echo off\r\nver >\"C:\\Windows\\Temp\\bootgate-7.out\" 2>"), "{text}");
+        assert!(text.contains("\r\nver >\"C:\\Windows\\Temp\\bootgate-7.out\" 2>"), "{text}");
         assert!(text.contains("exit %c%\r\n") && !text.contains("chcp"), "{text}");
         assert_eq!(command.args, ["/d", "/c", r"C:\Windows\Temp\bootgate-7.cmd"]);
         let removed = removal(&command).args;

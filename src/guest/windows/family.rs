@@ -1,5 +1,5 @@
 use super::{
-    batch::{captured, captured_script, line, prefix, removal},
+    batch::{captured, captured_script, in_quotes, line, prefix, removal},
     code_page::decode,
     install, look, questions,
 };
@@ -24,12 +24,15 @@ const LINUX_BOOT_ID: &str = r"Z:\proc\sys\kernel\random\boot_id";
 impl GuestFamily for Windows {
     fn command(&self, kind: &StepKind, facts: &Facts, tag: &str) -> Option<Command> {
         match kind {
-            StepKind::Run { argv } => Some(captured(tag, &line(argv.iter().map(String::as_str)), Vec::new())),
+            StepKind::Run { argv } => {
+                let (program, words) = argv.split_first()?;
+                Some(captured(tag, &line(program, words.iter().map(String::as_str)), Vec::new()))
+            }
             StepKind::Cmd { script } => Some(captured_script(tag, script)),
             StepKind::Ps1 { script } if !self.wine => {
                 let path = format!("{}.ps1", prefix(tag));
                 let words = ["-NoLogo", "-NoProfile", "-NonInteractive", "-ExecutionPolicy", "Bypass", "-File", &path];
-                let line = line([POWERSHELL].into_iter().chain(words));
+                let line = line(POWERSHELL, words);
                 let content = [BYTE_ORDER_MARK, script.as_bytes()].concat();
                 Some(captured(tag, &line, vec![Script { path, content }]))
             }
@@ -83,8 +86,12 @@ impl GuestFamily for Windows {
         (!self.wine).then(|| questions::export_logs(since, tag))
     }
 
-    fn read_log(&self, content: &[u8]) -> Vec<String> {
+    fn read_log(&self, content: &[u8]) -> Option<Vec<String>> {
         look::log(content)
+    }
+
+    fn leaves_logs(&self) -> bool {
+        !self.wine
     }
 
     fn leaves_dumps(&self) -> bool {
@@ -141,10 +148,10 @@ impl GuestFamily for Windows {
 
     fn copy_from_medium(&self, files: &[(String, String)], tag: &str) -> Command {
         let first = files.first().map_or("", |(name, _)| name);
-        // A drive takes a while to show a new medium, and no program that a script could wait with is on every Windows.
+        // A drive takes a while to show a new medium; `ping` waits a second, for `timeout` wants a console.
         let mut lines = format!(
             "set d=\nset n=0\n:find\nfor %%d in (D E F G H I J K L M N O P Q R S T U V W X Y Z) do if exist %%d:\\{first} set d=%%d:\n\
-             if defined d goto found\nset /a n+=1\nif %n% lss 1000 goto find\n\
+             if defined d goto found\nset /a n+=1\nping -n 2 127.0.0.1 >nul\nif %n% lss 30 goto find\n\
              echo the CD drive shows no medium>&2\nexit 1\n:found\n"
         );
         for (name, to) in files {
@@ -193,11 +200,6 @@ impl GuestFamily for Windows {
             _ => None,
         }
     }
-}
-
-/// A path in a batch script. It has no quotes of its own, and within quotes only `%` means something.
-fn in_quotes(path: &str) -> String {
-    format!("\"{}\"", path.replace('%', "%%"))
 }
 
 #[cfg(test)]
@@ -260,10 +262,49 @@ mod tests {
             r"HKEY_LOCAL_MACHINE\SYSTEM\CurrentControlSet\Control\Session Manager\Memory Management\PrefetchParameters";
         let event = "[bootgate] start-event\r\n<Event><System><EventRecordID>4711</EventRecordID></System></Event>\r\n";
         let counted = format!("[bootgate] prefetch\r\n{key}\r\n    BootId    REG_DWORD    0x23\r\n{event}");
-        assert_eq!(WINDOWS.read_boot_id(&counted).as_deref(), Some("boot 35"));
+        assert_eq!(WINDOWS.read_boot_id(&counted).as_deref(), Some("boot 35, start event 4711"));
         let off = format!("[bootgate] prefetch\r\n{event}");
         assert_eq!(WINDOWS.read_boot_id(&off).as_deref(), Some("start event 4711"));
         assert_eq!(WINDOWS.read_boot_id("[bootgate] prefetch\r\n"), None);
+    }
+
+    #[test]
+    fn what_starts_by_itself_is_compared_and_what_comes_and_goes_is_not() {
+        let service = |name: &str, kind: &str, state: &str| {
+            format!(
+                "SERVICE_NAME: {name}\r\nDISPLAY_NAME: {name}\r\n        TYPE               : {kind}  X\r\n        STATE              : \
+                 {state}  X\r\n                                (STOPPABLE)\r\n        WIN32_EXIT_CODE    : 0  (0x0)\r\n        \
+                 SERVICE_EXIT_CODE  : 0  (0x0)\r\n        CHECKPOINT         : 0x0\r\n        WAIT_HINT          : 0x0\r\n        \
+                 PID                : 7\r\n        FLAGS              :\r\n\r\n"
+            )
+        };
+        let key = |name: &str, start: u32| {
+            format!(
+                "HKEY_LOCAL_MACHINE\\SYSTEM\\CurrentControlSet\\Services\\{name}\r\n    Start    REG_DWORD    0x{start}\r\n\r\n"
+            )
+        };
+        let printed = [
+            "[bootgate] services\r\n".to_owned(),
+            service("Sensor", "10", "4"),
+            service("BITS", "20", "4"),
+            service("CDPUserSvc_3f1c2", "e0", "4"),
+            "[bootgate] drivers\r\n".to_owned(),
+            service("SensorFlt", "2", "4"),
+            "[bootgate] start-types\r\n".to_owned(),
+            key("Sensor", 2),
+            key("BITS", 3),
+            key("SensorFlt", 1),
+        ]
+        .concat();
+        let state = |printed: &str| WINDOWS.read_look(printed).since(&Look::default());
+        assert_eq!(state(&printed).services, ["CDPUserSvc", "Sensor", "SensorFlt"]);
+        assert!(state(&printed).errors.is_empty());
+        let pending = format!("{printed}[bootgate] pending servicing\r\n{}", key("RebootPending", 0));
+        assert_eq!(state(&pending).errors, ["servicing waits for one more restart"]);
+        let starting = format!("[bootgate] setup\r\n{}[bootgate] services\r\n", key("Setup", 0));
+        let settled =
+            |services: String| WINDOWS.has_settled(None, &Exit::Code { code: 0 }, &format!("{starting}{services}"));
+        assert!(settled(service("Sensor", "10", "4")) && !settled(service("Sensor", "10", "2")));
     }
 
     #[test]

@@ -15,6 +15,7 @@ const CHECKPOINTS: u32 = 26_100;
 /// The installer's log, where it is told to write one: beside the package.
 pub(super) fn log(package: &Package) -> Option<String> {
     let (folder, _) = package.path().rsplit_once('\\')?;
+    // `wusa` writes none that is text.
     let writes = matches!(package.kind, PackageKind::Msi | PackageKind::Msp | PackageKind::Msu | PackageKind::Cab);
     writes.then(|| format!(r"{folder}\bootgate-install.log"))
 }
@@ -29,23 +30,23 @@ pub(super) fn install(package: &Package, facts: &Facts) -> String {
         PackageKind::Msi | PackageKind::Msp => {
             let how = if package.kind == PackageKind::Msi { "/i" } else { "/p" };
             let msiexec = program("msiexec");
-            let start = line([msiexec.as_str(), how, path, "/qn", "/norestart", "/l*v", log.as_str()]);
+            let start = line(&msiexec, [how, path, "/qn", "/norestart", "/l*v", log.as_str()]);
             let further = package.args.iter().map(|word| caret(&property(word)));
             [start].into_iter().chain(further).collect::<Vec<_>>().join(" ")
         }
-        PackageKind::Exe => line([path].into_iter().chain(package.args.iter().map(String::as_str))),
+        PackageKind::Exe => line(path, package.args.iter().map(String::as_str)),
         // Microsoft: "Windows Update Standalone Installer in Windows".
-        PackageKind::Msu if build(facts).is_some_and(|build| build < CHECKPOINTS) => {
-            line([program("wusa").as_str(), path, "/quiet", "/norestart"])
+        PackageKind::Msu if build(facts).is_none_or(|build| build < CHECKPOINTS) => {
+            line(&program("wusa"), [path, "/quiet", "/norestart"])
         }
         // Microsoft: "DISM Operating System Package (.cab or .msu) Servicing Command-Line Options".
         PackageKind::Msu | PackageKind::Cab => {
             let (path, log) = (format!("/packagepath:{path}"), format!("/logpath:{log}"));
-            line([program("dism").as_str(), "/online", "/add-package", &path, "/quiet", "/norestart", &log])
+            line(&program("dism"), ["/online", "/add-package", &path, "/quiet", "/norestart", &log])
         }
         // Microsoft: "PnPUtil Command Syntax".
-        PackageKind::Inf => line([program("pnputil").as_str(), "/add-driver", path, "/install"]),
-        PackageKind::Reg => line([program("reg").as_str(), "import", path]),
+        PackageKind::Inf => line(&program("pnputil"), ["/add-driver", path, "/install"]),
+        PackageKind::Reg => line(&program("reg"), ["import", path]),
     }
 }
 
@@ -103,7 +104,7 @@ mod tests {
     #[test]
     fn updates_that_build_on_checkpoints_are_installed_by_dism() {
         let msu = package(PackageKind::Msu, "kb.msu", &[]);
-        for (facts, program) in [(with_build("26099"), "wusa"), (with_build("26100"), "dism"), (Facts::new(), "dism")] {
+        for (facts, program) in [(with_build("26099"), "wusa"), (with_build("26100"), "dism"), (Facts::new(), "wusa")] {
             assert!(install(&msu, &facts).contains(program), "{facts:?}");
         }
     }

@@ -1,14 +1,19 @@
 //! Reads what the scripts of [`questions`](super::questions) print.
 
+use std::collections::BTreeMap;
+
 use super::{
     dump::Dump,
     event_log::EventLog,
     questions::{self, read_section},
     reg::{RegKey, read_reg},
-    sc::read_sc,
-    telling::{TellingKind, telling},
+    sc::{ServiceState, read_sc},
+    telling::{TellingKind, telling, without_session},
 };
 use crate::guest::{Facts, Look};
+
+/// `SERVICE_AUTO_START`; drivers that start with the kernel have less.
+const AUTO_START: u64 = 2;
 
 /// The fact that says how programs' output is to be read.
 pub(super) const CODE_PAGE: &str = "oem-code-page";
@@ -27,28 +32,50 @@ pub(super) fn boot_id(printed: &str) -> Option<String> {
         let record = xml.split_once("<EventRecordID>")?.1.split_once('<')?.0.trim();
         (!record.is_empty() && record.bytes().all(|b| b.is_ascii_digit())).then(|| format!("start event {record}"))
     };
-    count.map(|count| format!("boot {count}")).or_else(event)
+    // Both: a prefetcher that was turned off leaves its last count.
+    let parts: Vec<String> = count.map(|count| format!("boot {count}")).into_iter().chain(event()).collect();
+    Some(parts.join(", ")).filter(|id| !id.is_empty())
 }
 
-/// Neither setup nor its first sign-in goes on.
+/// Neither setup nor its first sign-in goes on, and no service is still starting.
 pub(super) fn has_settled(printed: &str) -> bool {
     let setup = read_reg(read_section(printed, questions::SETUP));
     let goes_on = |name: &str| number(&setup, name).is_some_and(|value| value != 0);
-    !setup.is_empty() && !goes_on("SystemSetupInProgress") && !goes_on("OOBEInProgress")
+    let services = read_sc(read_section(printed, questions::SERVICES));
+    let all_started = services.iter().all(|service| service.state != ServiceState::StartPending);
+    !setup.is_empty() && !goes_on("SystemSetupInProgress") && !goes_on("OOBEInProgress") && all_started
 }
 
 /// Services that run, and dumps.
 pub(super) fn look(printed: &str) -> Look {
     let mut look = Look::default();
-    for service in read_sc(read_section(printed, questions::SERVICES)) {
-        if service.is_running() && !service.is_driver() {
-            look.program(&service.name, service.pid.unwrap_or(0));
+    let start: BTreeMap<String, u64> = read_reg(read_section(printed, questions::START_TYPES))
+        .into_iter()
+        .filter_map(|key| Some((service_of(&key.path)?.to_lowercase(), key.value("Start")?.number()?)))
+        .collect();
+    for service in
+        [questions::SERVICES, questions::DRIVERS].iter().flat_map(|name| read_sc(read_section(printed, name)))
+    {
+        // What runs only on demand comes and goes.
+        let by_itself = start.get(&service.name.to_lowercase()).is_none_or(|start| *start <= AUTO_START);
+        if service.is_running() && by_itself {
+            look.program(without_session(&service.name), service.pid.unwrap_or(0));
         }
+    }
+    let (servicing, _) = questions::PENDING[0];
+    if !read_reg(read_section(printed, &format!("pending {servicing}"))).is_empty() {
+        look.error("servicing waits for one more restart".to_owned());
     }
     for dump in read_section(printed, questions::DUMPS).lines().map(str::trim).filter(|line| !line.is_empty()) {
         look.dump(dump);
     }
     look
+}
+
+/// `HKEY_LOCAL_MACHINE\SYSTEM\CurrentControlSet\Services\NAME`, and nothing below it.
+fn service_of(key: &str) -> Option<&str> {
+    let (services, name) = key.rsplit_once('\\')?;
+    services.to_ascii_lowercase().ends_with(r"\services").then_some(name)
 }
 
 /// `net start` of Wine: a title, and the services that run, indented.
@@ -122,14 +149,14 @@ fn text(keys: &[RegKey], name: &str) -> Option<String> {
 }
 
 /// What is wrong, by a log: the same words for the same happening on any machine.
-pub(super) fn log(content: &[u8]) -> Vec<String> {
-    let Ok(log) = EventLog::read(content, EVENTS) else { return Vec::new() };
+pub(super) fn log(content: &[u8]) -> Option<Vec<String>> {
+    let log = EventLog::read(content, EVENTS).ok()?;
     let mut found = Vec::new();
     for told in log.events.iter().filter_map(telling) {
         match told.kind {
             TellingKind::Boot | TellingKind::UpdateInstalled => {}
             // A list of drivers, of which one more or less makes another list.
-            TellingKind::Service(names) if names.len() > 1 => {
+            TellingKind::Service(names) if told.stable.starts_with("service-7026 ") => {
                 found.extend(names.iter().map(|name| format!("{name} did not load at boot")));
             }
             _ => found.push(told.stable),
@@ -137,7 +164,7 @@ pub(super) fn log(content: &[u8]) -> Vec<String> {
     }
     found.sort();
     found.dedup();
-    found
+    Some(found)
 }
 
 /// The cause that a crash dump names.

@@ -13,6 +13,8 @@ pub(super) const SETUP: &str = "setup";
 pub(super) const PREFETCH: &str = "prefetch";
 pub(super) const START_EVENT: &str = "start-event";
 pub(super) const SERVICES: &str = "services";
+pub(super) const DRIVERS: &str = "drivers";
+pub(super) const START_TYPES: &str = "start-types";
 pub(super) const DUMPS: &str = "dumps";
 pub(super) const VERSION: &str = "version";
 pub(super) const LOCALE: &str = "locale";
@@ -40,9 +42,9 @@ pub(super) fn boot_id(tag: &str) -> Command {
     captured_script(tag, &[query(PREFETCH, prefetch), start, DONE.to_owned()].concat())
 }
 
-/// Whether setup or its first sign-in goes on.
+/// Whether setup or its first sign-in goes on, and what services are starting.
 pub(super) fn settled(tag: &str) -> Command {
-    captured_script(tag, &(query(SETUP, r"HKLM\SYSTEM\Setup") + DONE))
+    captured_script(tag, &[query(SETUP, r"HKLM\SYSTEM\Setup"), list(SERVICES, "service"), DONE.to_owned()].concat())
 }
 
 /// Services that run.
@@ -79,13 +81,13 @@ pub(super) fn facts(tag: &str) -> Command {
 }
 
 /// The logs that tell how a machine is.
-const LOGS: [&str; 3] = ["System", "Application", "Setup"];
+const LOGS: [&str; 4] = ["System", "Application", "Setup", "Microsoft-Windows-CodeIntegrity/Operational"];
 
 /// Exports the logs' events since this moment, in Unix milliseconds, and the files that they are in then.
 pub(super) fn export_logs(since: i64, tag: &str) -> (Command, Vec<String>) {
     let since = OffsetDateTime::from_unix_timestamp(since.div_euclid(1000)).unwrap_or(OffsetDateTime::UNIX_EPOCH);
     let since = since.format(&Rfc3339).unwrap_or_default();
-    let files = LOGS.map(|log| format!("{}-{log}.evtx", prefix(tag)));
+    let files = LOGS.map(|log| format!("{}-{}.evtx", prefix(tag), log.replace('/', "-")));
     let query = format!("*[System[TimeCreated[@SystemTime>='{since}']]]");
     let export = |(log, file): (&&str, &String)| format!("wevtutil epl {log} \"{file}\" \"/q:{query}\" /ow:true\n");
     let lines: String = LOGS.iter().zip(&files).map(export).collect();
@@ -95,10 +97,16 @@ pub(super) fn export_logs(since: i64, tag: &str) -> (Command, Vec<String>) {
 /// Whatever the last question came to.
 const DONE: &str = "exit 0\n";
 
-/// What runs, which is what `sc` lists if nothing else is said; in one piece, for which it takes a buffer of 256 KiB at most
-/// (Microsoft: "Sc query").
+/// Services and drivers that run, and how each is started.
 fn running() -> String {
-    section(SERVICES, "sc queryex type= service bufsize= 262144")
+    let start = section(START_TYPES, r#"reg query "HKLM\SYSTEM\CurrentControlSet\Services" /s /v Start 2>nul"#);
+    [list(SERVICES, "service"), list(DRIVERS, "driver"), start].concat()
+}
+
+/// What is active, which is what `sc` lists if nothing else is said; in one piece, for which it takes a buffer of 256 KiB at
+/// most (Microsoft: "Sc query").
+fn list(name: &str, kind: &str) -> String {
+    section(name, &format!("sc queryex type= {kind} bufsize= 262144"))
 }
 
 fn pending() -> String {

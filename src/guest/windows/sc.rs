@@ -5,7 +5,7 @@ pub struct Service {
     pub name: String,
     /// In the guest's language; `sc query NAME` does not print it.
     pub display_name: Option<String>,
-    /// `dwServiceType`: see [`Service::is_driver`].
+    /// `dwServiceType`.
     pub kind: u32,
     /// `dwCurrentState`: see [`ServiceState`].
     pub state: ServiceState,
@@ -29,11 +29,6 @@ pub enum ServiceState {
 }
 
 impl Service {
-    /// `SERVICE_KERNEL_DRIVER`, `SERVICE_FILE_SYSTEM_DRIVER`, `SERVICE_RECOGNIZER_DRIVER` (`winnt.h`).
-    pub fn is_driver(&self) -> bool {
-        self.kind & (0x1 | 0x2 | 0x8) != 0
-    }
-
     pub fn is_running(&self) -> bool {
         self.state == ServiceState::Running
     }
@@ -157,8 +152,8 @@ mod tests {
     #[test]
     fn services_and_drivers_are_read() {
         let [audio, disk] = services();
-        assert!(audio.is_running() && !audio.is_driver());
-        assert!(!disk.is_running() && disk.is_driver());
+        assert!(audio.is_running());
+        assert!(!disk.is_running());
         assert_eq!(read_sc(ENGLISH), [audio, disk]);
     }
 

@@ -158,7 +158,7 @@ fn key_name(event: &LogEvent) -> Option<String> {
 
 /// A service of a user's session (`CDPUserSvc_3f1c2`) without the session's number, which differs at every logon: the id of
 /// a logon session in hexadecimal, and those below 0x10000 are the system's own.
-fn without_session(name: &str) -> &str {
+pub(super) fn without_session(name: &str) -> &str {
     match name.rsplit_once('_') {
         Some((service, session)) if (5..=16).contains(&session.len()) && is_hex(session) => service,
         _ => name,
