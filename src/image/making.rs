@@ -147,11 +147,45 @@ impl Making {
     }
 }
 
+/// Most files that a disk may consist of.
+const LONGEST_CHAIN: usize = 64;
+
+/// Every file that the disk's headers name must be a file of this host, and the chain must end: `qemu-img` would connect to a
+/// server, wait for a pipe's other end, or go round in a circle for ever.
+fn is_chain_of_files(disk: &Path, format: &str) -> Result<(), ImageError> {
+    let unfit =
+        |what: String| ImageError::Unfit { what, hint: "flatten the disk yourself (qemu-img convert)".to_owned() };
+    let (mut path, mut is_qcow2) = (disk.to_owned(), format == "qcow2");
+    for _ in 0..LONGEST_CHAIN {
+        let about = fs::metadata(&path).map_err(ImageError::io("read", &path))?;
+        if !about.is_file() {
+            return Err(unfit(format!("`{}` is no regular file", path.display())));
+        }
+        // Told from qemu-img's words, whose exit code is the same for all.
+        File::open(&path).map_err(ImageError::io("read", &path))?;
+        if !is_qcow2 {
+            return Ok(());
+        }
+        let header = match qcow2::Header::read(&path) {
+            Ok(header) => header,
+            // qemu-img says what it is instead.
+            Err(qcow2::Error::NotQcow2) => return Ok(()),
+            Err(error) => return Err(unfit(format!("`{}`: {error}", path.display()))),
+        };
+        let Some(backing) = header.backing else { return Ok(()) };
+        is_qcow2 = !backing.is_raw;
+        path = backing.beside(&path).map_err(|error| unfit(format!("`{}`: {error}", path.display())))?;
+    }
+    Err(unfit(format!(
+        "`{}` has more than {LONGEST_CHAIN} files below it, or they go round in a circle",
+        disk.display()
+    )))
+}
+
 /// The disk as one file without others below it, not under its own name yet.
 fn convert(making: &Making, disk: &Path, stop: &AtomicBool) -> Result<TempPath, ImageError> {
     let pick = &making.source.pick;
-    // Told from qemu-img's words, whose exit code is the same for all.
-    File::open(&pick.file).map_err(ImageError::io("read", &pick.file))?;
+    is_chain_of_files(&pick.file, &pick.format)?;
     let file = beside(disk)?;
     let mut command = Command::new(QEMU_IMG);
     command.args(["convert", "-f", &pick.format, "-O", "qcow2"]);

@@ -135,3 +135,25 @@ fn variables_and_tpm_state_are_taken_along_or_it_is_told_why_not() {
     let taken = take_nvram(&making, &nvram_to, &never(), &mut notes).unwrap().unwrap();
     assert_eq!(fs::read(taken).unwrap(), b"variables");
 }
+
+#[test]
+fn a_disk_that_would_hang_the_copying_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    fs::write(path("one"), qcow2::tests::header(Some("two"))).unwrap();
+    fs::write(path("two"), qcow2::tests::header(Some("one"))).unwrap();
+    fs::write(path("far"), qcow2::tests::header(Some("nbd://127.0.0.1/x"))).unwrap();
+    fs::write(path("whole"), qcow2::tests::header(None)).unwrap();
+    fs::write(path("above"), qcow2::tests::header(Some("whole"))).unwrap();
+    assert!(Command::new("mkfifo").arg(path("pipe")).status().unwrap().success());
+    for (name, format, why) in [
+        ("one", "qcow2", "go round in a circle"),
+        ("far", "qcow2", "no local file"),
+        ("pipe", "raw", "no regular file"),
+        ("absent", "raw", "cannot read"),
+    ] {
+        let error = is_chain_of_files(&path(name), format).unwrap_err().to_string();
+        assert!(error.contains(why), "{name}: {error}");
+    }
+    is_chain_of_files(&path("above"), "qcow2").unwrap();
+}
