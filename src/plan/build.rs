@@ -93,21 +93,14 @@ pub fn plan(
         found.extend(missing.0);
         Secrets::default()
     });
-    let lines = plan.cells.iter().filter(|cell| plan.images[&cell.image].family.runs_windows_programs());
-    let kinds = lines.flat_map(|cell| cell.setup.iter().chain(&cell.update).map(|step| (&step.name, &step.kind)));
-    for (name, kind) in kinds {
-        if let Some(why) = command_line_problem(kind, &secrets) {
-            let error = Diagnostic::error(format!("the step `{name}` cannot be run in Windows: {why}"));
-            found.push_once(
-                error.hint("bring what is long, or has several lines, into the guest as a file or a script"),
-            );
-        }
-    }
-    let checks = plan.cells.iter().filter(|cell| plan.images[&cell.image].family.runs_windows_programs());
-    for check in checks.flat_map(|cell| &cell.health.checks) {
-        if let Some(why) = command_line_problem(&check.kind, &secrets) {
-            let error = Diagnostic::error(format!("the check `{}` cannot be run in Windows: {why}", check.id));
-            found.push_once(error.hint("use `cmd` or `ps1`: a script may have several lines"));
+    for cell in plan.cells.iter().filter(|cell| plan.images[&cell.image].family.runs_windows_programs()) {
+        let steps = cell.setup.iter().chain(&cell.update).map(|step| (format!("step `{}`", step.name), &step.kind));
+        let checks = cell.health.checks.iter().map(|check| (format!("check `{}`", check.id), &check.kind));
+        for (what, kind) in steps.chain(checks) {
+            if let Some(why) = command_line_problem(kind, &secrets) {
+                let error = Diagnostic::error(format!("the {what} cannot be run in Windows: {why}"));
+                found.push_once(error.hint("use `cmd` or `ps1`, whose scripts may be long and have several lines"));
+            }
         }
     }
     for name in secrets.short() {
