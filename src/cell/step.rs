@@ -172,9 +172,7 @@ pub(super) async fn execute_up_to(
     let pid = match watcher.until(agent.exec(&command.path, &command.args)).await? {
         Ok(pid) => Some(pid),
         Err(AgentError::Refused(message)) => {
-            if !command.scripts.is_empty() {
-                watcher.until(mate.tidy(command)).await?;
-            }
+            forget_scripts(watcher, mate, command).await?;
             return Some(refused(mate.job.secrets.mask(&message)));
         }
         Err(AgentError::Lab(message)) => {
@@ -189,10 +187,7 @@ pub(super) async fn execute_up_to(
     };
     let exit = await_exit(watcher, mate, pid, command, deadline).await?;
     if exit == Exit::AgentGone {
-        // Its scripts may hold secrets.
-        if !command.scripts.is_empty() {
-            watcher.until(mate.tidy(command)).await?;
-        }
+        forget_scripts(watcher, mate, command).await?;
         return Some((exit, Output::default()));
     }
     let output = watcher.until(fetch_output(mate, command, cap)).await?;
@@ -225,6 +220,11 @@ async fn write_scripts(
         }
     }
     Some(None)
+}
+
+/// Removes what was written for a command that has no output to fetch: it may hold secrets. None: the judge is over.
+async fn forget_scripts(watcher: &mut Observer, mate: &Cellmate<'_>, command: &Command) -> Option<()> {
+    if command.scripts.is_empty() { Some(()) } else { watcher.until(mate.tidy(command)).await }
 }
 
 /// Asks for a program's end in growing intervals: the agent has no event for it.

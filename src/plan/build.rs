@@ -169,8 +169,7 @@ impl<'a> Builder<'a> {
             (None, Some(path)) => (&path.value, Some(path.place)),
             (None, None) => return None,
         };
-        let used =
-            self.matrix.update.iter().any(|step| templates(&step.action).any(|t| t.variables().any(is_candidate)));
+        let used = self.matrix.update.iter().any(uses_candidate);
         let problem = match self.pins.file(path) {
             Ok(_) if !used => {
                 let error = Diagnostic::error("no step of `update` uses the candidate, so it would not be tested");
@@ -242,26 +241,24 @@ impl<'a> Builder<'a> {
             mine.filter_map(|step| maker.step(step).map_err(&mut keep).ok()).collect()
         };
         let (setup, update) = (steps(&self.matrix.setup), steps(&self.matrix.update));
-        let uses = |step: &StepSpec| templates(&step.action).any(|template| template.variables().any(is_candidate));
-        let mut mine = self.matrix.update.iter().filter(|step| combination.matches(&step.when));
-        let tested = self.matrix.update.iter().any(uses);
-        if let (true, true, Some(first)) =
-            (tested, mine.clone().next().is_some() && !mine.any(uses), self.matrix.update.first())
-        {
-            let error = Diagnostic::error(format!("no step of `update` in the cell {id} uses the candidate"));
-            let hint = "it would be approved without it: widen a `when`, or exclude the cell";
-            keep(error.at(&self.matrix.file, first.place).hint(hint));
-        }
         let health = &self.matrix.health;
         let mut checks: Vec<Check> =
             health.checks.iter().filter_map(|check| maker.check(check).map_err(&mut keep).ok()).collect();
         let implied = implied(&update, &checks, maker.pins);
         checks.extend(implied);
-        let has_update = self.matrix.update.iter().any(|step| combination.matches(&step.when));
-        if let (false, Some(first)) = (has_update, self.matrix.update.first()) {
-            let error = Diagnostic::error(format!("no step of `update` belongs to the cell {id}"));
-            let hint = "it would be approved untested: widen a `when`, or exclude the cell";
-            keep(error.at(&self.matrix.file, first.place).hint(hint));
+        if let Some(first) = self.matrix.update.first() {
+            let mine = || self.matrix.update.iter().filter(|step| combination.matches(&step.when));
+            let problem = if mine().next().is_none() {
+                Some((format!("no step of `update` belongs to the cell {id}"), "untested"))
+            } else if self.matrix.update.iter().any(uses_candidate) && !mine().any(uses_candidate) {
+                Some((format!("no step of `update` in the cell {id} uses the candidate"), "without it"))
+            } else {
+                None
+            };
+            if let Some((message, how)) = problem {
+                let hint = format!("it would be approved {how}: widen a `when`, or exclude the cell");
+                keep(Diagnostic::error(message).at(&self.matrix.file, first.place).hint(hint));
+            }
         }
         let health = Health {
             checks,
@@ -336,6 +333,10 @@ impl<'a> Builder<'a> {
             self.found.push(warning.hint("ask the updated product how it is, under `health: checks:`"));
         }
     }
+}
+
+fn uses_candidate(step: &StepSpec) -> bool {
+    templates(&step.action).any(|template| template.variables().any(is_candidate))
 }
 
 fn is_candidate(name: &str) -> bool {
