@@ -12,11 +12,17 @@ use crate::{
 /// How long the agent may take to pass on the request; it does not answer it.
 const REQUEST: Duration = Duration::from_secs(5);
 
+/// Between two looks for an agent that is away.
+const LOOK: Duration = Duration::from_millis(250);
+
 /// A reset button works at once, or the lab is broken.
 const FORCED: Duration = Duration::from_secs(20);
 
 /// Restarts the machine with the update in place and waits for the new boot. False: the judge is over.
 pub(super) async fn first(watcher: &mut Observer, mate: &Cellmate<'_>) -> bool {
+    if !agent_is_back(watcher, mate).await {
+        return false;
+    }
     let Some(restart) = Restart::begin(watcher, mate).await else { return false };
     watcher.enter(Phase::Restart);
     if !ask(watcher, mate).await {
@@ -34,6 +40,9 @@ pub(super) async fn first(watcher: &mut Observer, mate: &Cellmate<'_>) -> bool {
 
 /// Restarts once more, as the `n`-th soak. False: the judge is over.
 pub(super) async fn soak(watcher: &mut Observer, mate: &Cellmate<'_>, n: u32) -> bool {
+    if !agent_is_back(watcher, mate).await {
+        return false;
+    }
     let Some(restart) = Restart::begin(watcher, mate).await else { return false };
     watcher.enter(Phase::Soak(n));
     let settled = ask(watcher, mate).await && settle::settle(watcher, mate).await;
@@ -44,9 +53,26 @@ pub(super) async fn soak(watcher: &mut Observer, mate: &Cellmate<'_>, n: u32) ->
     settled
 }
 
+/// Waits for an agent that is away, as one that its update restarts: what is asked of nobody is lost, and the time until
+/// the power button is pressed would be the update's. One that stays away is not asked. False: the judge is over.
+async fn agent_is_back(watcher: &mut Observer, mate: &Cellmate<'_>) -> bool {
+    let patience = Patience::new(watcher, mate.limits().restart.as_duration()).await;
+    watcher.drain();
+    while !watcher.channel_open && patience.left(watcher).await.is_some() {
+        if watcher.pause(LOOK).await.is_none() {
+            return false;
+        }
+    }
+    !watcher.judge.is_over()
+}
+
 /// Asks for a restart, gently first, until the host sees a reset. False: the judge is over.
 async fn ask(watcher: &mut Observer, mate: &Cellmate<'_>) -> bool {
     for via in [RestartVia::Agent, RestartVia::Acpi] {
+        if via == RestartVia::Agent && !watcher.channel_open {
+            watcher.note(Level::Info, "the agent is away: the power button is pressed".to_owned());
+            continue;
+        }
         watcher.emit(SignalKind::RestartAsked { via });
         let patience = Patience::new(watcher, mate.limits().restart.as_duration()).await;
         request(watcher, mate, via).await;

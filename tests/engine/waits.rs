@@ -191,3 +191,28 @@ async fn what_is_known_of_the_control_makes_deadlines_longer_and_says_so() {
     let (_, from, base) = limits(&told(healthy(), 0).await);
     assert_eq!((from, base.0 / 1000), (LimitsFrom::OwnBoot, BOOT.as_secs()));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_restart_is_asked_of_an_agent_that_its_update_took_away_once_it_is_back() {
+    // The agent goes when the update has ended, and comes back later.
+    let away = |back: u64| {
+        let boot = Boot::silent().at(BOOT, Happening::AgentUp).at(BOOT, Happening::Ready);
+        let left = BOOT + Duration::from_secs(23);
+        let first = boot.clone().at(left, Happening::AgentGone).at(left + Duration::from_secs(back), Happening::AgentUp);
+        let update = Rule::on(UPDATE).takes(Duration::from_secs(22));
+        GuestScript::with_boots(vec![first, boot]).rule(update)
+    };
+    let told = Stage::new(away(12), 0, 0).live().await;
+    assert_eq!(told.verdict.outcome, Outcome::Healthy, "{:?}", told.verdict);
+    let asked = told.signals.iter().filter_map(|signal| match signal.what {
+        SignalKind::RestartAsked { via } => Some(via),
+        _ => None,
+    });
+    assert_eq!(asked.collect::<Vec<_>>(), [RestartVia::Agent]);
+    let took = told.signals.iter().find_map(|signal| match signal.what {
+        SignalKind::BootCost { took, .. } => Some(took),
+        _ => None,
+    });
+    assert!(took.unwrap() < Millis::from_secs(30), "{took:?}: the wait for the agent is not the restart's");
+    assert_eq!(Stage::new(away(300), 0, 0).live().await.lead(), Some(ReasonId::AgentLost));
+}
