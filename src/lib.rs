@@ -25,7 +25,7 @@
 //!
 //! ```text
 //! installation media, or a libvirt domain
-//!   -> image/    golden images being made: answers for Windows Setup, disks taken in, entries written
+//!   -> image/    golden images being made: answers for Windows Setup, disks taken in, layers, entries written
 //!        |  talks to   lab/
 //!        v
 //!   -> catalog.yaml

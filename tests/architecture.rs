@@ -12,7 +12,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("qcow2", &[]),
     ("source", &[]),
     ("matrix", &["model", "source"]),
-    ("catalog", &["model", "source", "qcow2"]),
+    ("catalog", &["matrix", "model", "source", "qcow2"]),
     ("candidate", &["model"]),
     ("plan", &["matrix", "catalog", "candidate", "model", "source"]),
     ("health", &["model"]),

@@ -6,12 +6,13 @@ use std::{
 };
 
 use super::{
-    CatalogFile,
+    CatalogFile, Recipe,
     file::{BackingEntry, ImageEntry},
 };
 use crate::{
+    matrix::check_steps,
     model::{BackingFile, Bytes, Clock, DirectBoot, Family, GoldenImage, Sha256, StateFile},
-    source::{Diagnostic, Diagnostics, Place, Placed, SourceFile, read_yaml},
+    source::{Diagnostic, Diagnostics, Place, Placed, SourceFile, nearest, read_yaml},
 };
 
 /// The golden images of a catalogue that makes sense by itself.
@@ -20,6 +21,8 @@ pub struct Catalog {
     pub file: Arc<SourceFile>,
     /// In the file's order; names and label sets are unique.
     pub images: Vec<GoldenImage>,
+    /// How those images are made that are layers above others, by their names. Each stands behind the one below it.
+    pub recipes: Vec<Recipe>,
 }
 
 /// Whether an image may be called so: its name becomes a part of files' names.
@@ -55,8 +58,13 @@ impl Catalog {
             checker.error(raw.images.place, "the catalogue has no image", "describe at least one");
         }
         checker.unique(&raw.images.value);
-        let images: Vec<_> = raw.images.value.into_iter().map(|entry| checker.image(entry.value)).collect();
-        checker.found.or(Self { file, images })
+        let (images, recipes) = checker.images(raw.images.value);
+        checker.found.or(Self { file, images, recipes })
+    }
+
+    /// How the image of this name is made, if it is a layer.
+    pub fn recipe(&self, name: &str) -> Option<&Recipe> {
+        self.recipes.iter().find(|recipe| recipe.image == name)
     }
 
     /// The image of this name.
@@ -92,9 +100,50 @@ impl Checker {
         }
     }
 
-    fn image(&mut self, raw: ImageEntry) -> GoldenImage {
-        let name = raw.name.value;
-        if !is_image_name(&name) {
+    /// In the file's order; a layer's base may stand behind it.
+    fn images(&mut self, raw: Vec<Placed<ImageEntry>>) -> (Vec<GoldenImage>, Vec<Recipe>) {
+        let mut images: Vec<Option<GoldenImage>> = raw.iter().map(|_| None).collect();
+        let (mut recipes, mut layers) = (Vec::new(), Vec::new());
+        for (index, entry) in raw.into_iter().enumerate() {
+            let entry = entry.value;
+            self.name_and_labels(&entry);
+            if entry.from.is_some() || entry.apply.is_some() {
+                let labels = entry.labels.value.0.iter().map(|(key, value)| (key.value.clone(), value.value.0.clone()));
+                let labels: BTreeMap<_, _> = labels.collect();
+                layers.extend(self.recipe(entry).map(|recipe| (index, labels, recipe)));
+            } else {
+                images[index] = self.image(entry);
+            }
+        }
+        // Each turn takes the layers whose base is known.
+        loop {
+            let known = |name: &str| images.iter().flatten().find(|image| image.name == name).cloned();
+            let ready = layers.iter().position(|(_, _, recipe): &(_, _, Recipe)| known(&recipe.from.value).is_some());
+            let Some(ready) = ready else { break };
+            let (index, labels, recipe) = layers.remove(ready);
+            images[index] = known(&recipe.from.value).map(|base| recipe.image(labels, &base, self.file.folder()));
+            recipes.push(recipe);
+        }
+        let names: Vec<String> = images.iter().flatten().map(|image| image.name.clone()).collect();
+        for (_, _, Recipe { from, .. }) in &layers {
+            if layers.iter().any(|(_, _, other)| other.image == from.value) {
+                let message =
+                    format!("the layers above `{}` stand on each other, or on one that cannot be made", from.value);
+                self.error(from.place, message, "the lowest one needs an image that has a disk of its own");
+            } else {
+                let hint = match nearest(&from.value, names.iter().map(String::as_str)) {
+                    Some(meant) => format!("did you mean `{meant}`?"),
+                    None => "name another image of this catalogue".to_owned(),
+                };
+                self.error(from.place, format!("there is no image `{}` to stand on", from.value), hint);
+            }
+        }
+        (images.into_iter().flatten().collect(), recipes)
+    }
+
+    fn name_and_labels(&mut self, raw: &ImageEntry) {
+        let name = &raw.name.value;
+        if !is_image_name(name) {
             let hint = "use a to z, digits, `.`, `_` and `-`, beginning with a letter or digit";
             self.error(raw.name.place, format!("`{name}` is no name for an image"), hint);
         }
@@ -102,12 +151,81 @@ impl Checker {
             let message = format!("the image `{name}` has no label");
             self.error(raw.labels.place, message, "axes pick images by their labels, e.g. `{os: debian-12}`");
         }
-        let memory = raw.memory.value.parse().unwrap_or_else(|error| {
-            self.error(raw.memory.place, format!("{error}"), "give a number and a unit: MiB or GiB");
+    }
+
+    fn recipe(&mut self, raw: ImageEntry) -> Option<Recipe> {
+        let given = [
+            ("disk", raw.disk.is_some()),
+            ("sha256", raw.sha256.is_some()),
+            ("backing", !raw.backing.is_empty()),
+            ("firmware", raw.firmware.is_some()),
+            ("nvram", raw.nvram.is_some()),
+            ("nvram_sha256", raw.nvram_sha256.is_some()),
+            ("tpm", raw.tpm.is_some()),
+            ("tpm_state", raw.tpm_state.is_some()),
+            ("tpm_state_sha256", raw.tpm_state_sha256.is_some()),
+            ("disk_bus", raw.disk_bus.is_some()),
+            ("network_model", raw.network_model.is_some()),
+            ("clock", raw.clock.is_some()),
+            ("memory", raw.memory.is_some()),
+            ("vcpus", raw.vcpus.is_some()),
+            ("family", raw.family.is_some()),
+            ("agent", raw.agent.is_some()),
+            ("boot", raw.boot.is_some()),
+            ("settled", raw.settled.is_some()),
+            ("quirks", raw.quirks.is_some()),
+        ];
+        let given: Vec<String> = given.into_iter().filter(|(_, is)| *is).map(|(key, _)| format!("`{key}`")).collect();
+        if !given.is_empty() {
+            let message = format!("a layer has {} from the image below it", given.join(", "));
+            self.error(raw.name.place, message, "take it out, or take `from` and `apply` out");
+        }
+        let (Some(from), Some(apply)) = (raw.from, raw.apply) else {
+            let message = format!("the layer `{}` needs both `from` and `apply`", raw.name.value);
+            self.error(
+                raw.name.place,
+                message,
+                "`from` names the image below it, `apply` lists the steps that make it",
+            );
+            return None;
+        };
+        if apply.value.is_empty() {
+            self.error(apply.place, "`apply` has no step", "without one the layer is the image below it");
+        }
+        let place = apply.place;
+        match check_steps(&self.file, apply.value) {
+            Ok(apply) => Some(Recipe { image: raw.name.value, from, apply, place }),
+            Err(found) => {
+                self.found.extend(found.0);
+                None
+            }
+        }
+    }
+
+    /// None: without these nothing can be said of it.
+    fn image(&mut self, raw: ImageEntry) -> Option<GoldenImage> {
+        let name = raw.name.value;
+        let lacks = [
+            ("disk", raw.disk.is_none()),
+            ("sha256", raw.sha256.is_none()),
+            ("memory", raw.memory.is_none()),
+            ("family", raw.family.is_none()),
+        ];
+        let (Some(disk), Some(sha256), Some(memory_text), Some(family)) =
+            (raw.disk, raw.sha256, raw.memory, raw.family)
+        else {
+            let lacks: Vec<String> =
+                lacks.into_iter().filter(|(_, is)| *is).map(|(key, _)| format!("`{key}`")).collect();
+            let message = format!("the image `{name}` has no {}", lacks.join(", "));
+            self.error(raw.name.place, message, "or say what it is made of: `from` and `apply`");
+            return None;
+        };
+        let memory = memory_text.value.parse().unwrap_or_else(|error| {
+            self.error(memory_text.place, format!("{error}"), "give a number and a unit: MiB or GiB");
             Bytes::mib(1024)
         });
         if memory < Bytes::mib(16) {
-            self.error(raw.memory.place, format!("{memory} is too little for a machine"), "give at least 16MiB");
+            self.error(memory_text.place, format!("{memory} is too little for a machine"), "give at least 16MiB");
         }
         let vcpus = raw.vcpus.as_ref().map_or(1, |vcpus| vcpus.value);
         if let Some(given) = raw.vcpus.filter(|vcpus| !(1..=256).contains(&vcpus.value)) {
@@ -119,36 +237,39 @@ impl Checker {
         if let Some(settled) = raw.settled.as_ref().filter(|settled| settled.value.trim().is_empty()) {
             self.error(settled.place, "`settled` is empty", "leave it out for the family's own question");
         }
-        let uefi = raw.firmware.is_uefi().then_some(()).ok_or("`firmware: uefi` or `firmware: uefi-secure`");
+        let firmware = raw.firmware.unwrap_or_default();
+        let uefi = firmware.is_uefi().then_some(()).ok_or("`firmware: uefi` or `firmware: uefi-secure`");
         let nvram = self.state("nvram", raw.nvram, raw.nvram_sha256, uefi);
-        let tpm = raw.tpm.then_some(()).ok_or("`tpm: true`");
-        let tpm_state = self.state("tpm_state", raw.tpm_state, raw.tpm_state_sha256, tpm);
-        let by_family = if raw.family == Family::Windows { Clock::Localtime } else { Clock::Utc };
+        let tpm = raw.tpm.unwrap_or_default();
+        let with_tpm = tpm.then_some(()).ok_or("`tpm: true`");
+        let tpm_state = self.state("tpm_state", raw.tpm_state, raw.tpm_state_sha256, with_tpm);
+        let by_family = if family == Family::Windows { Clock::Localtime } else { Clock::Utc };
         let labels = raw.labels.value.0.into_iter().map(|(key, value)| (key.value, value.value.0)).collect();
-        GoldenImage {
+        Some(GoldenImage {
             labels,
-            disk: self.path(&raw.disk),
-            sha256: self.sha256(raw.sha256),
+            disk: self.path(&disk),
+            sha256: self.sha256(sha256),
             backing: self.backing(raw.backing),
-            firmware: raw.firmware,
+            firmware,
             nvram,
-            tpm: raw.tpm,
+            tpm,
             tpm_state,
-            disk_bus: raw.disk_bus,
-            network_model: raw.network_model,
+            disk_bus: raw.disk_bus.unwrap_or_default(),
+            network_model: raw.network_model.unwrap_or_default(),
             clock: raw.clock.unwrap_or(by_family),
             memory,
             vcpus,
-            family: raw.family,
+            family,
             boot: raw.boot.map(|boot| DirectBoot {
                 kernel: self.path(&boot.kernel),
                 initrd: boot.initrd.map(|initrd| self.path(&initrd)),
                 cmdline: boot.cmdline,
             }),
             settled: raw.settled.map(|settled| settled.value),
-            quirks: raw.quirks,
+            quirks: raw.quirks.unwrap_or_default(),
+            unbaked: None,
             name,
-        }
+        })
     }
 
     fn backing(&mut self, raw: Vec<Placed<BackingEntry>>) -> Vec<BackingFile> {

@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::{
+    matrix::StepEntry,
     model::{Clock, DiskBus, Family, Firmware, NetworkModel, Quirks},
     source::{Entries, Placed, Written},
 };
@@ -20,61 +21,61 @@ pub struct CatalogFile {
     pub images: Placed<Vec<Placed<ImageEntry>>>,
 }
 
-/// A golden image: a disk that is never written, and the machine it belongs to.
+/// A golden image: a disk that is never written, and the machine it belongs to. Or a layer above another image, which has all
+/// else from it.
 #[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(extend("anyOf" = [{"required": ["disk", "sha256", "memory", "family"]}, {"required": ["from", "apply"]}]))]
 #[serde(rename = "Image", deny_unknown_fields, expecting = "a mapping that describes an image")]
 pub struct ImageEntry {
     /// The image's name: `a` to `z`, digits, `.`, `_` and `-`.
     pub name: Placed<String>,
     /// Free keys and values, e.g. `{os: debian-12, patch: "5"}`. Axes of a matrix with these names pick the image.
     pub labels: Placed<Entries<Placed<Written>>>,
+    /// The image that this one is a layer above: `bootgate images bake` makes its disk.
+    pub from: Option<Placed<String>>,
+    /// What is done to a clone of that image to make this one: steps as a matrix's `update` has them.
+    pub apply: Option<Placed<Vec<Placed<StepEntry>>>>,
     /// The qcow2 file, relative to this file.
-    pub disk: Placed<String>,
+    pub disk: Option<Placed<String>>,
     /// The SHA-256 of the disk's file, 64 hexadecimal digits (`sha256sum FILE`).
-    pub sha256: Placed<String>,
+    pub sha256: Option<Placed<String>>,
     /// The files below the disk, nearest first, if it has a backing file.
     #[serde(default)]
     pub backing: Vec<Placed<BackingEntry>>,
     /// `bios` (the default), `uefi` or `uefi-secure`.
-    #[serde(default)]
-    pub firmware: Firmware,
+    pub firmware: Option<Firmware>,
     /// The machine's UEFI variables, such as its boot entries and keys: a raw file, relative to this file. Every clone
     /// gets a copy. By default the firmware's own.
     pub nvram: Option<Placed<String>>,
     /// The SHA-256 of that file, 64 hexadecimal digits.
     pub nvram_sha256: Option<Placed<String>>,
     /// Whether the machine has a TPM 2.0.
-    #[serde(default)]
-    pub tpm: bool,
+    pub tpm: Option<bool>,
     /// The TPM's state: the file `tpm2-00.permall` of swtpm, relative to this file. Every clone gets a copy. By default
     /// every clone has a new TPM.
     pub tpm_state: Option<Placed<String>>,
     /// The SHA-256 of that file, 64 hexadecimal digits.
     pub tpm_state_sha256: Option<Placed<String>>,
     /// What the disk is connected to: `virtio` (the default) or `sata`.
-    #[serde(default)]
-    pub disk_bus: DiskBus,
+    pub disk_bus: Option<DiskBus>,
     /// The network card, where the matrix asks for one: `virtio` (the default) or `e1000e`.
-    #[serde(default)]
-    pub network_model: NetworkModel,
+    pub network_model: Option<NetworkModel>,
     /// What the machine's clock shows: `utc`, the default for Linux, or `localtime`, the default for Windows.
     pub clock: Option<Clock>,
     /// RAM with its unit, e.g. `4GiB`.
-    pub memory: Placed<String>,
+    pub memory: Option<Placed<String>>,
     /// Number of virtual CPUs; 1 by default.
     pub vcpus: Option<Placed<u32>>,
     /// `linux` or `windows`.
-    pub family: Family,
+    pub family: Option<Family>,
     /// The agent in the guest.
-    #[serde(default)]
-    pub agent: AgentEntry,
+    pub agent: Option<AgentEntry>,
     /// Direct kernel boot, instead of the disk's own boot loader.
     pub boot: Option<BootEntry>,
     /// A shell command in the guest that succeeds once a boot has finished. By default the family's own question.
     pub settled: Option<Placed<String>>,
     /// What this OS does that would look like a fault in another.
-    #[serde(default)]
-    pub quirks: Quirks,
+    pub quirks: Option<Quirks>,
 }
 
 /// A file below a disk.
@@ -100,10 +101,9 @@ pub struct BootEntry {
     pub cmdline: String,
 }
 
-#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
 #[serde(rename = "Agent", rename_all = "kebab-case")]
 pub enum AgentEntry {
-    /// The QEMU guest agent.
-    #[default]
+    /// The QEMU guest agent, which is the default.
     QemuGa,
 }

@@ -23,6 +23,9 @@ pub enum ImageProblem {
     Unusable { path: PathBuf, why: String },
     #[error("`{}` cannot be read: {why}", path.display())]
     Unreadable { path: PathBuf, why: String },
+    /// A layer whose disk is not what it should be made of.
+    #[error("`{image}` has to be baked: {why}; `bootgate images bake {image}` does it")]
+    Unbaked { image: String, why: String, absent: bool },
     /// The caller's callback stopped the reading.
     #[error("stopped while `{}` was read", path.display())]
     Stopped { path: PathBuf },
@@ -33,7 +36,10 @@ impl ImageProblem {
     pub fn reason(&self) -> ReasonId {
         match self {
             ImageProblem::Missing { .. } | ImageProblem::Unreadable { .. } => ReasonId::ImageMissing,
-            ImageProblem::Changed { .. } | ImageProblem::Unusable { .. } => ReasonId::ImageChanged,
+            ImageProblem::Unbaked { absent: true, .. } => ReasonId::ImageMissing,
+            ImageProblem::Changed { .. } | ImageProblem::Unusable { .. } | ImageProblem::Unbaked { .. } => {
+                ReasonId::ImageChanged
+            }
             ImageProblem::Stopped { .. } => ReasonId::Cancelled,
         }
     }
@@ -66,6 +72,10 @@ pub fn verify(
     rehash: bool,
     on_bytes: OnBytes<'_>,
 ) -> Result<(), ImageProblem> {
+    if let Some(why) = &image.unbaked {
+        let absent = fs::symlink_metadata(&image.disk).is_err();
+        return Err(ImageProblem::Unbaked { image: image.name.clone(), why: why.clone(), absent });
+    }
     check_chain(image)?;
     let states = image.states().map(|state| (state.file.as_path(), &state.sha256));
     for (path, expected) in image.chain().chain(states) {

@@ -15,7 +15,7 @@ use super::{
     begin::{self, Way},
     boot_place::BootPlace,
     caught::caught,
-    check, collect, control,
+    check, collect, control, keep,
     lab_clock::LabClock,
     leftovers, limits,
     observe::Observer,
@@ -28,8 +28,8 @@ use crate::{
     health::Judge,
     lab::{AgentError, BootKind, Boots, Lab, LabError, Vm},
     model::{
-        Cell, CellId, Check, Collect, ControlFacts, Exit, GoldenImage, Limits, Millis, Phase, ReasonId, RunId, Secrets,
-        Signal, SignalKind, StepKind, Verdict,
+        Cell, CellId, Check, Collect, ControlFacts, Exit, GoldenImage, Limits, Millis, Outcome, Phase, ReasonId, RunId,
+        Secrets, Signal, SignalKind, StepKind, Verdict,
     },
     seal::{Seal, Seals},
 };
@@ -171,6 +171,12 @@ pub async fn live(job: &Job) -> Lived {
         }
     };
     watcher.enter(Phase::Destroy);
+    if job.cell.keeps_disk && watcher.judge.verdict().outcome == Outcome::Healthy {
+        tokio::select! {
+            () = keep::keep(&mut watcher, &mate) => {}
+            () = job.hurry.cancelled() => {}
+        }
+    }
     match collect::destroy(watcher.vm.as_ref()).await {
         Ok(()) => watcher.leave(Phase::Destroy),
         Err(error) => watcher.note(Level::Warning, format!("the machine could not be removed whole: {error}")),

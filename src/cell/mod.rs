@@ -18,6 +18,7 @@ mod console;
 mod control;
 mod copy;
 mod emit;
+mod keep;
 mod lab_clock;
 mod leftovers;
 mod life;
@@ -34,4 +35,5 @@ mod watch;
 
 pub use compare::{ControlEnd, compare};
 pub use emit::Emitter;
+pub use keep::KEPT;
 pub use life::{Job, Lived, ended_early, live, not_started};

@@ -250,6 +250,26 @@ impl Observer {
         }
     }
 
+    /// Observes until the machine has turned itself off.
+    ///
+    /// # Errors
+    /// What came instead.
+    pub async fn until_off(&mut self, deadline: Instant) -> Result<(), String> {
+        loop {
+            let event = tokio::select! {
+                event = self.events.recv() => event.ok_or("the lab stopped sending events")?,
+                () = self.cancel.cancelled() => return Err("the run was stopped".to_owned()),
+                () = tokio::time::sleep_until(deadline) => return Err("it did not turn itself off in time".to_owned()),
+            };
+            self.take_event(event.clone());
+            match event {
+                VmEvent::PoweredOff => return Ok(()),
+                VmEvent::Lost { detail } => return Err(detail),
+                _ => {}
+            }
+        }
+    }
+
     /// Observes for a while, or until the judge is over.
     pub async fn pause(&mut self, length: Duration) -> Option<()> {
         self.until(tokio::time::sleep(length)).await

@@ -84,5 +84,9 @@ pub(super) fn state(image: &GoldenImage) -> &'static str {
     let boot = image.boot.iter().flat_map(|boot| [Some(&boot.kernel), boot.initrd.as_ref()]).flatten();
     let states = image.states().map(|state| &state.file);
     let all = std::iter::once(&image.disk).chain(below).chain(boot).chain(states).all(|path| path.is_file());
-    if all { "present" } else { "missing" }
+    match (all, &image.unbaked) {
+        (_, Some(_)) => "not baked",
+        (true, None) => "present",
+        (false, None) => "missing",
+    }
 }

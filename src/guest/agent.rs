@@ -263,7 +263,19 @@ impl<'a> Agent<'a> {
     /// # Errors
     /// Only when the guest says that it cannot.
     pub async fn restart(&self) -> Result<(), AgentError> {
-        match self.call::<Value>("guest-shutdown", json!({"mode": "reboot"})).await {
+        self.shutdown("reboot").await
+    }
+
+    /// Asks the guest to turn itself off.
+    ///
+    /// # Errors
+    /// As of [`Self::restart`].
+    pub async fn power_off(&self) -> Result<(), AgentError> {
+        self.shutdown("powerdown").await
+    }
+
+    async fn shutdown(&self, mode: &str) -> Result<(), AgentError> {
+        match self.call::<Value>("guest-shutdown", json!({ "mode": mode })).await {
             Ok(_) | Err(AgentError::Timeout | AgentError::NotConnected | AgentError::VmGone) => Ok(()),
             Err(error) => Err(error),
         }

@@ -21,7 +21,10 @@ use crate::{
     qcow2,
 };
 
-const QEMU_IMG: &str = "qemu-img";
+pub(super) const QEMU_IMG: &str = "qemu-img";
+
+/// What the names of files begin with that are not whole yet.
+pub const UNFINISHED: &str = ".making-";
 
 /// Longer than any firmware's variables or TPM's state.
 const MAX_STATE: u64 = 64 << 20;
@@ -86,19 +89,19 @@ pub fn take_in(making: &Making, shelf: &Shelf, stop: &AtomicBool) -> Result<Made
 }
 
 /// A file that is whole, but doesn't have its name yet.
-struct Piece<'a> {
-    file: TempPath,
-    path: &'a Path,
+pub(super) struct Piece<'a> {
+    pub file: TempPath,
+    pub path: &'a Path,
     mode: u32,
-    sha256: Sha256,
+    pub sha256: Sha256,
 }
 
 impl<'a> Piece<'a> {
-    fn new(file: TempPath, path: &'a Path, mode: u32) -> Self {
+    pub fn new(file: TempPath, path: &'a Path, mode: u32) -> Self {
         Self { file, path, mode, sha256: Sha256::of(b"") }
     }
 
-    fn seal(&mut self) -> Result<(), ImageError> {
+    pub fn seal(&mut self) -> Result<(), ImageError> {
         let mode = fs::Permissions::from_mode(self.mode);
         fs::set_permissions(&self.file, mode).map_err(ImageError::io("change", self.path))?;
         self.sha256 = sha256_file(&self.file).map_err(ImageError::io("read", self.path))?;
@@ -280,9 +283,9 @@ fn left_out(file: &Path, what: &str, error: &io::Error, otherwise: &str) -> Stri
 }
 
 /// A new file in the same folder, gone when it is dropped.
-fn beside(path: &Path) -> Result<TempPath, ImageError> {
+pub(super) fn beside(path: &Path) -> Result<TempPath, ImageError> {
     let folder = path.parent().unwrap_or(Path::new("/"));
-    NamedTempFile::with_prefix_in(".making-", folder)
+    NamedTempFile::with_prefix_in(UNFINISHED, folder)
         .map(NamedTempFile::into_temp_path)
         .map_err(ImageError::io("write to", folder))
 }
@@ -308,7 +311,7 @@ fn keep(made: Vec<Piece>) -> Result<Vec<PathBuf>, ImageError> {
 }
 
 /// Runs `qemu-img` to its end, or until it is to stop.
-fn run(command: &mut Command, stop: &AtomicBool) -> Result<(), ImageError> {
+pub(super) fn run(command: &mut Command, stop: &AtomicBool) -> Result<(), ImageError> {
     let failed = |why: String| ImageError::QemuImg(why);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
     let mut child = command.spawn().map_err(|error| match error.kind() {

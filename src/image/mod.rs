@@ -6,6 +6,7 @@
 //! import:  domain XML, snapshot XML -> Machine, Source                           what is there
 //!          -> Making -> disk, NVRAM, TPM state beside each other -> Entry        what is made of it
 //!          -> Shelf                                                              into the catalogue
+//! bake:    a healthy cell's disk -> lay -> a layer, and its record               what the catalogue asks for
 //! ```
 //!
 //! Everything that decides something is a pure function of texts; [`take_in`] runs `qemu-img` and copies files, and the
@@ -17,6 +18,7 @@ mod edition;
 mod entry;
 mod finish;
 mod installation;
+mod layer;
 mod making;
 mod shelf;
 mod source;
@@ -30,7 +32,8 @@ pub use edition::{Choice, Edition, ProductKey};
 pub use entry::Entry;
 pub use finish::{FINISH_FILE, Outcome, outcome, script as finish_script};
 pub use installation::Installation;
-pub use making::{Made, Making, take_in};
+pub use layer::lay;
+pub use making::{Made, Making, UNFINISHED, take_in};
 pub use shelf::Shelf;
 pub use source::{Pick, Source};
 pub use states::States;

@@ -32,6 +32,9 @@ pub use joliet::named_iso;
 pub use load::Load;
 pub use medium::write_iso;
 pub use root::{LabRoot, MAX_ROOT, for_each_free, make_passage, make_state_dir};
-pub use seam::{AgentError, Lab, LabError, LabInfo, Screenshot, Stats, Vm, VmEvent, VmEvents, VmFiles, VmSpec};
+pub use seam::{
+    AgentError, KEPT_DISK, KEPT_NVRAM, KEPT_TPM_STATE, Lab, LabError, LabInfo, Screenshot, Stats, Vm, VmEvent,
+    VmEvents, VmFiles, VmSpec,
+};
 pub use sweep::{CleanReport, clean};
 pub use users::Users;

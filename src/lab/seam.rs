@@ -110,12 +110,27 @@ pub trait Vm: Send + Sync {
     /// What is in the folder is no seal.
     async fn seal(&self, dir: &Path) -> Result<(), LabError>;
 
+    /// Moves the disk of the machine, which has turned itself off, into this folder, and copies what its firmware and its
+    /// TPM remember there: [`KEPT_DISK`], [`KEPT_NVRAM`], [`KEPT_TPM_STATE`]. The disk still is a layer above what it was a
+    /// clone of. The machine still is to be destroyed.
+    ///
+    /// # Errors
+    /// It is not off, or something cannot be moved.
+    async fn keep_disk(&self, dir: &Path) -> Result<(), LabError>;
+
     /// Ends the machine and removes everything it had on the host. May be called again after a failure.
     ///
     /// # Errors
     /// The first thing that could not be removed; everything else was still tried.
     async fn destroy(&self) -> Result<(), LabError>;
 }
+
+/// What [`Vm::keep_disk`] leaves in its folder: the disk.
+pub const KEPT_DISK: &str = "disk.qcow2";
+/// The UEFI variables, where the machine has some.
+pub const KEPT_NVRAM: &str = "nvram.fd";
+/// The TPM's state, where the machine has one whose state we know.
+pub const KEPT_TPM_STATE: &str = "tpm2-00.permall";
 
 /// Files of one machine on the host. They are gone after [`Vm::destroy`]. QEMU writes them: read them through
 /// [`super::open_guest_written`].

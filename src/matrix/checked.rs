@@ -1,5 +1,7 @@
 use std::{path::PathBuf, sync::Arc};
 
+use serde::Serialize;
+
 use super::Template;
 use crate::{
     model::{Collect, Millis, Network, PackageKind, Policy, Start, Tolerances},
@@ -46,8 +48,9 @@ pub struct Axis {
 pub type Pairs = Vec<(usize, Vec<String>)>;
 
 /// A step whose variables are not put in yet.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize)]
 pub struct StepSpec {
+    #[serde(skip)]
     pub place: Place,
     pub name: Option<String>,
     pub timeout: Millis,
@@ -59,7 +62,8 @@ pub struct StepSpec {
 }
 
 /// What a step does, variables not put in yet.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Action {
     Copy { from: Placed<Template>, to: Placed<Template>, mode: Option<u32> },
     Files { from: Placed<Template>, to: Placed<Template> },

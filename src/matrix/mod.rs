@@ -14,11 +14,22 @@ mod template;
 pub(crate) use check::{GUEST_PATH_HINT, guest_path_problem};
 pub use checked::{Action, Axis, CheckSpec, HealthSpec, Matrix, Pairs, StepSpec, is_name};
 pub use file::MatrixFile;
+pub use steps_file::StepEntry;
 pub use template::{Part, Template};
 
 use std::{path::Path, sync::Arc};
 
-use crate::source::{Diagnostics, SourceFile, read_yaml};
+use crate::source::{Diagnostics, Placed, SourceFile, read_yaml};
+
+/// Checks steps that stand in another file than a matrix: there are no axes for `when`.
+///
+/// # Errors
+/// All that is wrong with them.
+pub fn check_steps(file: &Arc<SourceFile>, raw: Vec<Placed<StepEntry>>) -> Result<Vec<StepSpec>, Diagnostics> {
+    let mut checker = check::Checker { file: Arc::clone(file), axes: Vec::new(), found: Diagnostics::default() };
+    let steps = checker.steps(raw, &[]);
+    checker.found.or(steps)
+}
 
 impl Matrix {
     /// Reads and checks a matrix file.

@@ -2,10 +2,11 @@
 ///
 /// `${name}` is a variable, `${env:NAME}` a secret from the environment, `$${` a plain `${`. All else, such
 /// as the shell's `$name` and `${name:-default}`, is plain text.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Template(pub Vec<Part>);
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Part {
     Text(String),
     Variable(String),

@@ -68,6 +68,9 @@ pub struct Cell {
     /// sealed, and so only once.
     #[serde(default)]
     pub sealed_setup: usize,
+    /// A healthy machine is turned off at the end, and its disk is kept in the cell's folder.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub keeps_disk: bool,
 }
 
 /// What a cell is to the control of its golden image.
@@ -154,6 +157,10 @@ pub struct GoldenImage {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub settled: Option<String>,
     pub quirks: Quirks,
+    /// Why its disk is not the one that the catalogue asks for, where it is a layer above another image; none: it is, as far as
+    /// the catalogue can tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unbaked: Option<String>,
 }
 
 impl GoldenImage {
@@ -189,6 +196,7 @@ impl GoldenImage {
             boot: None,
             settled: None,
             quirks: Quirks::default(),
+            unbaked: None,
         }
     }
 }

@@ -93,14 +93,11 @@ pub fn plan(
         found.extend(missing.0);
         Secrets::default()
     });
-    for cell in plan.cells.iter().filter(|cell| plan.images[&cell.image].family.runs_windows_programs()) {
-        let steps = cell.setup.iter().chain(&cell.update).map(|step| (format!("step `{}`", step.name), &step.kind));
-        let checks = cell.health.checks.iter().map(|check| (format!("check `{}`", check.id), &check.kind));
-        for (what, kind) in steps.chain(checks) {
-            if let Some(why) = command_line_problem(kind, &secrets) {
-                let error = Diagnostic::error(format!("the {what} cannot be run in Windows: {why}"));
-                found.push_once(error.hint("use `cmd` or `ps1`, whose scripts may be long and have several lines"));
-            }
+    refuse_long_lines(&plan, &secrets, &mut found);
+    for image in plan.images.values() {
+        if let Some(why) = &image.unbaked {
+            let warning = Diagnostic::warning(format!("the image `{}` cannot be used: {why}", image.name));
+            found.push(warning.hint(format!("`bootgate images bake {}` makes its disk", image.name)));
         }
     }
     for name in secrets.short() {
@@ -133,6 +130,20 @@ pub fn secrets(plan: &Plan, environment: &dyn Fn(&str) -> Option<String>) -> Res
     missing.or(Secrets::new(values))
 }
 
+/// Refuses what would not be a command line in a Windows guest.
+pub(super) fn refuse_long_lines(plan: &Plan, secrets: &Secrets, found: &mut Diagnostics) {
+    for cell in plan.cells.iter().filter(|cell| plan.images[&cell.image].family.runs_windows_programs()) {
+        let steps = cell.setup.iter().chain(&cell.update).map(|step| (format!("step `{}`", step.name), &step.kind));
+        let checks = cell.health.checks.iter().map(|check| (format!("check `{}`", check.id), &check.kind));
+        for (what, kind) in steps.chain(checks) {
+            if let Some(why) = command_line_problem(kind, secrets) {
+                let error = Diagnostic::error(format!("the {what} cannot be run in Windows: {why}"));
+                found.push_once(error.hint("use `cmd` or `ps1`, whose scripts may be long and have several lines"));
+            }
+        }
+    }
+}
+
 /// Longest command line that is surely taken: `cmd.exe` reads lines of 8191 characters, of which some are ours, and each may
 /// have to be escaped.
 const LONGEST_LINE: usize = 3500;
@@ -151,7 +162,7 @@ fn command_line_problem(kind: &StepKind, secrets: &Secrets) -> Option<String> {
         .then(|| format!("its command line has {length} characters, and {LONGEST_LINE} are the most"))
 }
 
-fn absolute(path: &Path) -> PathBuf {
+pub(super) fn absolute(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 
@@ -231,7 +242,7 @@ impl<'a> Builder<'a> {
     ) -> Option<(Cell, &'a GoldenImage)> {
         let axes = combination.axes(self.matrix);
         let image = self.image(combination, &axes);
-        let variables = Variables { matrix: self.matrix, axes: &axes, given, candidate };
+        let variables = Variables { file: &self.matrix.file, axes: &axes, given, candidate };
         let family = image.map(|image| image.family);
         let mut maker = StepMaker { variables, pins: &mut self.pins, family };
         let found = &mut self.found;
@@ -269,7 +280,8 @@ impl<'a> Builder<'a> {
             tolerances: health.tolerances.clone(),
         };
         let image = image?;
-        refuse_foreign(self.matrix, combination, &update, image, &self.pins, &mut self.found);
+        let specs: Vec<&StepSpec> = self.matrix.update.iter().filter(|step| combination.matches(&step.when)).collect();
+        refuse_foreign(&self.matrix.file, &specs, &update, image, &self.pins, &mut self.found);
         let network = self.matrix.network.clone();
         let cell = Cell {
             id,
@@ -282,6 +294,7 @@ impl<'a> Builder<'a> {
             role: Role::Alone,
             start: choices.start.unwrap_or_else(|| self.start(combination)),
             sealed_setup: 0,
+            keeps_disk: false,
         };
         Some((cell, image))
     }

@@ -1,13 +1,7 @@
-use std::{collections::BTreeMap, path::Path};
+use std::collections::BTreeMap;
 
-use super::{ids::control_ids, update_digest::update_digest};
-use crate::model::{
-    Cell, CellId, Collect, GoldenImage, Health, Millis, Network, PLAN_VERSION, Plan, Policy, Role, Secrets, Start,
-    Step, Tolerances,
-};
-
-/// How long a golden image that is looked at is watched after each restart.
-const WATCH: Millis = Millis::from_secs(5);
+use super::ids::control_ids;
+use crate::model::{Cell, CellId, Role, Secrets, Start, Step};
 
 /// Gives each golden image its control, before all other cells, and tells each cell which one it is compared with.
 /// Without `wanted` no cell is added, and all are judged by themselves.
@@ -33,44 +27,6 @@ pub(super) fn with_controls(mut cells: Vec<Cell>, wanted: bool) -> Vec<Cell> {
     }
     controls.extend(cells);
     controls
-}
-
-/// The plan that looks at one golden image: a control, cold, that is restarted so often after the first time.
-pub fn look_at(image: &GoldenImage, catalog: &Path, soak: u32) -> Plan {
-    let id = control_ids(std::slice::from_ref(&image.name), &[]).remove(0);
-    let health = Health {
-        checks: Vec::new(),
-        soak,
-        watch: WATCH,
-        boot_timeout: None,
-        restart_timeout: None,
-        tolerances: Tolerances::default(),
-    };
-    let cell = Cell {
-        id,
-        axes: Vec::new(),
-        image: image.name.clone(),
-        setup: Vec::new(),
-        update: Vec::new(),
-        health,
-        network: Network::None,
-        role: Role::Control,
-        start: Start::Cold,
-        sealed_setup: 0,
-    };
-    Plan {
-        version: PLAN_VERSION,
-        name: "image-check".to_owned(),
-        matrix: catalog.to_owned(),
-        catalog: catalog.to_owned(),
-        candidate: None,
-        update_sha256: update_digest(None, &[]),
-        files: BTreeMap::new(),
-        images: BTreeMap::from([(image.name.clone(), image.clone())]),
-        cells: vec![cell],
-        policy: Policy { retry_inconclusive: 0, retries: 0, control: true },
-        collect: Collect::default(),
-    }
 }
 
 /// The images, in the order of their first cells, and the indexes of each one's cells.
@@ -102,6 +58,7 @@ fn control(id: CellId, cells: &[&Cell], sealed: usize) -> Cell {
         role: Role::Control,
         start: if all_cold { Start::Cold } else { Start::Live },
         sealed_setup: sealed,
+        keeps_disk: false,
     }
 }
 

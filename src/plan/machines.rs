@@ -1,36 +1,35 @@
-use std::{collections::BTreeSet, ffi::OsStr, mem::discriminant};
+use std::{collections::BTreeSet, ffi::OsStr, mem::discriminant, sync::Arc};
 
-use super::{expand::Combination, pin::Pins};
+use super::pin::Pins;
 use crate::{
     candidate::foreign,
-    matrix::{Action, Matrix, StepSpec},
+    matrix::{Action, StepSpec},
     model::{About, Content, Family, GoldenImage, GuestFile, Machine, Step},
-    source::{Diagnostic, Diagnostics, Place},
+    source::{Diagnostic, Diagnostics, Place, SourceFile},
 };
 
 /// What every golden image is: the lab makes no other machines.
 const MACHINE: Machine = Machine::X64;
 
-/// Refuses what a cell's update brings to Windows that Windows on such a machine cannot use.
+/// Refuses what a cell's update, written as `specs`, brings to Windows that Windows on such a machine cannot use.
 ///
 /// A folder may hold builds for several machines, of which an installer picks one: there a foreign file is an error only if
 /// all of its kind are foreign, and nothing is said if one of the same name fits.
 pub(super) fn refuse_foreign(
-    matrix: &Matrix,
-    combination: &Combination,
+    file: &Arc<SourceFile>,
+    specs: &[&StepSpec],
     update: &[Step],
     image: &GoldenImage,
     pins: &Pins,
     found: &mut Diagnostics,
 ) {
-    let specs: Vec<&StepSpec> = matrix.update.iter().filter(|step| combination.matches(&step.when)).collect();
     // Fewer: one of them is wrong, which has been told.
     if image.family != Family::Windows || specs.len() != update.len() {
         return;
     }
-    for (spec, step) in specs.into_iter().zip(update) {
+    for (spec, step) in specs.iter().zip(update) {
         for diagnostic in of_files(step.kind.files(), pins) {
-            found.push_once(diagnostic.at(&matrix.file, place(spec)));
+            found.push_once(diagnostic.at(file, place(spec)));
         }
     }
 }

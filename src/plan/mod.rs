@@ -9,6 +9,7 @@ mod evidence;
 mod expand;
 #[cfg(test)]
 mod fuzz;
+mod golden;
 mod ids;
 mod machines;
 mod pin;
@@ -17,4 +18,4 @@ mod update_digest;
 mod variables;
 
 pub use build::{Choices, Planned, plan, secrets};
-pub use controls::look_at;
+pub use golden::{bake, look_at};

@@ -91,10 +91,7 @@ impl StepMaker<'_> {
             _ => return Ok(()),
         };
         let error = Diagnostic::error(format!("`{kind}` cannot be done in a guest of the family {}", family.as_str()));
-        Err(error
-            .at(&self.variables.matrix.file, place)
-            .hint(why)
-            .hint("`when:` limits it to the cells of other images"))
+        Err(error.at(self.variables.file, place).hint(why).hint("`when:` limits it to the cells of other images"))
     }
 
     /// The package, and behind it what lies beside it.
@@ -109,7 +106,7 @@ impl StepMaker<'_> {
         let from = self.pins.file(&path).map_err(|why| self.unusable(template, why))?;
         if let Some(Err(why)) = self.pins.about(&from.path).map(|about| fits(kind.as_str(), about)) {
             let error = Diagnostic::error(format!("`{name}` cannot be installed as `{}`: {why}", kind.as_str()));
-            let error = error.at(&self.variables.matrix.file, template.place);
+            let error = error.at(self.variables.file, template.place);
             return Err(error.hint("each kind of package has its own step: msi, msp, exe, msu, cab, inf, reg"));
         }
         let folder = format!("{PACKAGES}-{}", &from.sha256.short()[..8]);
@@ -149,7 +146,7 @@ impl StepMaker<'_> {
 
     fn host_path(&self, template: &Placed<Template>) -> Result<std::path::PathBuf, Diagnostic> {
         // The candidate's path is absolute, and joining an absolute path replaces the folder.
-        Ok(self.variables.matrix.file.folder().join(self.variables.fill(template, Where::Host)?))
+        Ok(self.variables.file.folder().join(self.variables.fill(template, Where::Host)?))
     }
 
     fn guest_path(&self, template: &Placed<Template>) -> Result<String, Diagnostic> {
@@ -164,13 +161,13 @@ impl StepMaker<'_> {
             None => Ok(path),
             Some(why) => {
                 let error = Diagnostic::error(format!("`{path}` is no path in the guest: {why}"));
-                Err(error.at(&self.variables.matrix.file, template.place).hint(GUEST_PATH_HINT))
+                Err(error.at(self.variables.file, template.place).hint(GUEST_PATH_HINT))
             }
         }
     }
 
     fn unusable(&self, from: &Placed<Template>, why: String) -> Diagnostic {
-        let error = Diagnostic::error(why).at(&self.variables.matrix.file, from.place);
+        let error = Diagnostic::error(why).at(self.variables.file, from.place);
         error.hint("`from` is a path on this host, relative to the matrix")
     }
 }

@@ -1,9 +1,9 @@
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use crate::{
-    matrix::{Matrix, Part, Template},
+    matrix::{Part, Template},
     model::{AxisValue, Secrets},
-    source::{Diagnostic, Place, Placed, nearest},
+    source::{Diagnostic, Place, Placed, SourceFile, nearest},
 };
 
 /// Where a text with variables stands: it decides which of them make sense.
@@ -20,7 +20,8 @@ pub(super) enum Where {
 /// The values of one cell's variables.
 #[derive(Debug)]
 pub(super) struct Variables<'a> {
-    pub matrix: &'a Matrix,
+    /// Where the texts stand.
+    pub file: &'a Arc<SourceFile>,
     pub axes: &'a [AxisValue],
     /// From `vars` and `--set`.
     pub given: &'a BTreeMap<String, String>,
@@ -40,7 +41,7 @@ impl Variables<'_> {
                 Part::Secret(name) if place == Where::Command => text.push_str(&Secrets::placeholder(name)),
                 Part::Secret(name) => return Err(self.misplaced_secret(name, template.place)),
                 Part::Variable(name) => {
-                    let at = self.matrix.file.find_within(template.place, &format!("${{{name}}}"));
+                    let at = self.file.find_within(template.place, &format!("${{{name}}}"));
                     text.push_str(&verbatim(&self.value(name, at, place)?, place));
                 }
             }
@@ -60,19 +61,19 @@ impl Variables<'_> {
         if place != Where::Host {
             let message = "`${candidate}` is a file of this host, which the guest does not have";
             let hint = "bring it in with `copy: {from: ${candidate}, to: /some/path}`, and use that path here";
-            return Err(Diagnostic::error(message).at(&self.matrix.file, at).hint(hint));
+            return Err(Diagnostic::error(message).at(self.file, at).hint(hint));
         }
         let path = self.candidate.map(|path| path.to_str().map(str::to_owned).ok_or("its path is not valid UTF-8"));
         path.unwrap_or(Err("none is given")).map_err(|why| {
             let error = Diagnostic::error(format!("`${{candidate}}` has no value: {why}"));
-            error.at(&self.matrix.file, at).hint("give the update under test with --candidate FILE")
+            error.at(self.file, at).hint("give the update under test with --candidate FILE")
         })
     }
 
     fn unknown(&self, name: &str, at: Place, place: Where) -> Diagnostic {
         let known = self.axes.iter().map(|pair| pair.axis.as_str());
         let known = known.chain(self.given.keys().map(String::as_str)).chain(["candidate"]);
-        let error = Diagnostic::error(format!("nobody defines the variable `{name}`")).at(&self.matrix.file, at);
+        let error = Diagnostic::error(format!("nobody defines the variable `{name}`")).at(self.file, at);
         let error = match nearest(name, known) {
             Some(meant) => error.hint(format!("did you mean `${{{meant}}}`?")),
             None => error.hint(format!("add it to `vars:`, or give it with --set {name}=VALUE")),
@@ -85,7 +86,7 @@ impl Variables<'_> {
 
     fn misplaced_secret(&self, name: &str, at: Place) -> Diagnostic {
         let message = format!("`${{env:{name}}}` is a secret and cannot be part of a path");
-        let error = Diagnostic::error(message).at(&self.matrix.file, at);
+        let error = Diagnostic::error(message).at(self.file, at);
         error.hint(format!("secrets are for `run`, `sh` and checks; here use a variable and --set {name}=..."))
     }
 }

@@ -1,7 +1,10 @@
 use std::{borrow::Cow, fmt, marker::PhantomData};
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::{
+    Serialize, Serializer,
+    de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor},
+};
 
 use super::Place;
 
@@ -47,6 +50,13 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Placed<T> {
             }
         }
         deserializer.deserialize_newtype_struct(PLACED, PlacedVisitor(PhantomData))
+    }
+}
+
+/// The value alone: where it stands is no part of what it says.
+impl<T: Serialize> Serialize for Placed<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.value.serialize(serializer)
     }
 }
 

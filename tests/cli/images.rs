@@ -139,3 +139,97 @@ fn an_image_to_check_that_is_not_there_is_refused_before_the_lab_is_touched() {
     assert!(answer.err.contains("a trace is never written over"), "{}", answer.err);
     assert!(!bench.path("state").join("lab").exists());
 }
+
+/// The bench's catalogue with these images behind its own.
+fn layered(bench: &Bench, layers: &str) {
+    let text = fs::read_to_string(bench.path("images/catalog.yaml")).unwrap();
+    bench.file("images/catalog.yaml", text + layers);
+}
+
+const LAYERS: &str = "  - {name: three, labels: {os: c}, from: two, apply: [{sh: two}]}
+  - {name: two, labels: {os: b}, from: one, apply: [{msu: kb.msu}, {sh: one}]}
+";
+
+#[test]
+fn layers_that_nobody_baked_are_listed_and_refused_and_named_by_the_plan() {
+    let bench = bench();
+    layered(&bench, LAYERS);
+    let list = bench.run("images list").expect(0).out;
+    assert_eq!(list.matches("not baked").count(), 2, "{list}");
+    assert_eq!(list.lines().nth(2).unwrap().split_whitespace().next(), Some("three"), "the file's order: {list}");
+    let verified = bench.run("images verify").expect(1).out;
+    assert!(verified.contains("image-missing  two: `two` has to be baked: it is not baked yet"), "{verified}");
+    assert!(
+        verified.contains("three: `three` has to be baked: `two`, which it is a layer above, is not"),
+        "{verified}"
+    );
+    bench.file("m.yaml", "version: 1\nname: m\naxes: {os: [b]}\nupdate: [{sh: x}]\n");
+    let planned = bench.run("plan m.yaml").expect(0);
+    assert!(planned.out.contains("not baked"), "{}", planned.out);
+    assert!(planned.err.contains("`bootgate images bake two` makes its disk"), "{}", planned.err);
+}
+
+#[test]
+fn a_layer_that_was_baked_is_there_until_something_below_it_changes() {
+    let bench = bench();
+    layered(&bench, "  - {name: two, labels: {os: b}, from: one, apply: [{sh: one}]}\n");
+    let read = || bootgate::catalog::Catalog::read(&bench.path("images/catalog.yaml")).unwrap();
+    let catalog = read();
+    let recipe = catalog.recipe("two").unwrap().asks(catalog.image("one").unwrap());
+    let disk = qcow2("../built/top.qcow2");
+    bench.file("images/baked/two.qcow2", &disk);
+    let baked = bootgate::catalog::Baked::new(recipe, bootgate::model::Sha256(hex(&disk)), "t".into(), "run".into());
+    baked.write(&bench.path("images/baked/two.json")).unwrap();
+    assert!(bench.run("images verify two").expect(0).out.starts_with("ok"));
+    // No lab is opened for it.
+    assert_eq!(bench.run("images bake").expect(0).out, "ok     two is there\n");
+
+    let text = fs::read_to_string(bench.path("images/catalog.yaml")).unwrap();
+    let states =
+        [text.replace("sh: one", "sh: other"), text.replace("256MiB", "512MiB"), text.replace("- sh:", "-  sh:")];
+    let told = states.map(|text| {
+        bench.file("images/catalog.yaml", text);
+        read().image("two").unwrap().unbaked.clone()
+    });
+    assert_eq!(told, [Some("`one` or `apply` was changed since it was baked".to_owned()), None, None]);
+    for damaged in ["", "{}", "[1]", "{\"version\": 9}", "\u{0}"] {
+        bench.file("images/baked/two.json", damaged);
+        assert_eq!(read().image("two").unwrap().unbaked.as_deref(), Some("it is not baked yet"));
+    }
+}
+
+#[test]
+fn layers_that_make_no_sense_are_refused_where_they_stand() {
+    for (layer, told) in [
+        ("{name: two, labels: {os: b}, from: oen, apply: [{sh: x}]}", "did you mean `one`?"),
+        ("{name: two, labels: {os: b}, from: two, apply: [{sh: x}]}", "stand on each other"),
+        ("{name: two, labels: {os: b}, from: one}", "needs both `from` and `apply`"),
+        ("{name: two, labels: {os: b}, apply: [{sh: x}]}", "needs both `from` and `apply`"),
+        ("{name: two, labels: {os: b}, from: one, apply: []}", "`apply` has no step"),
+        (
+            "{name: two, labels: {os: b}, from: one, apply: [{sh: x}], memory: 1GiB}",
+            "a layer has `memory` from the image",
+        ),
+        ("{name: two, labels: {os: b}, from: one, apply: [{sh: x, when: {os: b}}]}", "there is no axis `os`"),
+        ("{name: two, labels: {os: b}, disk: x}", "the image `two` has no `sha256`, `memory`, `family`"),
+    ] {
+        let bench = bench();
+        layered(&bench, &format!("  - {layer}\n"));
+        let err = bench.run("images list").expect(2).err;
+        assert!(err.contains(told) && err.contains("catalog.yaml:"), "{layer}: {err}");
+    }
+}
+
+#[test]
+fn only_layers_are_baked_and_their_steps_must_suit_the_image_below() {
+    let bench = bench();
+    assert!(bench.run("images bake").expect(0).err.contains("the catalogue has no layer"));
+    layered(&bench, LAYERS);
+    assert!(bench.run("images bake one").expect(2).err.contains("there is nothing to bake"));
+    assert!(bench.run("images bake twoo").expect(2).err.contains("did you mean `two`?"));
+    let err = bench.run("images bake").expect(2).err;
+    assert!(
+        err.contains("`msu` cannot be done in a guest of the family linux") && err.contains("catalog.yaml:"),
+        "{err}"
+    );
+}

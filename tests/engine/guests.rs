@@ -108,3 +108,28 @@ async fn a_machine_that_resists_its_destruction_is_destroyed_in_the_end() {
     let lived = Stage::new(healthy().resists_destruction(1), 0, 3000).live().await;
     assert_eq!(lived.verdict.outcome, Outcome::Healthy);
 }
+
+/// Whether the disk was kept, and what was told of that.
+async fn keeps(script: GuestScript) -> (Outcome, bool, String) {
+    let mut stage = Stage::new(script, 1, 0);
+    stage.job.cell.keeps_disk = true;
+    let told = stage.live().await;
+    let kept = stage.job.dir.join(bootgate::cell::KEPT).join(bootgate::lab::KEPT_DISK);
+    (told.verdict.outcome, kept.exists(), told.notes.join("\n"))
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_disk_is_kept_of_a_healthy_machine_that_is_off_and_of_no_other() {
+    assert_eq!(keeps(healthy()).await, (Outcome::Healthy, true, String::new()));
+    let (outcome, kept, _) = keeps(healthy().panics_after(UPDATE)).await;
+    assert_eq!((outcome, kept), (Outcome::Unhealthy, false));
+    // It takes requests to restart by its power button only, so nothing turns it off.
+    let deaf = healthy().asked(sim::Asked::Refuses, sim::Asked::Obeys(Duration::from_secs(1)));
+    let (outcome, kept, notes) = keeps(deaf).await;
+    assert_eq!((outcome, kept), (Outcome::Healthy, false));
+    assert!(notes.contains("its disk could not be kept: the agent refused"), "{notes}");
+    let lost = healthy().asked(sim::Asked::Ignores, sim::Asked::Obeys(Duration::from_secs(1)));
+    let (outcome, kept, notes) = keeps(lost).await;
+    assert_eq!((outcome, kept), (Outcome::Healthy, false));
+    assert!(notes.contains("it did not turn itself off in time"), "{notes}");
+}

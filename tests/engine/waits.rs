@@ -198,7 +198,8 @@ async fn a_restart_is_asked_of_an_agent_that_its_update_took_away_once_it_is_bac
     let away = |back: u64| {
         let boot = Boot::silent().at(BOOT, Happening::AgentUp).at(BOOT, Happening::Ready);
         let left = BOOT + Duration::from_secs(23);
-        let first = boot.clone().at(left, Happening::AgentGone).at(left + Duration::from_secs(back), Happening::AgentUp);
+        let first =
+            boot.clone().at(left, Happening::AgentGone).at(left + Duration::from_secs(back), Happening::AgentUp);
         let update = Rule::on(UPDATE).takes(Duration::from_secs(22));
         GuestScript::with_boots(vec![first, boot]).rule(update)
     };

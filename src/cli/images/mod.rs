@@ -1,5 +1,6 @@
 //! The verbs about golden images, a file each.
 
+mod bake;
 mod build;
 mod building;
 mod check;
@@ -72,6 +73,8 @@ Exit code 0: fit; 1: not; 2: there is no such image; 3: the lab could not tell."
     Import(import::Args),
     /// Make a golden image by installing Windows from its ISO
     Build(Box<build::Args>),
+    /// Make golden images of others and updates: patch levels as layers
+    Bake(bake::Args),
 }
 
 #[derive(Debug, clap::Args)]
@@ -110,5 +113,6 @@ pub fn run(args: Args, context: &Context) -> anyhow::Result<u8> {
         }
         Verb::Import(args) => import::run(args, context),
         Verb::Build(args) => build::run(*args, context),
+        Verb::Bake(args) => bake::run(&args, context),
     }
 }

@@ -47,6 +47,9 @@ impl Vm for Parrot {
     async fn seal(&self, _: &Path) -> Result<(), LabError> {
         Ok(())
     }
+    async fn keep_disk(&self, _: &Path) -> Result<(), LabError> {
+        Ok(())
+    }
     async fn destroy(&self) -> Result<(), LabError> {
         Ok(())
     }

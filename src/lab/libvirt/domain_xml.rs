@@ -42,6 +42,8 @@ pub struct Definition<'a> {
     /// The kernel and initrd that QEMU can read, for images with direct boot.
     pub kernel: Option<&'a Path>,
     pub initrd: Option<&'a Path>,
+    /// The TPM's state is still there when the machine has ended, and ours to remove.
+    pub tpm_stays: bool,
 }
 
 /// UEFI firmware and what it remembers.
@@ -181,7 +183,7 @@ pub fn domain_xml(d: &Definition) -> Result<String, LabError> {
         line(&interface);
     }
     if d.image.tpm {
-        line(tpm_xml());
+        line(tpm_xml(d.tpm_stays));
     }
     line("    <video><model type='vga'/></video>");
     line("    <memballoon model='none'/>");

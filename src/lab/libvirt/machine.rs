@@ -6,6 +6,8 @@ use std::{
     os::fd::AsRawFd as _,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    thread,
+    time::{Duration, Instant},
 };
 
 use virt::{
@@ -25,7 +27,7 @@ use super::{
     seal::{self, Memory},
     tpm,
 };
-use crate::lab::{LabError, LabRoot, sweep};
+use crate::lab::{KEPT_DISK, LabError, LabRoot, open_guest_written, sweep};
 
 /// A connection and the root it works in. Whoever holds a part of it keeps both.
 pub struct Session {
@@ -42,6 +44,9 @@ impl Session {
         self.embedded.then(|| self.root.path().join(format!("log/qemu/{machine}.log")))
     }
 }
+
+/// How long QEMU may take to end once its guest is off.
+const LAST_WRITES: Duration = Duration::from_secs(60);
 
 /// The overlay's name in a machine's folder.
 pub const DISK: &str = "disk.qcow2";
@@ -145,6 +150,32 @@ impl Machine {
         seal::keep(dir, &self.dir.join(DISK), &self.identity())
     }
 
+    /// Keeps what the machine, which has turned itself off, leaves behind.
+    pub fn keep_disk(&self, dir: &Path) -> Result<(), LabError> {
+        let mut state = self.state();
+        let State::Running(domain) = &*state else {
+            return Err(LabError::Other(format!("{} was not running", self.name)));
+        };
+        self.session.connection.expect_end(&self.uuid);
+        // QEMU writes what it still holds when it ends, a moment after the guest has.
+        let deadline = Instant::now() + LAST_WRITES;
+        while domain.is_active().unwrap_or_else(|error| !is_gone(&error)) {
+            if Instant::now() >= deadline {
+                return Err(LabError::Other(format!("{} is not off", self.name)));
+            }
+            thread::sleep(Duration::from_millis(50));
+        }
+        *state = State::Ended;
+        fs::create_dir_all(dir).map_err(LabError::io("create", dir))?;
+        if self.has_variables {
+            nvram::keep(dir, &self.dir)?;
+        }
+        if let Some(storage) = &self.tpm {
+            tpm::keep(dir, storage)?;
+        }
+        move_file(&self.dir.join(DISK), &dir.join(KEPT_DISK))
+    }
+
     /// Descriptors can only be associated with a domain that exists: so it is defined first, and made transient
     /// once it runs.
     fn start_with_descriptors(&self, connect: &Connect, memory: Option<&Memory>) -> Result<Domain, LabError> {
@@ -242,6 +273,18 @@ impl Machine {
             *state = State::Gone;
         }
         first
+    }
+}
+
+/// Moves what QEMU wrote, to another file system too.
+fn move_file(from: &Path, to: &Path) -> Result<(), LabError> {
+    let mut file = open_guest_written(from).map_err(LabError::io("read", from))?;
+    match fs::rename(from, to) {
+        Err(error) if error.kind() == std::io::ErrorKind::CrossesDevices => {
+            let copied = File::create_new(to).and_then(|mut copy| std::io::copy(&mut file, &mut copy));
+            copied.map(drop).map_err(LabError::io("write", to))
+        }
+        moved => moved.map_err(LabError::io("move", from)),
     }
 }
 

@@ -145,6 +145,7 @@ impl Maker {
             agent_socket: &dir.join("agent.sock"),
             kernel: kernel.as_deref(),
             initrd: initrd.as_deref(),
+            tpm_stays: session.embedded,
         };
         let xml = domain_xml(&definition)?;
         let memory = spec.seal.as_ref().map(|seal| Memory {
@@ -188,6 +189,7 @@ impl Maker {
             agent_socket: here,
             kernel: boot.map(|boot| boot.kernel.as_path()),
             initrd: boot.and_then(|boot| boot.initrd.as_deref()),
+            tpm_stays: false,
         })?;
         let programs = boot.into_iter().flat_map(|boot| [Some(boot.kernel.clone()), boot.initrd.clone()]).flatten();
         let swtpm = spec.image.tpm.then(|| find_program(tpm::PROGRAMS[0])).flatten();

@@ -7,12 +7,15 @@ use std::{
 };
 
 use crate::{
-    lab::{LabError, UefiFirmware, Users, find_uefi, firmware::check_variables, guest_written::open_guest_written},
+    lab::{
+        KEPT_NVRAM, LabError, UefiFirmware, Users, find_uefi, firmware::check_variables,
+        guest_written::open_guest_written,
+    },
     model::GoldenImage,
 };
 
-/// The file's name, in a machine's folder and in a seal's.
-pub const NVRAM: &str = "nvram.fd";
+/// The file's name, in a machine's folder and wherever it is kept.
+pub const NVRAM: &str = KEPT_NVRAM;
 
 /// Longer than any: QEMU's own limit for both flashes of a machine (`PC_FW_DATA`) is 8 MiB.
 const MAX_SIZE: u64 = 8 << 20;
@@ -54,7 +57,7 @@ pub fn create(
     Ok(path)
 }
 
-/// Keeps the variables of a machine that has ended in a seal.
+/// Keeps the variables of a machine that has ended in a seal, or beside its disk.
 pub fn keep(seal: &Path, machine: &Path) -> Result<(), LabError> {
     let from = machine.join(NVRAM);
     let bytes = open_guest_written(&from).and_then(read).map_err(LabError::io("read", &from))?;

@@ -2,12 +2,13 @@
 
 use std::{
     fs,
-    io::Write as _,
+    io::{Read as _, Write as _},
+    os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
 };
 
 use crate::{
-    lab::{LabError, Users, host::find_program, root::make_dir},
+    lab::{KEPT_TPM_STATE, LabError, Users, host::find_program, open_guest_written, root::make_dir},
     model::StateFile,
 };
 
@@ -15,7 +16,7 @@ use crate::{
 pub const PROGRAMS: [&str; 3] = ["swtpm", "swtpm_setup", "swtpm_ioctl"];
 
 /// swtpm's name for what a TPM 2.0 keeps (man page swtpm(8), `--tpmstate dir=`).
-const STATE: &str = "tpm2-00.permall";
+const STATE: &str = KEPT_TPM_STATE;
 
 /// Longer than any: libtpms' `NV_MEMORY_SIZE` and some more.
 const MAX_STATE: u64 = 1 << 20;
@@ -64,6 +65,22 @@ pub fn prepare(storage: &Path, state: Option<&StateFile>, users: &Users) -> Resu
     users.hand_over(&path)?;
     // Last: from here on QEMU's account can put anything there.
     users.hand_over(&dir)
+}
+
+/// Keeps the state of an ended machine's TPM. One that never wrote any has none to keep.
+pub fn keep(dir: &Path, storage: &Path) -> Result<(), LabError> {
+    let from = storage.join("tpm2").join(STATE);
+    let file = match open_guest_written(&from) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        opened => opened.map_err(LabError::io("read", &from))?,
+    };
+    let mut bytes = Vec::new();
+    file.take(MAX_STATE).read_to_end(&mut bytes).map_err(LabError::io("read", &from))?;
+    let to = dir.join(STATE);
+    // Its keys are the machine's secrets.
+    let mut options = fs::OpenOptions::new();
+    let created = options.write(true).create_new(true).mode(0o600).open(&to);
+    created.and_then(|mut file| file.write_all(&bytes)).map_err(LabError::io("write", &to))
 }
 
 fn read_state(path: &Path) -> Result<Vec<u8>, LabError> {

@@ -193,6 +193,12 @@ impl Vm for LibvirtVm {
         .await
     }
 
+    async fn keep_disk(&self, dir: &Path) -> Result<(), LabError> {
+        let machine = Arc::clone(&self.machine);
+        let dir = dir.to_owned();
+        blocking("keep the machine's disk", SAVE, move || machine.keep_disk(&dir)).await
+    }
+
     async fn destroy(&self) -> Result<(), LabError> {
         let machine = Arc::clone(&self.machine);
         let reaper = self.reaper.clone();

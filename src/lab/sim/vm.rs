@@ -15,7 +15,7 @@ use super::{
     state::{Power, State},
 };
 use crate::{
-    lab::{AgentError, LabError, Screenshot, Stats, Vm, VmFiles},
+    lab::{AgentError, KEPT_DISK, LabError, Screenshot, Stats, Vm, VmFiles},
     model::Bytes,
 };
 
@@ -166,6 +166,15 @@ impl Vm for SimVm {
             return Err(fault());
         }
         self.running(|state, now| state.save(now))?;
+        std::fs::write(&path, SEALED).map_err(LabError::io("write", &path))
+    }
+
+    async fn keep_disk(&self, dir: &Path) -> Result<(), LabError> {
+        if self.machine.with(|state, _| state.power == Power::On) {
+            return Err(LabError::Other(format!("the machine {} is not off", self.name)));
+        }
+        std::fs::create_dir_all(dir).map_err(LabError::io("create", dir))?;
+        let path = dir.join(KEPT_DISK);
         std::fs::write(&path, SEALED).map_err(LabError::io("write", &path))
     }
 

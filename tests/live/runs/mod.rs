@@ -1,5 +1,6 @@
 //! Whole runs of the real binary on real machines, one at a time: each already uses every core.
 
+mod bake;
 mod endings;
 mod firmware;
 mod harness;

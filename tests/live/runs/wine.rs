@@ -2,10 +2,15 @@
 
 use std::{fs, path::Path, process::Command};
 
-use super::harness::{Bench, golden};
+use super::{
+    bake::{bake, files, with_layers},
+    harness::{Bench, golden},
+};
 
 /// Where what the tests are made of is.
 const PARTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/live/wine");
+
+const CATALOG: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/images/wine.catalog.yaml");
 
 /// The service that is installed everywhere before the update, and what the updates do.
 const MATRIX: &str = r#"
@@ -87,13 +92,18 @@ fn msi(bench: &Bench, name: &str, n: u8, arguments: &str, more: &[(&str, &str)])
     tool("wixl", &["-a", "x64", "-o", &format!("{name}.msi"), source.to_str().unwrap()], &bench.path(""));
 }
 
+/// What the packages install.
+fn program(bench: &Bench) {
+    let service = Path::new(PARTS).join("service.c");
+    let compile = ["-O2", "-s", "-o", "service.exe", service.to_str().unwrap()];
+    tool("x86_64-w64-mingw32-gcc", &compile, &bench.path(""));
+}
+
 #[test]
 fn packages_for_windows_are_judged_by_what_becomes_of_them_on_wine() {
     let bench = Bench::new();
     let before = golden();
-    let service = Path::new(PARTS).join("service.c");
-    let compile = ["-O2", "-s", "-o", "service.exe", service.to_str().unwrap()];
-    tool("x86_64-w64-mingw32-gcc", &compile, &bench.path(""));
+    program(&bench);
     msi(&bench, "sensor", 1, "sensor", &[STARTS]);
     msi(&bench, "agent", 2, "agent", &[STARTS]);
     msi(&bench, "fails", 3, "fails", &[FAILS]);
@@ -105,8 +115,7 @@ fn packages_for_windows_are_judged_by_what_becomes_of_them_on_wine() {
     fs::create_dir(bench.path("content")).unwrap();
     bench.file("content/rules.dat", "21 fields");
     let matrix = bench.file("wine.yaml", MATRIX);
-    let catalog = concat!(env!("CARGO_MANIFEST_DIR"), "/images/wine.catalog.yaml");
-    let ran = bench.run(&[matrix.to_str().unwrap(), "--catalog", catalog]).expect(1);
+    let ran = bench.run(&[matrix.to_str().unwrap(), "--catalog", CATALOG]).expect(1);
     let found: Vec<(String, String)> = ran.verdicts();
     let found: Vec<(&str, &str)> = found.iter().map(|(update, found)| (update.as_str(), found.as_str())).collect();
     let expected = [
@@ -124,5 +133,21 @@ fn packages_for_windows_are_judged_by_what_becomes_of_them_on_wine() {
     assert!(ran.out.contains("stub"), "a program that does nothing says so: {}", ran.out);
     assert!(!ran.out.contains("Windows"), "Wine is not called Windows: {}", ran.out);
     assert_eq!(golden(), before);
+    bench.assert_nothing_left();
+}
+
+#[test]
+fn a_package_that_wants_a_restart_is_baked_into_a_layer_of_wine() {
+    let bench = Bench::new();
+    program(&bench);
+    msi(&bench, "restarts", 4, "restarts", &[WANTS_RESTART]);
+    let layer = "  - {name: wine-p2, labels: {os: wine-8, patch: p2}, from: wine-p1, apply: [{msi: restarts.msi}]}\n";
+    with_layers(&bench, CATALOG, layer);
+    let ran = bake(&bench, &[]).expect(0);
+    assert!(ran.out.contains("baked  wine-p2: "), "{}", ran.out);
+    assert_eq!(files(&bench.path("baked")), ["wine-p2.json", "wine-p2.qcow2"]);
+    // The product is there after the restarts.
+    let journal = fs::read_to_string(ran.dir.join("events.jsonl")).unwrap();
+    assert!(journal.contains("\"id\":\"installed-1\"") && journal.contains("3010"), "{journal}");
     bench.assert_nothing_left();
 }

@@ -92,7 +92,12 @@ pub fn interface_xml(d: &Definition) -> Option<String> {
     Some(format!("    {source}<mac address='{mac}'/><model type='{model}'/></interface>"))
 }
 
-/// A TPM 2.0 that swtpm emulates. libvirt starts swtpm, and keeps its state below its own folders, by the machine's UUID.
-pub fn tpm_xml() -> &'static str {
-    "    <tpm model='tpm-crb'><backend type='emulator' version='2.0'/></tpm>"
+/// A TPM 2.0 that swtpm emulates. libvirt starts swtpm, and keeps its state below its own folders, by the machine's UUID; that
+/// of a transient machine it removes when the machine ends, unless told otherwise.
+pub fn tpm_xml(stays: bool) -> &'static str {
+    if stays {
+        "    <tpm model='tpm-crb'><backend type='emulator' version='2.0' persistent_state='yes'/></tpm>"
+    } else {
+        "    <tpm model='tpm-crb'><backend type='emulator' version='2.0'/></tpm>"
+    }
 }

@@ -25,6 +25,7 @@ fn definition<'a>(image: &'a GoldenImage, network: &'a Network) -> Definition<'a
         agent_socket: Path::new("/s/lab/0/vms/0a1b2c/agent.sock"),
         kernel: None,
         initrd: None,
+        tpm_stays: false,
     }
 }
 

@@ -1,0 +1,90 @@
+//! What is remembered of a layer that was baked: a small JSON file beside its disk.
+
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::Sha256;
+
+/// The version a record carries.
+const VERSION: u32 = 1;
+
+/// Most that is read of one, in bytes: it lists files.
+const LONGEST: u64 = 1 << 20;
+
+/// How a layer came about, and so whether it still is what the catalogue asks for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Baked {
+    pub version: u32,
+    /// Of its disk.
+    pub sha256: Sha256,
+    /// Of its machine's UEFI variables, where it has some.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nvram: Option<Sha256>,
+    /// Of its TPM's state, where it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tpm_state: Option<Sha256>,
+    /// What it was made of: [`super::Recipe::asks`].
+    pub recipe: Sha256,
+    /// The files that were brought in, absolute, as they were.
+    pub files: BTreeMap<PathBuf, Sha256>,
+    /// When, RFC 3339.
+    pub utc: String,
+    /// The run that made it.
+    pub run: String,
+}
+
+/// The files of one layer, whether they are there or not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BakedFiles {
+    pub disk: PathBuf,
+    pub nvram: PathBuf,
+    pub tpm_state: PathBuf,
+    pub record: PathBuf,
+}
+
+impl BakedFiles {
+    /// In `baked/` beside the catalogue.
+    pub fn of(catalog_folder: &Path, image: &str) -> Self {
+        let folder = catalog_folder.join("baked");
+        let folder = std::path::absolute(&folder).unwrap_or(folder);
+        let named = |ending: &str| folder.join(format!("{image}.{ending}"));
+        Self { disk: named("qcow2"), nvram: named("nvram.fd"), tpm_state: named("tpm2"), record: named("json") }
+    }
+}
+
+impl Baked {
+    pub fn new(recipe: Sha256, sha256: Sha256, utc: String, run: String) -> Self {
+        Self { version: VERSION, sha256, nvram: None, tpm_state: None, recipe, files: BTreeMap::new(), utc, run }
+    }
+
+    /// None: it was never baked, or nobody can tell how.
+    pub fn read(path: &Path) -> Option<Self> {
+        let about = fs::metadata(path).ok()?;
+        if !about.is_file() || about.len() > LONGEST {
+            return None;
+        }
+        let record: Self = serde_json::from_slice(&fs::read(path).ok()?).ok()?;
+        let digests = [Some(&record.sha256), record.nvram.as_ref(), record.tpm_state.as_ref()];
+        let is_sound = record.version == VERSION && digests.into_iter().flatten().all(Sha256::is_well_formed);
+        is_sound.then_some(record)
+    }
+
+    /// Takes the place of the one before, whole or not at all.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn write(&self, path: &Path) -> io::Result<()> {
+        let mut file = tempfile::NamedTempFile::new_in(path.parent().unwrap_or(Path::new(".")))?;
+        serde_json::to_writer_pretty(&mut file, self)?;
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o644);
+        file.as_file().set_permissions(mode)?;
+        file.as_file().sync_all()?;
+        file.persist(path)?;
+        Ok(())
+    }
+}
