@@ -5,8 +5,8 @@ use anyhow::anyhow;
 use super::{Context, report::read_run};
 use crate::{
     event::{CellState, RunState},
-    model::CellId,
-    report::{Detail, one_line, story},
+    model::{CellId, one_line},
+    report::{Detail, story},
 };
 
 #[derive(Debug, clap::Args)]

@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 use super::{Context, explain, plan::Format, report::read_run};
 use crate::{
     health::{agree, deciding, judge},
-    model::{CellId, Millis, Outcome, ReasonId, Signal, Verdict},
-    report::{one_line, told},
+    model::{CellId, Millis, Outcome, ReasonId, Signal, Verdict, one_line},
+    report::told,
 };
 
 #[derive(Debug, clap::Args)]

@@ -2,12 +2,11 @@
 
 use std::fmt::Write as _;
 
-use super::text::one_line;
 use crate::{
     event::{Attempt, Level},
     model::{
         Bytes, ConsoleMark, ControlFacts, Exit, GuestState, LimitsFrom, Millis, Outcome, Phase, RestartVia, Role,
-        Signal, SignalKind, Start, StepResult, Subject, told_exit_code,
+        Signal, SignalKind, Start, StepResult, Subject, one_line, told_exit_code,
     },
 };
 
