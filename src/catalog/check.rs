@@ -10,7 +10,7 @@ use super::{
     file::{BackingEntry, ImageEntry},
 };
 use crate::{
-    model::{BackingFile, Bytes, Clock, DirectBoot, Family, GoldenImage, Sha256, StateFile},
+    model::{BackingFile, Bytes, Clock, DirectBoot, Family, GoldenImage, Sha256, StateFile, is_label},
     source::{Diagnostic, Diagnostics, Place, Placed, SourceFile, read_yaml},
 };
 
@@ -101,6 +101,14 @@ impl Checker {
         if raw.labels.value.0.is_empty() {
             let message = format!("the image `{name}` has no label");
             self.error(raw.labels.place, message, "axes pick images by their labels, e.g. `{os: debian-12}`");
+        }
+        for (key, value) in &raw.labels.value.0 {
+            for (what, text, place) in [("key", &key.value, key.place), ("value", &value.value.0, value.place)] {
+                if !is_label(text) {
+                    let message = format!("this is no {what} of a label of the image `{name}`");
+                    self.error(place, message, "use a text of 1 to 200 printable characters");
+                }
+            }
         }
         let memory = raw.memory.value.parse().unwrap_or_else(|error| {
             self.error(raw.memory.place, format!("{error}"), "give a number and a unit: MiB or GiB");

@@ -6,7 +6,7 @@ use super::{
     guest_path_problem, is_name,
 };
 use crate::{
-    model::{Collect, MAX_SOAK, Millis, Network, Policy},
+    model::{Collect, MAX_SOAK, Millis, Network, Policy, is_label},
     source::{Diagnostic, Diagnostics, Entries, Place, Placed, SourceFile, Written, nearest},
 };
 
@@ -107,8 +107,7 @@ impl Checker {
     }
 
     fn axis_value(&mut self, axis: &str, value: &Placed<Written>) {
-        let text = &value.value.0;
-        if text.trim().is_empty() || text.chars().any(char::is_control) || text.len() > 200 {
+        if !is_label(&value.value.0) {
             let message = format!("this is no value for the axis `{axis}`");
             self.error(value.place, message, "use a text of 1 to 200 printable characters");
         }

@@ -71,6 +71,16 @@ pub fn is_hidden(c: char) -> bool {
     c.is_control() || marks || others || code & 0xfffe == 0xfffe
 }
 
+/// Whether a text can stand in a table and be told from others: not blank, nothing hidden in it, not longer than this.
+pub fn is_shown(text: &str, longest: usize) -> bool {
+    !text.trim().is_empty() && text.chars().count() <= longest && !text.chars().any(is_hidden)
+}
+
+/// Whether a text can be a value of an axis, or a key or value of a label: what picks golden images, and is picked by.
+pub fn is_label(text: &str) -> bool {
+    is_shown(text, 200)
+}
+
 /// A number and what it counts: `1 cell`, `2 cells`.
 pub fn count(n: usize, what: &str) -> String {
     format!("{n} {what}{}", if n == 1 { "" } else { "s" })
