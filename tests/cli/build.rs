@@ -49,12 +49,21 @@ fn a_build_that_makes_no_sense_is_refused_before_anything_is_written() {
     let bench = bench();
     bench.file("text", "no medium");
     bench.catalog();
+    bench.file("there/win11-24h2.nvram.fd", "");
+    let digest = "a".repeat(64);
+    let image = format!("{{name: x, labels: {{os: x}}, disk: x, sha256: {digest}, memory: 1GiB, family: linux}}");
+    bench.file("flow.yaml", format!("images:\n  - {image}\nversion: 1\n"));
     for (words, why) in [
         ("win12 --dry-run", "possible values: win10-22h2"),
         ("win11-24h2 --firmware bios", "Windows 11 requires"),
         ("win11-24h2 --edition standard", "give one of pro, enterprise"),
         ("win11-24h2 --product-key 12345", "five groups of five"),
         ("win11-24h2 --name img-a", "has an image `img-a` already"),
+        ("win11-24h2 --label os=a", "has the same labels as"),
+        ("win11-24h2 --label os=a --dry-run", "has the same labels as"),
+        ("win11-24h2 --label os=", "1 to 200 printable characters"),
+        ("win11-24h2 --out there", "win11-24h2.nvram.fd` is there already"),
+        ("win11-24h2 --catalog flow.yaml", "cannot take this image"),
         ("win11-24h2 --disk-size 20GiB", "too small a disk"),
         ("win11-24h2 --disk-size 20", "is not a size"),
         ("win11-24h2 --memory 1GiB", "too little memory"),
