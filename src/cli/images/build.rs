@@ -10,7 +10,10 @@ use super::{
 };
 use crate::{
     image::{ANSWER_FILE, FINISH_FILE, Making, ProductKey, Shelf, Source, States, WindowsVersion, finish_script},
-    lab::{detect, libvirt::Installing},
+    lab::{
+        LabRoot, Users, detect,
+        libvirt::{Installing, clean_domains},
+    },
     model::{Accelerator, Bytes, Family, Millis},
 };
 
@@ -94,7 +97,7 @@ pub fn run(args: Args, context: &Context) -> anyhow::Result<u8> {
     let uri = making::uri(args.connect)?;
     let folder = out.join(format!("{}.build", build.name));
     // As far as it is known now: hours later would be too late to refuse it.
-    let source = Source::domain(&build.domain_xml(&folder)?)?;
+    let source = Source::domain(&build.domain_xml(&folder, None)?)?;
     let (name, states) = (build.name.clone(), States::default());
     let mut making = Making { source, name, labels, family: Family::Windows, out, compress: true, states };
     making.check(&shelf)?;
@@ -103,7 +106,7 @@ pub fn run(args: Args, context: &Context) -> anyhow::Result<u8> {
             "{ANSWER_FILE}:\n{}\n{FINISH_FILE}:\n{}\ndomain.xml:\n{}\n{}",
             build.answers.xml(),
             finish_script(build.answers.version),
-            build.domain_xml(&folder)?,
+            build.domain_xml(&folder, None)?,
             build.by_hand(&folder, &uri)
         );
         context.print(&text)?;
@@ -111,7 +114,7 @@ pub fn run(args: Args, context: &Context) -> anyhow::Result<u8> {
     }
     if let Some(folder) = args.answers_only {
         let folder = std::path::absolute(folder)?;
-        build.write(&folder)?;
+        build.write(&folder, &uri, None)?;
         context.print(&build.by_hand(&folder, &uri))?;
         return Ok(0);
     }
@@ -120,9 +123,12 @@ pub fn run(args: Args, context: &Context) -> anyhow::Result<u8> {
         tell!("note: this host has no KVM: an installation takes many hours, and --timeout is {}", args.timeout);
     }
     let stop = Stop::listen()?;
-    build.write(&folder)?;
+    // Machines first: the folders of those that are still there are in use.
+    clean_domains(&uri, &context.state)?.log();
+    let root = LabRoot::take(&context.state, &Users::of_libvirtd(&uri))?;
+    build.write(&folder, &uri, Some(&root))?;
     build.make_disk(&folder)?;
-    let machine = Installing::start(&uri, &build.domain_xml(&folder)?)?;
+    let machine = Installing::start(&uri, &build.domain_xml(&folder, Some(&root))?)?;
     let ended = build.wait(&machine, &folder, Duration::from_millis(args.timeout.0), &stop);
     let made = ended.and_then(|()| {
         making.source = Source::domain(&machine.definition()?)?;
@@ -132,6 +138,9 @@ pub fn run(args: Args, context: &Context) -> anyhow::Result<u8> {
     });
     // Tried in any case; the first failure is the one to tell.
     let removed = machine.remove();
+    if made.is_err() {
+        let _ = root.leave(&folder);
+    }
     let code = made.with_context(|| format!("no golden image; what there was is in {}", folder.display()))?;
     removed?;
     fs::remove_dir_all(&folder).with_context(|| format!("cannot remove {}", folder.display()))?;
