@@ -234,6 +234,9 @@ fn guest(state: &GuestState) -> String {
             let _ = write!(text, "; {what}: {}", list.join(", "));
         }
     }
+    if state.errors_cut {
+        text.push_str("; more errors than were read");
+    }
     if let Some(ahead) = state.clock_ahead_ms {
         let _ = write!(text, "; clock {ahead:+} ms");
     }
