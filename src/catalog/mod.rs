@@ -11,7 +11,7 @@ mod resolve;
 mod verify;
 
 pub use check::{Catalog, is_image_name};
-pub use digest::{DigestCache, OnBytes, sha256_file};
+pub use digest::{DigestCache, OnBytes, sha256_file, sha256_watched};
 pub use file::CatalogFile;
 pub use resolve::NoImage;
 pub use verify::{ImageProblem, verify};

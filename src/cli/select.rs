@@ -1,7 +1,11 @@
 use std::{
     env,
+    ops::ControlFlow,
     path::{Path, PathBuf},
+    time::{Duration, Instant},
 };
+
+use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::{
     catalog::Catalog,
@@ -54,6 +58,37 @@ impl From<HowToStart> for Start {
     }
 }
 
+/// Tells those who look at a terminal that large files are being read.
+struct Reading {
+    began: Instant,
+    bytes: u64,
+    bar: Option<ProgressBar>,
+}
+
+impl Reading {
+    /// What takes longer is worth a line.
+    const SHORT: Duration = Duration::from_secs(1);
+
+    fn more(&mut self, read: u64) -> ControlFlow<()> {
+        self.bytes += read;
+        if self.began.elapsed() > Self::SHORT {
+            let new = || {
+                let style = ProgressStyle::with_template("{spinner} {msg} {bytes}");
+                let bar = style.map_or(ProgressBar::hidden(), |style| ProgressBar::new_spinner().with_style(style));
+                bar.with_message("reading the files under test")
+            };
+            self.bar.get_or_insert_with(new).set_position(self.bytes);
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+impl Drop for Reading {
+    fn drop(&mut self) {
+        self.bar.iter().for_each(ProgressBar::finish_and_clear);
+    }
+}
+
 impl Select {
     /// Reads the files and makes the plan.
     ///
@@ -69,7 +104,8 @@ impl Select {
             soak: self.soak,
             start: self.start.map(Start::from),
         };
-        crate::plan::plan(&matrix, &catalog, &choices, &|name| env::var(name).ok())
+        let mut reading = Reading { began: Instant::now(), bytes: 0, bar: None };
+        crate::plan::plan(&matrix, &catalog, &choices, &|name| env::var(name).ok(), &mut |read| reading.more(read))
     }
 
     fn catalog(&self, matrix: &Matrix) -> Result<Catalog, Diagnostics> {
