@@ -10,7 +10,7 @@ use std::{
 const ALLOWED: &[(&str, &[&str])] = &[
     ("model", &[]),
     ("qcow2", &[]),
-    ("source", &[]),
+    ("source", &["model"]),
     ("matrix", &["model", "source"]),
     ("catalog", &["matrix", "model", "source", "qcow2"]),
     ("candidate", &["model"]),

@@ -2,6 +2,7 @@
 
 use std::{
     fs::{self, File},
+    ops::ControlFlow,
     path::Path,
     sync::Arc,
     time::{Duration, Instant},
@@ -84,7 +85,7 @@ async fn whole(cells: u32, slots: u32, script: fn(&VmSpec) -> GuestScript) -> an
     let began = Instant::now();
     let matrix = Matrix::read(&matrix).map_err(|found| anyhow::anyhow!("the matrix: {found:?}"))?;
     let catalog = Catalog::read(&catalog).map_err(|found| anyhow::anyhow!("the catalogue: {found:?}"))?;
-    let planned = plan::plan(&matrix, &catalog, &Choices::default(), &|_| None);
+    let planned = plan::plan(&matrix, &catalog, &Choices::default(), &|_| None, &mut |_| ControlFlow::Continue(()));
     let plan = planned.map_err(|found| anyhow::anyhow!("the plan: {found:?}"))?.plan;
     let (folder, plan_sha256) = RunFolder::create(&here.join("runs"), &plan)?;
     let plan_s = began.elapsed().as_secs_f64();

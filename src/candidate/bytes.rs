@@ -1,5 +1,7 @@
 //! Numbers and texts at places in untrusted bytes: `None` instead of a panic.
 
+use crate::model::is_hidden;
+
 /// Longest text that is kept of a file's claims, in characters.
 const LONGEST: usize = 200;
 
@@ -25,8 +27,7 @@ pub(super) fn utf16(bytes: &[u8]) -> String {
 /// A text from a file as it may be kept and shown: one line, nothing that a terminal obeys, not too long; none if nothing
 /// is left.
 pub(super) fn clean(text: &str) -> Option<String> {
-    let marks = |c: char| matches!(u32::from(c), 0x061c | 0x200b..=0x200f | 0x2028..=0x202e | 0x2060..=0x206f | 0xfeff);
-    let plain: String = text.chars().map(|c| if c.is_control() || marks(c) { ' ' } else { c }).collect();
+    let plain: String = text.chars().map(|c| if is_hidden(c) { ' ' } else { c }).collect();
     let words: Vec<&str> = plain.split_whitespace().collect();
     let line = words.join(" ");
     if line.chars().count() > LONGEST {

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     matrix::check_steps,
-    model::{BackingFile, Bytes, Clock, DirectBoot, Family, GoldenImage, Sha256, StateFile},
+    model::{BackingFile, Bytes, Clock, DirectBoot, Family, GoldenImage, Sha256, StateFile, is_label},
     source::{Diagnostic, Diagnostics, Place, Placed, SourceFile, nearest, read_yaml},
 };
 
@@ -150,6 +150,14 @@ impl Checker {
         if raw.labels.value.0.is_empty() {
             let message = format!("the image `{name}` has no label");
             self.error(raw.labels.place, message, "axes pick images by their labels, e.g. `{os: debian-12}`");
+        }
+        for (key, value) in &raw.labels.value.0 {
+            for (what, text, place) in [("key", &key.value, key.place), ("value", &value.value.0, value.place)] {
+                if !is_label(text) {
+                    let message = format!("this is no {what} of a label of the image `{name}`");
+                    self.error(place, message, "use a text of 1 to 200 printable characters");
+                }
+            }
         }
     }
 

@@ -89,7 +89,15 @@ impl DigestCache {
 /// # Errors
 /// The file cannot be read.
 pub fn sha256_file(path: &Path) -> io::Result<Sha256> {
-    hash(&mut File::open(path)?, &mut |_| ControlFlow::Continue(()))
+    sha256_watched(path, &mut |_| ControlFlow::Continue(()))
+}
+
+/// The same of a file that may be large.
+///
+/// # Errors
+/// The file cannot be read, or `on_bytes` stopped it (`Interrupted`).
+pub fn sha256_watched(path: &Path, on_bytes: OnBytes<'_>) -> io::Result<Sha256> {
+    hash(&mut File::open(path)?, on_bytes)
 }
 
 fn hash(file: &mut File, on_bytes: OnBytes<'_>) -> io::Result<Sha256> {

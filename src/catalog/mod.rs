@@ -14,7 +14,7 @@ mod verify;
 
 pub use baked::{Baked, BakedFiles};
 pub use check::{Catalog, is_image_name};
-pub use digest::{DigestCache, OnBytes, sha256_file};
+pub use digest::{DigestCache, OnBytes, sha256_file, sha256_watched};
 pub use file::CatalogFile;
 pub use layers::Recipe;
 pub use resolve::NoImage;

@@ -6,7 +6,12 @@ use std::{
 
 use tokio::time::timeout;
 
-use super::{leftovers, life::Cellmate, observe::Observer, pictures};
+use super::{
+    leftovers::{self, CrashDump},
+    life::Cellmate,
+    observe::Observer,
+    pictures,
+};
 use crate::{
     event::Level,
     lab::{AgentError, Screenshot, Vm, open_guest_written},
@@ -46,7 +51,7 @@ pub(super) async fn collect(watcher: &mut Observer, mate: &Cellmate<'_>) -> Vec<
         kept.bytes("domain.xml", xml.as_bytes());
     }
     if !well && agent_answers && !mate.job.hurry.is_cancelled() {
-        guest_files(mate, &mut kept).await;
+        guest_files(watcher, mate, &mut kept).await;
     }
     kept.bytes("agent.jsonl", mate.transcript.text().as_bytes());
     for found in kept.found {
@@ -59,12 +64,12 @@ pub(super) async fn collect(watcher: &mut Observer, mate: &Cellmate<'_>) -> Vec<
     kept.files
 }
 
-async fn guest_files(mate: &Cellmate<'_>, kept: &mut Kept) {
+async fn guest_files(watcher: &mut Observer, mate: &Cellmate<'_>, kept: &mut Kept) {
     if mate.agent(AGENT).ping().await.is_err() {
         return;
     }
-    for (path, content) in leftovers::dumps(mate).await {
-        if let Some(cause) = mate.family.read_dump(&content) {
+    for CrashDump { path, content, cause } in leftovers::dumps(watcher, mate).await {
+        if let Some(cause) = cause {
             kept.found.push(format!("{path}: {cause}"));
         }
         kept.bytes(&format!("guest/{}", flat(&path)), &mate.job.secrets.mask_bytes(&content));

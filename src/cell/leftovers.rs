@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use tokio::time::{Instant, timeout};
+use tokio::{
+    task::spawn_blocking,
+    time::{Instant, timeout},
+};
 
 use super::{life::Cellmate, observe::Observer, patience::Deadline, state, step};
 use crate::{event::Level, guest::Look, model::ReasonId};
@@ -28,12 +31,14 @@ pub(super) async fn add(watcher: &mut Observer, mate: &Cellmate<'_>, look: &mut 
     if mate.family.leaves_logs() && !add_logs(watcher, mate, look).await? {
         return Some(false);
     }
-    for path in look.dumps().iter().take(DUMPS).cloned().collect::<Vec<_>>() {
-        let content = watcher.until(read(mate, &path, DUMP)).await?;
-        if let Some(cause) = content.and_then(|content| mate.family.read_dump(&content)) {
-            look.explain_dump(&path, &cause);
+    let boot = watcher.boot;
+    let dumps = watcher.until(read_dumps(mate, look.dumps())).await?;
+    for dump in &dumps {
+        if let Some(cause) = &dump.cause {
+            look.explain_dump(&dump.path, cause);
         }
     }
+    watcher.dumps = Some((boot, dumps));
     Some(true)
 }
 
@@ -45,9 +50,13 @@ async fn add_logs(watcher: &mut Observer, mate: &Cellmate<'_>, look: &mut Look) 
     let deadline = Deadline::new(&mate.job.lab, state::PATIENCE);
     let (exit, output) = step::execute(watcher, mate, &command, &deadline).await?;
     for (n, file) in files.iter().enumerate() {
-        let told = watcher.until(read(mate, file, LOG)).await?.and_then(|content| mate.family.read_log(&content));
-        match told {
-            Some(texts) => texts.into_iter().for_each(|text| look.error(text)),
+        match watcher.until(read_log(mate, file)).await? {
+            Some((texts, has_more)) => {
+                texts.into_iter().for_each(|text| look.error(text));
+                if has_more {
+                    look.more_errors();
+                }
+            }
             // The first is on every machine; not every edition has each of the others.
             None if n > 0 => {}
             None => {
@@ -70,10 +79,41 @@ pub(super) async fn logs_begin(watcher: &mut Observer, mate: &Cellmate<'_>) -> b
     !watcher.judge.is_over()
 }
 
-/// A file of the guest, up to `cap` bytes. None: it is not there, or takes too long: a guest may give it byte by byte.
-async fn read(mate: &Cellmate<'_>, path: &str, cap: usize) -> Option<Vec<u8>> {
-    let read = timeout(READING, mate.agent(state::PATIENCE).read_file(path, cap)).await;
-    read.ok()?.ok().map(|(content, _)| content)
+/// A file of the guest, up to `cap` bytes, and whether there was more. None: it is not there, or takes too long: a guest may
+/// give it byte by byte.
+async fn read(mate: &Cellmate<'_>, path: &str, cap: usize) -> Option<(Vec<u8>, bool)> {
+    timeout(READING, mate.agent(state::PATIENCE).read_file(path, cap)).await.ok()?.ok()
+}
+
+/// What a log of the guest tells, and whether there is more of it.
+async fn read_log(mate: &Cellmate<'_>, path: &str) -> Option<(Vec<String>, bool)> {
+    let (content, was_longer) = read(mate, path, LOG).await?;
+    let family = mate.family;
+    // Seconds of work, for a log of megabytes.
+    let (texts, has_more) = spawn_blocking(move || family.read_log(&content)).await.ok()??;
+    Some((texts, has_more || was_longer))
+}
+
+/// A crash dump in the guest.
+pub(super) struct CrashDump {
+    pub path: String,
+    /// As much of it as is read.
+    pub content: Vec<u8>,
+    /// What it tells of its cause.
+    pub cause: Option<String>,
+}
+
+async fn read_dumps(mate: &Cellmate<'_>, paths: &[String]) -> Vec<CrashDump> {
+    let mut found = Vec::new();
+    for path in paths.iter().take(DUMPS) {
+        let Some((content, _)) = read(mate, path, DUMP).await else { continue };
+        let family = mate.family;
+        let read = spawn_blocking(move || (family.read_dump(&content), content)).await;
+        if let Ok((cause, content)) = read {
+            found.push(CrashDump { path: path.clone(), content, cause });
+        }
+    }
+    found
 }
 
 /// A guest that has stopped with an error writes its dump, restarts by itself, and may come up once more: then the dump can
@@ -93,17 +133,16 @@ pub(super) async fn await_dump(watcher: &mut Observer, mate: &Cellmate<'_>) {
     }
 }
 
-/// The crash dumps that lie in the guest: their paths and as much of them as is kept.
-pub(super) async fn dumps(mate: &Cellmate<'_>) -> Vec<(String, Vec<u8>)> {
-    let mut found = Vec::new();
+/// The crash dumps that lie in the guest; those that were read in this boot are not read again.
+pub(super) async fn dumps(watcher: &mut Observer, mate: &Cellmate<'_>) -> Vec<CrashDump> {
     if !mate.family.leaves_dumps() {
-        return found;
+        return Vec::new();
     }
-    let Ok((_, printed)) = mate.ask(&mate.family.inventory(&mate.tag()), state::PATIENCE).await else { return found };
-    for path in mate.family.read_look(&printed).dumps().iter().take(DUMPS) {
-        if let Some(content) = read(mate, path, DUMP).await {
-            found.push((path.clone(), content));
-        }
+    match watcher.dumps.take() {
+        Some((boot, known)) if boot == watcher.boot => known,
+        _ => match mate.ask(&mate.family.inventory(&mate.tag()), state::PATIENCE).await {
+            Ok((_, printed)) => read_dumps(mate, mate.family.read_look(&printed).dumps()).await,
+            Err(_) => Vec::new(),
+        },
     }
-    found
 }

@@ -7,6 +7,7 @@ use super::{
     Emitter, Job,
     console::Console,
     lab_clock::LabClock,
+    leftovers::CrashDump,
     pictures::{self, Reference},
 };
 use crate::{
@@ -84,6 +85,8 @@ pub(super) struct Observer {
     pub seen: ControlFacts,
     /// What ran in the guest when its last boot had just settled.
     pub first_look: Option<Look>,
+    /// The crash dumps that were read, and the boot in which.
+    pub dumps: Option<(u64, Vec<CrashDump>)>,
     /// Telling lines passed on in this boot.
     told: Vec<ConsoleMark>,
 }
@@ -128,6 +131,7 @@ impl Observer {
             secrets: job.secrets.clone(),
             seen: ControlFacts::default(),
             first_look: None,
+            dumps: None,
             told: Vec::new(),
         }
     }

@@ -87,14 +87,13 @@ async fn wait_for_channel(watcher: &mut Observer) -> bool {
 async fn ask(mate: &Cellmate<'_>, wants_id: bool) -> Result<Answer, AgentError> {
     let mut boot_id = None;
     if wants_id {
-        let printed = match mate.family.boot_id(&mate.tag()) {
+        boot_id = match mate.family.boot_id(&mate.tag()) {
             BootId::File(path) => {
                 let (text, _) = mate.agent(PATIENCE).read_file(path, 256).await?;
-                String::from_utf8_lossy(&text).into_owned()
+                Some(String::from_utf8_lossy(&text).trim().to_owned()).filter(|id| !id.is_empty())
             }
-            BootId::Printed(command) => mate.ask(&command, PATIENCE).await?.1,
+            BootId::Printed(command) => mate.family.read_boot_id(&mate.ask(&command, PATIENCE).await?.1),
         };
-        boot_id = mate.family.read_boot_id(&printed);
     }
     let probe = mate.job.image.settled.as_deref();
     let settled = match mate.family.settled(probe, &mate.tag()) {

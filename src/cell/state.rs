@@ -100,6 +100,9 @@ async fn look(watcher: &mut Observer, mate: &Cellmate<'_>, command: &Command) ->
     match step::execute_up_to(watcher, mate, command, &deadline, life::PRINTED).await? {
         (Exit::Code { code: 0 }, output) => {
             let mut look = mate.family.read_look(&output.stdout);
+            if output.truncated {
+                look.more_errors();
+            }
             if mate.family.asks_agent() {
                 // No such guest is without a service: it did not understand the question, and none can be missed.
                 if look.services.is_empty() {

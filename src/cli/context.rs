@@ -7,8 +7,7 @@ use std::{
 
 use crate::{
     catalog::DigestCache,
-    model::StateDir,
-    report::plain,
+    model::{StateDir, plain},
     seal::SealCache,
     source::{Diagnostics, Severity},
 };

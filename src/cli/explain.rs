@@ -2,11 +2,12 @@ use std::{fmt::Write as _, path::PathBuf};
 
 use anyhow::anyhow;
 
-use super::{Context, report::read_run};
+use super::{Context, judge::Expected, report::read_run};
 use crate::{
-    event::{CellState, RunState},
-    model::CellId,
-    report::{Detail, one_line, story},
+    event::{Attempt, CellState, RunState},
+    health::{agree, judge},
+    model::{CellId, Verdict, one_line},
+    report::{Detail, story},
 };
 
 #[derive(Debug, clap::Args)]
@@ -15,7 +16,8 @@ Examples:
   bootgate explain runs/20260102T030405Z-nightly debian-12.p1
   bootgate explain runs/20260102T030405Z-nightly debian-12.p1 --all
 
-Times count from the begin of the attempt. Exit code 0; 2: there is no such run or cell.")]
+Times count from the begin of the attempt. The verdict is judged again from the record; where another one was recorded,
+that is said. Exit code 0; 2: there is no such run or cell.")]
 pub struct Args {
     /// The run's directory, the one with events.jsonl
     run: PathBuf,
@@ -47,9 +49,18 @@ pub(super) fn find<'a>(state: &'a RunState, id: &str) -> anyhow::Result<&'a Cell
     })
 }
 
+/// What an attempt's signals say, if another verdict was recorded.
+fn otherwise(attempt: &Attempt) -> Option<Verdict> {
+    let recorded = &attempt.end.as_ref()?.verdict;
+    Some(judge(&attempt.signals)).filter(|says| !agree(recorded, says))
+}
+
 fn text(state: &RunState, cell: &CellState, args: &Args, detail: Detail) -> String {
-    let verdict = state.verdict(cell);
-    let mut text = format!("{}: {}\n", cell.planned.id, verdict.outcome);
+    let recorded = state.verdict(cell);
+    let otherwise_told = cell.attempts.last().and_then(otherwise);
+    let but = if otherwise_told.is_some() { Expected::of(&recorded).told() } else { String::new() };
+    let verdict = otherwise_told.unwrap_or(recorded);
+    let mut text = format!("{}: {}{but}\n", cell.planned.id, verdict.outcome);
     for reason in &verdict.reasons {
         let _ = writeln!(text, "  {} in phase {}: {}", reason.id, reason.phase, one_line(&reason.message));
     }
@@ -68,7 +79,9 @@ fn text(state: &RunState, cell: &CellState, args: &Args, detail: Detail) -> Stri
             let _ = writeln!(text, "            bootgate ended before this attempt did");
             continue;
         };
-        let _ = writeln!(text, "{:>10}  ended: {}", end.took.to_string(), end.verdict.outcome);
+        let says = otherwise(attempt).map(|says| says.outcome).filter(|outcome| *outcome != end.verdict.outcome);
+        let but = says.map_or_else(String::new, |outcome| format!(", and its signals say {outcome}"));
+        let _ = writeln!(text, "{:>10}  ended: {}{but}", end.took.to_string(), end.verdict.outcome);
         let pictures = |path: &&PathBuf| path.extension().is_some_and(|kind| kind == "png");
         let files: Vec<PathBuf> = end.artifacts.iter().map(|path| args.run.join(path)).collect();
         for (what, wanted) in [("pictures", true), ("files", false)] {

@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 use super::{Context, explain, plan::Format, report::read_run};
 use crate::{
     health::{agree, deciding, judge},
-    model::{CellId, Millis, Outcome, ReasonId, Signal, Verdict},
-    report::{one_line, told},
+    model::{CellId, Millis, Outcome, ReasonId, Signal, Verdict, one_line},
+    report::told,
 };
 
 #[derive(Debug, clap::Args)]
@@ -41,7 +41,7 @@ pub struct Args {
 
 /// The first line of a trace: what is to be said of it.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Expected {
+pub(super) struct Expected {
     outcome: Outcome,
     reasons: Vec<ReasonId>,
 }
@@ -138,8 +138,15 @@ fn write_trace(path: &Path, judged: &Judged) -> anyhow::Result<()> {
 }
 
 impl Expected {
-    fn of(verdict: &Verdict) -> Self {
+    pub(super) fn of(verdict: &Verdict) -> Self {
         Self { outcome: verdict.outcome, reasons: verdict.reasons.iter().map(|reason| reason.id).collect() }
+    }
+
+    /// What follows a verdict that is another one.
+    pub(super) fn told(&self) -> String {
+        let ids: Vec<&str> = self.reasons.iter().map(|id| id.as_str()).collect();
+        let ids = if ids.is_empty() { "no reason".to_owned() } else { ids.join(", ") };
+        format!(", and recorded as {} ({ids})", self.outcome)
     }
 }
 
@@ -149,14 +156,7 @@ fn for_people(judged: &Judged) -> String {
     let mut text = format!("{name}: {}", verdict.outcome);
     match (as_recorded, recorded) {
         (Some(true), _) => text.push_str(", as recorded"),
-        (Some(false), Some(Expected { outcome, reasons })) => {
-            let ids: Vec<&str> = reasons.iter().map(|id| id.as_str()).collect();
-            let _ = write!(
-                text,
-                ", and recorded as {outcome} ({})",
-                if ids.is_empty() { "no reason".into() } else { ids.join(", ") }
-            );
-        }
+        (Some(false), Some(recorded)) => text.push_str(&recorded.told()),
         _ => text.push_str("; no verdict was recorded"),
     }
     text.push('\n');

@@ -17,6 +17,7 @@ mod explain;
 mod images;
 mod judge;
 mod plan;
+mod reading;
 mod report;
 mod run;
 mod schema;

@@ -1,10 +1,7 @@
 use std::fmt::Write as _;
 
 use super::{Context, Select, table::table};
-use crate::{
-    model::{Cell, GoldenImage, Plan},
-    report::{count, one_line},
-};
+use crate::model::{Cell, GoldenImage, Plan, count, one_line};
 
 /// Most files beside the candidate that the table tells of.
 const MAX_FILES: usize = 10;

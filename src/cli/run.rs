@@ -13,10 +13,10 @@ use super::{
 use crate::{
     event::{Decision, JournalWriter, RunState},
     gate,
-    model::Bytes,
+    model::{Bytes, count},
     plan,
     report::{
-        Rate, Rates, ReportFile, count,
+        Rate, Rates, ReportFile,
         terminal::{self, Look},
         write_all,
     },

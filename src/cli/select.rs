@@ -3,6 +3,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use super::reading::Reading;
 use crate::{
     catalog::Catalog,
     matrix::Matrix,
@@ -69,7 +70,8 @@ impl Select {
             soak: self.soak,
             start: self.start.map(Start::from),
         };
-        crate::plan::plan(&matrix, &catalog, &choices, &|name| env::var(name).ok())
+        let mut reading = Reading::begin();
+        crate::plan::plan(&matrix, &catalog, &choices, &|name| env::var(name).ok(), &mut |read| reading.more(read))
     }
 
     fn catalog(&self, matrix: &Matrix) -> Result<Catalog, Diagnostics> {

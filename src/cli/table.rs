@@ -1,4 +1,4 @@
-use crate::report::one_line;
+use crate::model::one_line;
 
 /// Lines up columns for people: the widest text of a column decides, two spaces between.
 pub(super) fn table<const N: usize>(head: [&str; N], rows: &[[String; N]]) -> String {

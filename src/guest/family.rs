@@ -52,8 +52,8 @@ pub trait GuestFamily: Send + Sync {
     fn boot_id(&self, tag: &str) -> BootId;
 
     /// What the boot's identity is, where it is printed. None: it is not known yet.
-    fn read_boot_id(&self, printed: &str) -> Option<String> {
-        Some(printed.trim().to_owned()).filter(|id| !id.is_empty())
+    fn read_boot_id(&self, _printed: &str) -> Option<String> {
+        None
     }
 
     /// Asks whether the boot has finished. `probe`: the image's own way to tell. None: an agent that answers is enough.
@@ -88,14 +88,15 @@ pub trait GuestFamily: Send + Sync {
         None
     }
 
-    /// What an exported log tells, for comparison: the same of the same happening on any machine. None: it is no log.
-    fn read_log(&self, _content: &[u8]) -> Option<Vec<String>> {
+    /// What an exported log tells, for comparison: the same of the same happening on any machine; and whether the log has
+    /// more. None: it is no log.
+    fn read_log(&self, _content: &[u8]) -> Option<(Vec<String>, bool)> {
         None
     }
 
     /// Whether what is wrong is in logs that are to be exported.
     fn leaves_logs(&self) -> bool {
-        false
+        self.export_logs(0, "").is_some()
     }
 
     /// Whether its kernel writes a dump when it stops with an error, and restarts then.

@@ -4,8 +4,11 @@ use crate::model::{Bytes, DiskState, GuestState};
 
 /// Most names, texts and places of one kind that are taken from a guest, and the longest of them.
 const MANY: usize = 500;
-const ERRORS: usize = 40;
 const LONG: usize = 160;
+
+/// Most different errors that are taken from a guest's logs, and most bytes of them together: they are in the journal twice.
+const ERRORS: usize = 400;
+const ERROR_BYTES: usize = 64 << 10;
 
 /// The severities of syslog (RFC 5424), by number.
 const LEVELS: [&str; 8] = ["emerg", "alert", "crit", "err", "warning", "notice", "info", "debug"];
@@ -31,12 +34,13 @@ pub struct Look {
     pub clock: Option<i64>,
     /// How far that is ahead of the host's, in milliseconds, where somebody has compared them.
     pub clock_ahead_ms: Option<i64>,
+    error_bytes: usize,
     state: GuestState,
 }
 
 impl Look {
     /// Reads lines as the scripts of a Linux guest print them: `program PID NAME` or the blocks of `systemctl show`, `time
-    /// SECONDS`, `error TEXT`, `log LEVEL COUNT`, `memory TOTAL AVAILABLE` and `disk SIZE FREE MOUNT` in KiB, `readonly
+    /// SECONDS`, `error TEXT`, `errors cut`, `log LEVEL COUNT`, `memory TOTAL AVAILABLE` and `disk SIZE FREE MOUNT` in KiB, `readonly
     /// MOUNT`, `network WHAT`, `dump FILE`. Lines that make no sense are passed over.
     pub fn read(text: &str) -> Self {
         let mut look = Self::default();
@@ -92,9 +96,20 @@ impl Look {
 
     /// An error that the guest's log has.
     pub fn error(&mut self, text: String) {
-        if self.state.errors.len() < ERRORS && !self.state.errors.contains(&text) {
-            self.state.errors.push(text);
+        if self.state.errors.contains(&text) {
+            return;
         }
+        self.error_bytes += text.len();
+        if self.state.errors.len() < ERRORS && self.error_bytes <= ERROR_BYTES {
+            self.state.errors.push(text);
+        } else {
+            self.more_errors();
+        }
+    }
+
+    /// The guest's logs have errors that were not read.
+    pub fn more_errors(&mut self) {
+        self.state.errors_cut = true;
     }
 
     /// A mounted file system.
@@ -145,6 +160,7 @@ impl Look {
                     self.error(text);
                 }
             }
+            ("errors", ["cut"]) => self.more_errors(),
             ("memory", [total, available]) => {
                 if let (Ok(total), Ok(available)) = (total.parse::<u64>(), available.parse::<u64>()) {
                     state.memory_used = kib(total.saturating_sub(available));
@@ -239,6 +255,22 @@ mod tests {
         assert_eq!(state.disks[0].free, Bytes(100 * 1024));
         assert_eq!((state.disks[1].mount.as_str(), state.disks[1].read_only), ("/data disk", true));
         assert_eq!((state.network, state.dumps), (vec!["eth0 up".to_owned()], vec!["/var/crash/1".to_owned()]));
+    }
+
+    #[test]
+    fn errors_that_are_too_many_or_too_long_are_known_to_be_cut() {
+        let read = |texts: &mut dyn Iterator<Item = String>| {
+            let mut look = Look::default();
+            texts.for_each(|text| look.error(text));
+            look.since(&Look::default())
+        };
+        let all = read(&mut (0..ERRORS * 2).map(|n| format!("error {}", n % ERRORS)));
+        assert_eq!((all.errors.len(), all.errors_cut), (ERRORS, false), "the same one again is no other");
+        let many = read(&mut (0..=ERRORS).map(|n| format!("error {n}")));
+        assert_eq!((many.errors.len(), many.errors_cut), (ERRORS, true));
+        let long = read(&mut (0..100).map(|n| format!("error {n} {}", "x".repeat(1000))));
+        assert!(long.errors_cut && long.errors.iter().map(String::len).sum::<usize>() <= ERROR_BYTES);
+        assert!(Look::read("error a\nerrors cut\n").since(&Look::default()).errors_cut);
     }
 
     #[test]

@@ -38,13 +38,8 @@ echo "time $(date +%s)"
 "#;
 
 /// Log levels as the kernel's ring buffer numbers them: eight times the facility (here the first five), plus the level,
-/// of which 3 is `err`.
-const REST: &str = r#"if command -v journalctl >/dev/null; then
-  journalctl -b -p 3 -o cat --no-pager -q | tail -n 200 | while IFS= read -r l; do echo "error $l"; done
-else
-  dmesg -r | sed -n -E '/^<([0-3]|[89]|1[016-9]|2[4-7]|3[2-5])>/s/^/error /p'
-fi 2>/dev/null
-dmesg -r 2>/dev/null | sed -n 's/^<\([0-9]*\)>.*/\1/p' | sort | uniq -c | while read -r c l; do echo "log $l $c"; done
+/// of which 3 is `err`. The errors come last: what is printed may be cut.
+const REST: &str = r#"dmesg -r 2>/dev/null | sed -n 's/^<\([0-9]*\)>.*/\1/p' | sort | uniq -c | while read -r c l; do echo "log $l $c"; done
 while read -r k v _; do case $k in MemTotal:) t=$v;; MemAvailable:) echo "memory $t $v"; break;; esac; done </proc/meminfo
 df -P -k 2>/dev/null | while read -r d s _ a _ m; do case $d in /dev/*) echo "disk $s $a $m";; esac; done
 while read -r d m _ o _; do
@@ -56,6 +51,11 @@ done 2>/dev/null
 ip -o addr show scope global 2>/dev/null | while read -r _ n _; do echo "network $n address"; done
 while read -r _ t _; do [ "$t" = 00000000 ] && echo "network default route"; done </proc/net/route 2>/dev/null
 for f in /var/crash/* /var/lib/systemd/coredump/* /sys/fs/pstore/*; do [ ! -e "$f" ] || echo "dump $f"; done
+if command -v journalctl >/dev/null; then
+  journalctl -b -p 3 -o cat --no-pager -q | sort -u | sed -e '4001{' -e 's/.*/errors cut/' -e q -e '}' -e 's/^/error /'
+else
+  dmesg -r | sed -n -E '/^<([0-3]|[89]|1[016-9]|2[4-7]|3[2-5])>/s/^/error /p'
+fi 2>/dev/null
 exit 0"#;
 
 /// Whether a panic device has its driver: on the ISA bus (`pvpanic`, ACPI's QEMU0001) or on PCI.

@@ -1,4 +1,4 @@
-use super::differ::{Seen, differences};
+use super::differ::{Seen, differences, unknown};
 use crate::model::{
     Activity, CellId, ControlFacts, GuestState, Millis, Outcome, Phase, Reason, ReasonId, Tolerances, Verdict,
 };
@@ -76,6 +76,12 @@ pub(super) fn compare(cell: Own<'_>, control: Option<&ControlEnd>, with: &CellId
                 {
                     let message = format!("{what}, and of its control that is known");
                     own.push(reason(Millis::ZERO, ReasonId::HarnessDied, message));
+                }
+                if own.is_empty()
+                    && let (Some((at, state)), Some(there)) = (state, &facts.guest)
+                    && let Some(message) = unknown(state, there, tolerances)
+                {
+                    own.push(reason(*at, ReasonId::HarnessDied, message));
                 }
             } else if own.is_empty() {
                 let message =

@@ -44,8 +44,31 @@ fn of_guests(own: &GuestState, there: &GuestState, tolerances: &Tolerances) -> V
         (ReasonId::NetworkDown, missing("", &there.network, &own.network)),
         (ReasonId::ClockWrong, clock(own, there, tolerances.clock)),
         (ReasonId::MemoryGrowth, memory(own.memory_used, there.memory_used, tolerances.memory)),
-        (ReasonId::EventLog, new("error", &own.errors, &there.errors)),
+        (ReasonId::EventLog, new_errors(own, there).filter(|_| !there.errors_cut)),
     ]
+}
+
+/// What nobody knows of the difference between two guests, where more errors were logged than were read. It is no proof of a
+/// difference, and no proof that there is none.
+pub(super) fn unknown(own: &GuestState, there: &GuestState, tolerances: &Tolerances) -> Option<String> {
+    let is_known = match (own.errors_cut, there.errors_cut) {
+        (false, false) => true,
+        // Those that were read decide.
+        (true, false) => new_errors(own, there).is_some(),
+        (false, true) => new_errors(own, there).is_none(),
+        (true, true) => false,
+    };
+    let whose = if there.errors_cut { "the control's log has" } else { "the guest's log has" };
+    (!is_known && !is_ignored(ReasonId::EventLog, "", &tolerances.ignore)).then(|| {
+        format!(
+            "{whose} more different errors than are read, so nobody knows whether the update brought one: the golden image \
+             needs attention, or `ignore: [event-log]` leaves errors out"
+        )
+    })
+}
+
+fn new_errors(own: &GuestState, there: &GuestState) -> Option<String> {
+    new("error", &own.errors, &there.errors)
 }
 
 fn is_ignored(id: ReasonId, message: &str, ignore: &[String]) -> bool {
@@ -199,6 +222,31 @@ mod tests {
         assert_eq!(one(|own| own.memory_used = Bytes::mib(100)), [ReasonId::MemoryGrowth]);
         assert_eq!(one(|own| own.errors.push("EXT#-fs error".into())), [ReasonId::EventLog]);
         assert_eq!(found(|_| {}, 19, &[]), [ReasonId::SlowBoot]);
+    }
+
+    #[test]
+    fn an_error_that_may_be_beyond_what_was_read_is_neither_new_nor_known() {
+        let state = |errors: &[&str], errors_cut| GuestState {
+            errors: errors.iter().map(|&text| text.to_owned()).collect(),
+            errors_cut,
+            ..healthy()
+        };
+        for (own, there, is_new, is_unknown) in [
+            (state(&["a"], false), state(&["a"], false), false, false),
+            (state(&["a", "b"], true), state(&["a"], false), true, false),
+            (state(&["a"], true), state(&["a"], false), false, true),
+            (state(&["a"], false), state(&["a"], true), false, false),
+            (state(&["a", "b"], false), state(&["a"], true), false, true),
+            (state(&["a"], true), state(&["a"], true), false, true),
+            (state(&["b"], true), state(&["a"], true), false, true),
+        ] {
+            let of = of_guests(&own, &there, &Tolerances::default());
+            let told = of.iter().any(|(id, message)| *id == ReasonId::EventLog && message.is_some());
+            let ignoring = |ignore: &str| Tolerances { ignore: vec![ignore.into()], ..Tolerances::default() };
+            let unknown = |ignore: &str| unknown(&own, &there, &ignoring(ignore)).is_some();
+            assert_eq!((told, unknown("event-log a")), (is_new, is_unknown), "{own:?} {there:?}");
+            assert!(!unknown("event-log"));
+        }
     }
 
     #[test]

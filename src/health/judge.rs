@@ -446,6 +446,15 @@ impl Judge {
             // A reset explains it: whether the machine comes back decides between a crash and a loop.
             Exit::AgentGone if self.resets.unexplained > 0 => {}
             Exit::AgentGone => self.blame(at, ReasonId::AgentLost, message),
+            // It was tried until there was no time left for another try.
+            _ if result.says == Some(Says::Busy) => {
+                let message = format!(
+                    "step `{name}` found another installation at work for {}, up to its deadline; its last try {}",
+                    result.took,
+                    words::ended(result)
+                );
+                self.blame(at, ReasonId::UpdateTimeout, message);
+            }
             _ if result.says == Some(Says::NotApplied) => self.blame(at, ReasonId::UpdateNotApplied, message),
             _ => self.blame(at, ReasonId::UpdateFailed, message),
         }

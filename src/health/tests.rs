@@ -220,6 +220,14 @@ fn a_check_that_fails_without_the_candidate_too_says_so() {
 }
 
 #[test]
+fn an_installation_that_was_kept_waiting_names_the_code_of_its_last_try() {
+    let signals =
+        signals(include_str!("../../tests/traces/finds-another-installation-at-work-until-its-deadline.jsonl"));
+    let message = &judge(&signals).reasons[0].message;
+    assert!(message.ends_with("its last try exited with 1618 (ERROR_INSTALL_ALREADY_RUNNING)"), "{message}");
+}
+
+#[test]
 fn a_fault_of_a_control_names_what_it_would_be_with_the_candidate() {
     let signals = signals(include_str!("../../tests/traces/panics-without-the-candidate.jsonl"));
     let reason = &judge(&signals).reasons[0];

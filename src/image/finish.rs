@@ -2,6 +2,7 @@
 //! for the first time. It tells what it does on the first serial port, which the host keeps a log of.
 
 use super::{WindowsVersion, answers::DRIVES};
+use crate::model::one_line;
 
 /// On the answers' medium.
 pub const FINISH_FILE: &str = "bootgate.cmd";
@@ -29,8 +30,8 @@ pub fn outcome(log: &[u8]) -> Outcome {
     let tail = &log[log.len().saturating_sub(LOOKED_AT)..];
     let text = String::from_utf8_lossy(tail);
     // It is shown on a terminal.
-    let plain = |told: &str| told.chars().filter(|c| !c.is_control()).take(200).collect::<String>().trim().to_owned();
-    let told = text.lines().filter_map(|line| line.trim().split_once(WORD)).map(|(_, told)| plain(told));
+    let shown = |told: &str| one_line(told).chars().take(200).collect::<String>();
+    let told = text.lines().filter_map(|line| line.trim().split_once(WORD)).map(|(_, told)| shown(told));
     let mut last = None;
     for told in told {
         if told == READY {

@@ -6,7 +6,10 @@ use super::{
     ImageError, WindowsVersion,
     xml::{Element, leaf, node},
 };
-use crate::model::{Accelerator, Bytes, Firmware};
+use crate::{
+    lab::{LabRoot, libvirt::METADATA},
+    model::{Accelerator, Bytes, Firmware},
+};
 
 /// A machine that starts an installation medium, with answers in another drive.
 #[derive(Clone, Debug)]
@@ -24,6 +27,8 @@ pub struct Installation<'a> {
     pub virtio_iso: &'a Path,
     pub answers_iso: &'a Path,
     pub serial_log: &'a Path,
+    /// Whose it is: who finds it without its owner ends it. None: the user's own.
+    pub root: Option<&'a LabRoot>,
 }
 
 impl Installation<'_> {
@@ -46,6 +51,11 @@ impl Installation<'_> {
             leaf("on_reboot", "restart"),
             leaf("on_crash", "destroy"),
         ];
+        if let Some(root) = self.root {
+            let owner = node("bootgate:machine", []).with("xmlns:bootgate", METADATA);
+            let owner = owner.with("root", root.path().display()).with("owner", root.owner());
+            top.push(node("metadata", [owner]));
+        }
         top.push(node("devices", self.devices(kvm, uefi)?));
         Ok(node("domain", top).with("type", if kvm { "kvm" } else { "qemu" }).fragment())
     }
@@ -152,6 +162,15 @@ mod tests {
     use super::*;
 
     fn installation(version: WindowsVersion, firmware: Firmware, accelerator: Accelerator) -> String {
+        with_root(version, firmware, accelerator, None)
+    }
+
+    fn with_root(
+        version: WindowsVersion,
+        firmware: Firmware,
+        accelerator: Accelerator,
+        root: Option<&LabRoot>,
+    ) -> String {
         let installation = Installation {
             name: "bootgate-build-x",
             version,
@@ -165,6 +184,7 @@ mod tests {
             virtio_iso: Path::new("/iso/virtio-win.iso"),
             answers_iso: Path::new("/golden/x.build/answers.iso"),
             serial_log: Path::new("/golden/x.build/serial.log"),
+            root,
         };
         installation.domain_xml().unwrap()
     }
@@ -177,6 +197,16 @@ mod tests {
     #[test]
     fn an_old_server_is_installed_on_a_bios() {
         insta::assert_snapshot!(installation(WindowsVersion::Server2016, Firmware::Bios, Accelerator::Tcg));
+    }
+
+    #[test]
+    fn the_definition_says_whose_machine_it_is() {
+        let dir = tempfile::Builder::new().prefix("bg").tempdir_in("/tmp").unwrap();
+        let state = crate::model::StateDir::new(dir.path().join("s"));
+        let root = LabRoot::take(&state, &crate::lab::Users::Ourselves).unwrap();
+        let xml = with_root(WindowsVersion::Server2016, Firmware::Bios, Accelerator::Tcg, Some(&root));
+        let words = format!("machine:1\" root=\"{}\" owner=\"{}\"/>", root.path().display(), root.owner());
+        assert!(xml.contains(&words), "{xml}");
     }
 
     #[test]

@@ -59,17 +59,9 @@ pub struct Made {
 /// # Errors
 /// Nothing is left behind then, but for [`ImageError::NotEntered`] after all was made.
 pub fn take_in(making: &Making, shelf: &Shelf, stop: &AtomicBool) -> Result<Made, ImageError> {
+    making.check(shelf)?;
     let mut notes = making.source.notes.clone();
     let [disk, nvram, tpm_state] = making.files();
-    for file in [&disk, &nvram, &tpm_state] {
-        if fs::symlink_metadata(file).is_ok() {
-            return Err(ImageError::Exists(file.clone()));
-        }
-    }
-    // Before the long work: all that could be wrong with the entry.
-    let unknown = Sha256::of(b"");
-    shelf.would_take(&making.entry(shelf, unknown.clone(), None, None)?)?;
-
     fs::create_dir_all(&making.out).map_err(ImageError::io("make the folder", &making.out))?;
     let mut made = vec![Piece::new(convert(making, &disk, stop)?, &disk, 0o644)];
     let taken = take_nvram(making, &nvram, stop, &mut notes)?;
@@ -82,7 +74,8 @@ pub fn take_in(making: &Making, shelf: &Shelf, stop: &AtomicBool) -> Result<Made
     }
     let digest = |path: &Path| made.iter().find(|piece| piece.path == path).map(|piece| piece.sha256.clone());
     let named = |path| Some((path, digest(path)?));
-    let entry = making.entry(shelf, digest(&disk).unwrap_or(unknown), named(&nvram), named(&tpm_state))?;
+    let unknown = || Sha256::of(b"");
+    let entry = making.entry(shelf, digest(&disk).unwrap_or_else(unknown), named(&nvram), named(&tpm_state))?;
     let files = keep(made)?;
     shelf.put(&entry)?;
     Ok(Made { entry, files, notes })
@@ -113,6 +106,17 @@ impl Making {
     /// The disk, the UEFI variables, the TPM's state.
     pub fn files(&self) -> [PathBuf; 3] {
         ["qcow2", "nvram.fd", "tpm2"].map(|ending| self.out.join(format!("{}.{ending}", self.name)))
+    }
+
+    /// Before the long work: all that could be wrong with the entry and its files.
+    ///
+    /// # Errors
+    /// What is.
+    pub fn check(&self, shelf: &Shelf) -> Result<(), ImageError> {
+        if let Some(there) = self.files().into_iter().find(|file| fs::symlink_metadata(file).is_ok()) {
+            return Err(ImageError::Exists(there));
+        }
+        shelf.would_take(&self.entry(shelf, Sha256::of(b""), None, None)?)
     }
 
     fn entry(

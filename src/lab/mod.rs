@@ -4,6 +4,7 @@
 
 mod accelerator;
 mod account;
+mod adopted;
 mod boot_sector;
 mod boots;
 mod firmware;
@@ -31,7 +32,7 @@ pub use host::{HostMemory, host_memory, program_version};
 pub use joliet::named_iso;
 pub use load::Load;
 pub use medium::write_iso;
-pub use root::{LabRoot, MAX_ROOT, for_each_free, make_passage, make_state_dir};
+pub use root::{LabRoot, MAX_ROOT, for_each_free, make_dir, make_passage, make_state_dir};
 pub use seam::{
     AgentError, KEPT_DISK, KEPT_NVRAM, KEPT_TPM_STATE, Lab, LabError, LabInfo, Screenshot, Stats, Vm, VmEvent,
     VmEvents, VmFiles, VmSpec,

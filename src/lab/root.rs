@@ -5,6 +5,7 @@
 //! <state>/lab/N/cache/  what libvirt found out about QEMU (slow to find): kept
 //!               etc/ run/ lib/ log/     libvirt's own
 //!               vms/ID/                 one machine: overlay, logs, sockets, media
+//!               adopted                 a folder elsewhere that goes with the root
 //! ```
 
 use std::{

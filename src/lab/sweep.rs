@@ -12,7 +12,7 @@ use rustix::{
     process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal},
 };
 
-use super::root;
+use super::{adopted::adopted, root};
 use crate::model::StateDir;
 
 /// How long a killed QEMU may take to be gone.
@@ -49,6 +49,9 @@ impl CleanReport {
         for (name, pid) in &self.killed {
             tracing::warn!("killed {name} (process {pid}), left by a bootgate that died");
         }
+        for name in &self.domains {
+            tracing::warn!("ended {name} in libvirt, left by a bootgate that died");
+        }
         for folder in &self.folders {
             tracing::info!("removed {}, left by a bootgate that died", folder.display());
         }
@@ -72,10 +75,13 @@ pub fn clean(state: &StateDir) -> Result<CleanReport, super::LabError> {
 pub(super) fn sweep_root(root: &Path) -> CleanReport {
     let mut report = CleanReport::default();
     let vms = root.join("vms");
-    for (pid, name) in processes(&vms, machine_name) {
-        match kill(pid, &vms, machine_name) {
-            Ok(()) => report.killed.push((name, pid.as_raw_pid())),
-            Err(error) => report.failed.push(format!("cannot kill {name} (process {}): {error}", pid.as_raw_pid())),
+    let elsewhere = adopted(root);
+    for dir in elsewhere.iter().chain([&vms]) {
+        for (pid, name) in processes(dir, machine_name) {
+            match kill(pid, dir, machine_name) {
+                Ok(()) => report.killed.push((name, pid.as_raw_pid())),
+                Err(error) => report.failed.push(format!("cannot kill {name} (process {}): {error}", pid.as_raw_pid())),
+            }
         }
     }
     // Most have ended with their machines.
@@ -83,8 +89,9 @@ pub(super) fn sweep_root(root: &Path) -> CleanReport {
         report.failed.push(format!("cannot kill a TPM of {}: {error}", root.display()));
     }
     let list = |dir: &Path| fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path());
-    report.folders = list(&vms).collect();
-    for path in list(root).filter(|path| !path.ends_with("cache")) {
+    report.folders = list(&vms).chain(elsewhere.clone()).collect();
+    // The folder first: without the root's note nobody would look for it again.
+    for path in elsewhere.into_iter().chain(list(root).filter(|path| !path.ends_with("cache"))) {
         let is_dir = fs::symlink_metadata(&path).is_ok_and(|about| about.is_dir());
         let removed = if is_dir { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
         if let Err(error) = removed {

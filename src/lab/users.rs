@@ -13,6 +13,12 @@ pub enum Users {
 }
 
 impl Users {
+    /// Behind this connection to a libvirtd.
+    pub fn of_libvirtd(uri: &str) -> Self {
+        // A session's libvirtd is our own.
+        if uri.contains("/session") { Self::Ourselves } else { Self::Daemon }
+    }
+
     pub fn account(&self) -> Option<&Account> {
         match self {
             Self::Account(account) => Some(account),

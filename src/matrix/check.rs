@@ -1,12 +1,12 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use super::{
-    Axis, HealthSpec, Matrix, MatrixFile, Pairs,
+    Axis, GUEST_PATH_HINT, HealthSpec, Matrix, MatrixFile, Pairs,
     file::{AxisValues, HealthEntry, PolicyEntry},
-    is_name,
+    guest_path_problem, is_name,
 };
 use crate::{
-    model::{Collect, MAX_SOAK, Millis, Network, Policy},
+    model::{Collect, MAX_SOAK, Millis, Network, Policy, is_label},
     source::{Diagnostic, Diagnostics, Entries, Place, Placed, SourceFile, Written, nearest},
 };
 
@@ -107,8 +107,7 @@ impl Checker {
     }
 
     fn axis_value(&mut self, axis: &str, value: &Placed<Written>) {
-        let text = &value.value.0;
-        if text.trim().is_empty() || text.chars().any(char::is_control) || text.len() > 200 {
+        if !is_label(&value.value.0) {
             let message = format!("this is no value for the axis `{axis}`");
             self.error(value.place, message, "use a text of 1 to 200 printable characters");
         }
@@ -270,45 +269,6 @@ impl Checker {
 }
 
 const TIME_HINT: &str = "give a number and a unit: ms, s, m or h";
-/// What a path in the guest must be.
-pub(crate) const GUEST_PATH_HINT: &str =
-    r"give an absolute path such as /var/lib/agent/content or C:\ProgramData\agent\content";
-
-/// Why a text cannot be a path in a guest, of either kind.
-pub(crate) fn guest_path_problem(path: &str) -> Option<&'static str> {
-    if let [drive, b':', b'\\', ..] = path.as_bytes() {
-        return windows_path_problem(*drive, &path[3..]);
-    }
-    if !path.starts_with('/') {
-        Some("it is relative")
-    } else if path.chars().any(char::is_control) {
-        Some("it has a control character")
-    } else if path.split('/').any(|part| part == "..") {
-        Some("it has `..` in it")
-    } else if path.ends_with('/') {
-        Some("it ends with `/`")
-    } else {
-        None
-    }
-}
-
-/// Microsoft: "Naming Files, Paths, and Namespaces".
-fn windows_path_problem(drive: u8, rest: &str) -> Option<&'static str> {
-    let parts = || rest.split('\\');
-    if !drive.is_ascii_alphabetic() {
-        Some("its drive is no letter")
-    } else if rest.chars().any(|c| c.is_control() || r#"<>:"/|?*"#.contains(c)) {
-        Some(r#"it has one of < > : " / | ? * or a control character"#)
-    } else if parts().any(|part| part == "..") {
-        Some("it has `..` in it")
-    } else if rest.ends_with('\\') || rest.is_empty() {
-        Some(r"it ends with `\`")
-    } else if parts().any(|part| part.is_empty() || part.ends_with(['.', ' '])) {
-        Some("a part of it is empty, or ends with a dot or a blank")
-    } else {
-        None
-    }
-}
 
 pub(super) fn did_you_mean(text: &str, known: &[&str], what: &str) -> String {
     match nearest(text, known.iter().copied()) {

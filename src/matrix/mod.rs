@@ -7,13 +7,14 @@ mod check;
 mod checked;
 mod compare;
 mod file;
+mod guest_path;
 mod steps;
 mod steps_file;
 mod template;
 
-pub(crate) use check::{GUEST_PATH_HINT, guest_path_problem};
 pub use checked::{Action, Axis, CheckSpec, HealthSpec, Matrix, Pairs, StepSpec, is_name};
 pub use file::MatrixFile;
+pub(crate) use guest_path::{GUEST_PATH_HINT, guest_path_problem};
 pub use steps_file::StepEntry;
 pub use template::{Part, Template};
 

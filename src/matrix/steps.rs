@@ -7,7 +7,7 @@ use super::{
     steps_file::{CheckEntry, CopyEntry, FilesEntry, PackageEntry, Packaged, ScriptEntry, StepEntry},
 };
 use crate::{
-    model::{Millis, PackageKind},
+    model::{Millis, PackageKind, is_shown},
     source::{Diagnostic, Place, Placed, SourceFile, Written},
 };
 
@@ -19,6 +19,9 @@ const TIMEOUT: Millis = Millis::from_secs(300);
 
 /// Most restarts that a step may do by itself.
 const MAX_RESTARTS: u32 = 20;
+
+/// Longest name of a step, in characters.
+const MAX_TITLE: usize = 100;
 
 const KINDS: &str = "copy, files, run, sh, cmd, ps1, msi, msp, exe, msu, cab, inf, reg";
 const CHECK_KINDS: &str = "run, sh, cmd, ps1";
@@ -38,7 +41,7 @@ impl Checker {
     fn step(&mut self, raw: Placed<StepEntry>, include: &[Placed<Vec<String>>]) -> Option<StepSpec> {
         let Placed { value: entry, place } = raw;
         let when = entry.when.map(|when| self.pairs(&when, include, Some(place))).unwrap_or_default();
-        if let Some(name) = entry.name.as_ref().filter(|name| !is_title(&name.value)) {
+        if let Some(name) = entry.name.as_ref().filter(|name| !is_shown(&name.value, MAX_TITLE)) {
             self.error(name.place, "this is no name for a step", "use a line of 1 to 100 printable characters");
         }
         let copy = entry.copy.map(|copy| self.copy(copy.value));
@@ -228,8 +231,4 @@ fn exit_code(text: &str) -> Option<i32> {
 
 fn template(raw: Placed<String>) -> Placed<Template> {
     raw.with(Template::parse(&raw.value))
-}
-
-fn is_title(text: &str) -> bool {
-    !text.trim().is_empty() && text.chars().count() <= 100 && !text.chars().any(char::is_control)
 }

@@ -42,6 +42,9 @@ pub struct GuestState {
     /// Different texts at level `err` and worse, numbers replaced by `#`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub errors: Vec<String>,
+    /// There are more of them, which nobody knows.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub errors_cut: bool,
     /// Memory that is not available to programs.
     pub memory_used: Bytes,
     pub disks: Vec<DiskState>,

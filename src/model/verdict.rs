@@ -69,7 +69,8 @@ macro_rules! reasons {
 reasons! {
     /// A step of the update ended with an exit code that is no success.
     UpdateFailed = "update-failed" => Unhealthy,
-    /// A step of the update did not end by its deadline, while the agent still answered.
+    /// A step of the update did not end by its deadline, while the agent still answered; or its installer found another one
+    /// at work until then.
     UpdateTimeout = "update-timeout" => Unhealthy,
     /// Neither the agent's nor the ACPI request led to a reset.
     RestartRefused = "restart-refused" => Unhealthy,

@@ -15,7 +15,7 @@ use super::{
     variables::Variables,
 };
 use crate::{
-    catalog::{Catalog, NoImage},
+    catalog::{Catalog, NoImage, OnBytes},
     matrix::{Action, Matrix, StepSpec, Template},
     model::{
         About, AxisValue, Bytes, Candidate, Cell, CellId, Check, GoldenImage, Health, HostFile, PLAN_VERSION, Plan,
@@ -48,7 +48,8 @@ pub struct Planned {
     pub warnings: Diagnostics,
 }
 
-/// Makes the plan of a run. `environment` answers what a variable of the process's environment is.
+/// Makes the plan of a run. `environment` answers what a variable of the process's environment is; `on_bytes` is told how
+/// much is read of the files that go into guests, which may be large.
 ///
 /// # Errors
 /// All that makes the run impossible. Absent golden disks are not among it.
@@ -57,8 +58,9 @@ pub fn plan(
     catalog: &Catalog,
     choices: &Choices,
     environment: &dyn Fn(&str) -> Option<String>,
+    on_bytes: OnBytes<'_>,
 ) -> Result<Planned, Diagnostics> {
-    let mut builder = Builder { matrix, catalog, pins: Pins::default(), found: Diagnostics::default() };
+    let mut builder = Builder { matrix, catalog, pins: Pins::new(on_bytes), found: Diagnostics::default() };
     let combinations = expand(matrix, &choices.only, &mut builder.found);
     let candidate = builder.candidate(choices);
     let given = builder.variables(choices);
@@ -169,7 +171,7 @@ pub(super) fn absolute(path: &Path) -> PathBuf {
 struct Builder<'a> {
     matrix: &'a Matrix,
     catalog: &'a Catalog,
-    pins: Pins,
+    pins: Pins<'a>,
     found: Diagnostics,
 }
 

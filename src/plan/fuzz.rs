@@ -1,6 +1,6 @@
 //! Whatever is in the files, reading them ends with a plan or with errors, never with a panic.
 
-use std::sync::Arc;
+use std::{ops::ControlFlow, sync::Arc};
 
 use proptest::prelude::*;
 
@@ -25,7 +25,7 @@ fn read(matrix: &str, catalog: &str) {
     let shown = match (matrix, catalog) {
         (Ok(matrix), Ok(catalog)) => {
             let choices = Choices { only: vec![("os".into(), "a".into())], ..Choices::default() };
-            plan(&matrix, &catalog, &choices, &|_| Some("secret".into()))
+            plan(&matrix, &catalog, &choices, &|_| Some("secret".into()), &mut |_| ControlFlow::Continue(()))
                 .map_or_else(|e| e.to_string(), |_| String::new())
         }
         (Err(error), Ok(_)) | (Ok(_), Err(error)) => error.to_string(),

@@ -14,7 +14,7 @@ use super::{
     variables::Variables,
 };
 use crate::{
-    catalog::{Catalog, Recipe},
+    catalog::{Catalog, OnBytes, Recipe},
     model::{
         Cell, CellId, Collect, GoldenImage, Health, Millis, Network, PLAN_VERSION, Plan, Policy, Role, Secrets, Start,
         Tolerances,
@@ -37,7 +37,8 @@ pub fn look_at(image: &GoldenImage, catalog: &Path, soak: u32) -> Plan {
 }
 
 /// The plan that makes a layer: a clone of the image below is given what the recipe says, restarted, judged and kept.
-/// `environment` answers what a variable of the process's environment is.
+/// `environment` answers what a variable of the process's environment is,
+/// `on_bytes` is told how much of the steps' files is read.
 ///
 /// # Errors
 /// All that is wrong with the recipe's steps.
@@ -46,8 +47,9 @@ pub fn bake(
     base: &GoldenImage,
     catalog: &Catalog,
     environment: &dyn Fn(&str) -> Option<String>,
+    on_bytes: OnBytes<'_>,
 ) -> Result<Planned, Diagnostics> {
-    let (mut pins, mut found) = (Pins::default(), Diagnostics::default());
+    let (mut pins, mut found) = (Pins::new(on_bytes), Diagnostics::default());
     let variables = Variables { file: &catalog.file, axes: &[], given: &BTreeMap::new(), candidate: None };
     let mut maker = StepMaker { variables, pins: &mut pins, family: Some(base.family) };
     let mut update = Vec::new();

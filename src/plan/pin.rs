@@ -7,7 +7,7 @@ use std::{
 
 use crate::{
     candidate::inspect,
-    catalog::sha256_file,
+    catalog::{OnBytes, sha256_watched},
     matrix::guest_path_problem,
     model::{About, Bytes, GuestFile, HostFile},
 };
@@ -17,8 +17,10 @@ const MAX_FILES: usize = 10_000;
 const MAX_DEPTH: usize = 64;
 
 /// Host files by their content at the time of planning; each is read once.
-#[derive(Debug, Default)]
-pub(super) struct Pins(BTreeMap<PathBuf, Pinned>);
+pub(super) struct Pins<'a> {
+    known: BTreeMap<PathBuf, Pinned>,
+    on_bytes: OnBytes<'a>,
+}
 
 #[derive(Debug)]
 struct Pinned {
@@ -26,14 +28,19 @@ struct Pinned {
     about: About,
 }
 
-impl Pins {
+impl<'a> Pins<'a> {
+    /// `on_bytes` is told how much is read.
+    pub fn new(on_bytes: OnBytes<'a>) -> Self {
+        Self { known: BTreeMap::new(), on_bytes }
+    }
+
     /// Pins one file.
     ///
     /// # Errors
     /// Why it cannot be used, in words.
     pub fn file(&mut self, path: &Path) -> Result<HostFile, String> {
         let path = std::path::absolute(path).map_err(|error| error.to_string())?;
-        if let Some(known) = self.0.get(&path) {
+        if let Some(known) = self.known.get(&path) {
             return Ok(known.file.clone());
         }
         let failed = |why: &dyn std::fmt::Display| format!("cannot use `{}`: {why}", path.display());
@@ -44,16 +51,16 @@ impl Pins {
         if !about.is_file() {
             return Err(failed(&if about.is_dir() { "it is a folder" } else { "it is no regular file" }));
         }
-        let sha256 = sha256_file(&path).map_err(|error| failed(&error))?;
+        let sha256 = sha256_watched(&path, self.on_bytes).map_err(|error| failed(&error))?;
         let file = HostFile { path: path.clone(), size: Bytes(about.len()), sha256 };
         let about = inspect(&path).map_err(|error| error.to_string())?;
-        self.0.insert(path, Pinned { file: file.clone(), about });
+        self.known.insert(path, Pinned { file: file.clone(), about });
         Ok(file)
     }
 
     /// What a pinned file is, by its content. `path`: as in [`HostFile::path`].
     pub fn about(&self, path: &Path) -> Option<&About> {
-        self.0.get(path).map(|known| &known.about)
+        self.known.get(path).map(|known| &known.about)
     }
 
     /// Pins a folder and all that is in it, sorted by path, with the files' own permission bits.
@@ -102,5 +109,26 @@ impl Pins {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn how_much_is_read_is_told_and_a_known_file_is_not_read_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("large");
+        fs::write(&file, vec![0; 3 << 20]).unwrap();
+        let mut read = 0;
+        let mut on_bytes = |more| {
+            read += more;
+            std::ops::ControlFlow::Continue(())
+        };
+        let mut pins = Pins::new(&mut on_bytes);
+        let first = pins.file(&file).unwrap();
+        assert_eq!(pins.file(&file).unwrap(), first);
+        assert_eq!(read, 3 << 20);
     }
 }

@@ -22,14 +22,14 @@ const PACKAGES: &str = r"C:\Windows\Temp\bootgate";
 const NOT_IN_WINE: [&str; 4] = ["ps1", "msu", "cab", "inf"];
 
 /// Makes steps and checks of one cell.
-pub(super) struct StepMaker<'a> {
+pub(super) struct StepMaker<'a, 'b> {
     pub variables: Variables<'a>,
-    pub pins: &'a mut Pins,
+    pub pins: &'a mut Pins<'b>,
     /// The golden image's; none: no image fits the cell, which is told already.
     pub family: Option<Family>,
 }
 
-impl StepMaker<'_> {
+impl StepMaker<'_, '_> {
     pub fn step(&mut self, spec: &StepSpec) -> Result<Step, Diagnostic> {
         let kind = self.kind(&spec.action, spec.place)?;
         let name = spec.name.clone().unwrap_or_else(|| made_name(&kind));

@@ -2,10 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::text::one_line;
 use crate::{
     event::CellState,
-    model::{GuestState, Millis, Outcome, SignalKind, Verdict},
+    model::{GuestState, Millis, Outcome, SignalKind, Verdict, one_line},
 };
 
 /// A disk that has less free is nearly full before any update came: in percent.

@@ -11,11 +11,9 @@ mod junit;
 mod rates;
 mod story;
 pub mod terminal;
-mod text;
 
 pub use files::{ReportFile, Written, write_all};
 pub use fitness::{Finding, Fit, fitness};
 pub use json::RESULT_VERSION;
 pub use rates::{Rate, Rates, interval};
 pub use story::{Detail, story, told};
-pub use text::{count, one_line, plain};

@@ -2,12 +2,11 @@
 
 use std::fmt::Write as _;
 
-use super::text::one_line;
 use crate::{
     event::{Attempt, Level},
     model::{
         Bytes, ConsoleMark, ControlFacts, Exit, GuestState, LimitsFrom, Millis, Outcome, Phase, RestartVia, Role,
-        Signal, SignalKind, Start, StepResult, Subject, told_exit_code,
+        Signal, SignalKind, Start, StepResult, Subject, one_line, told_exit_code,
     },
 };
 
@@ -234,6 +233,9 @@ fn guest(state: &GuestState) -> String {
         if !list.is_empty() {
             let _ = write!(text, "; {what}: {}", list.join(", "));
         }
+    }
+    if state.errors_cut {
+        text.push_str("; more errors than were read");
     }
     if let Some(ahead) = state.clock_ahead_ms {
         let _ = write!(text, "; clock {ahead:+} ms");

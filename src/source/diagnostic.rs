@@ -1,6 +1,7 @@
 use std::{fmt, sync::Arc};
 
 use super::{Place, SourceFile};
+use crate::model::is_hidden;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Severity {
@@ -81,7 +82,7 @@ fn fmt_snippet(f: &mut fmt::Formatter<'_>, file: &SourceFile, place: Place) -> f
 fn window(line: &str, place: Place) -> (String, usize, usize) {
     const WIDTH: usize = 110;
     const LEAD: usize = 40;
-    let chars: Vec<char> = line.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let chars: Vec<char> = line.chars().map(|c| if is_hidden(c) { ' ' } else { c }).collect();
     let column = (place.column.max(1) - 1).min(chars.len());
     let first = if chars.len() <= WIDTH { 0 } else { column.saturating_sub(LEAD) };
     let last = chars.len().min(first + WIDTH);
@@ -96,9 +97,9 @@ fn window(line: &str, place: Place) -> (String, usize, usize) {
     (format!("{dots}{}{tail}", text(first..last)), before, carets)
 }
 
-/// Keeps a hostile file from writing escape sequences to the terminal.
+/// Keeps a hostile file from commanding the terminal: where something was, something is seen.
 fn harmless(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+    text.chars().map(|c| if is_hidden(c) { '\u{fffd}' } else { c }).collect()
 }
 
 /// All that is wrong with the files of a command, in the order it was found.
@@ -180,6 +181,17 @@ mod tests {
         let place = Place { line: 1, column: 4000, start: 7000, len: 9000 };
         let shown = Diagnostic::error("x").at(&file, place).to_string();
         assert!(shown.lines().all(|line| line.chars().count() < 140), "{shown}");
+    }
+
+    #[test]
+    fn nothing_that_a_terminal_obeys_or_hides_is_echoed() {
+        let hostile = "a\u{202e}b\u{9b}31m\u{200b}\u{85}\u{1b}\u{2066}\u{e0041}c";
+        let file = Arc::new(SourceFile::from_text(format!("{hostile}.yaml"), format!("key: {hostile}")));
+        let place = Place { line: 1, column: 6, start: 5, len: hostile.len() };
+        let shown = Diagnostic::error(hostile).at(&file, place).hint(hostile).to_string();
+        assert_eq!(shown.lines().count(), 6, "{shown}");
+        assert!(shown.chars().all(|c| c == '\n' || !is_hidden(c)), "{shown:?}");
+        assert!(shown.contains("1 | key: a b 31m     c"), "{shown}");
     }
 
     #[test]

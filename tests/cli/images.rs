@@ -81,6 +81,24 @@ fn a_catalogue_with_mistakes_is_refused_with_all_of_them() {
 }
 
 #[test]
+fn labels_that_cannot_be_shown_are_refused() {
+    let bench = Bench::new();
+    for (labels, what) in [
+        (format!("{{os: {}}}", "x".repeat(10_000)), "no value of a label"),
+        (r#"{os: "a\nb"}"#.to_owned(), "no value of a label"),
+        (r#"{"os\u202e": a}"#.to_owned(), "no key of a label"),
+        (r#"{os: "\u200b"}"#.to_owned(), "no value of a label"),
+        (r#"{os: " "}"#.to_owned(), "no value of a label"),
+    ] {
+        let image =
+            format!("{{name: a, labels: {labels}, disk: x, sha256: {}, memory: 1GiB, family: linux}}", "a".repeat(64));
+        bench.file("images/catalog.yaml", format!("version: 1\nimages:\n  - {image}\n"));
+        let err = bench.run("images list").expect(2).err;
+        assert!(err.contains(what) && err.contains("printable characters") && err.len() < 1000, "{labels:.50}: {err}");
+    }
+}
+
+#[test]
 fn no_catalogue_is_an_error_that_says_how_to_get_one() {
     let err = Bench::new().run("images list").expect(2).err;
     assert!(err.contains("--catalog FILE") && err.contains("images/build"), "{err}");

@@ -77,6 +77,7 @@ fn what_cannot_be_imported_is_refused_and_changes_nothing() {
         ("--domain d --family linux --label os=a", "has the same labels as"),
         ("--domain d --family linux --label os=a --label os=b", "given twice"),
         ("--domain d --family linux --label os", "joined by `=`"),
+        ("--domain d --family linux --label os=\u{202e}a", "printable characters"),
         ("--domain d --family linux --name ../x", "no name for an image"),
         ("--domain d --family beos", "possible values: linux, windows"),
     ] {

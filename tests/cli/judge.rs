@@ -64,6 +64,10 @@ fn a_cell_is_explained_and_one_that_is_not_there_names_the_nearest() {
     let out = bench.run(&format!("explain run {id}")).expect(0).out;
     assert!(out.starts_with(&format!("{id}: ")) && out.contains("attempt 1") && out.contains("phase start"), "{out}");
     assert!(!out.contains("sample:"), "{out}");
+    // The record is of a bootgate that asked for less: what it called healthy is not proven now.
+    assert!(out.starts_with(&format!("{id}: inconclusive, and recorded as healthy (no reason)\n")), "{out}");
+    assert!(out.contains("ended: healthy, and its signals say inconclusive\n"), "{out}");
+    assert_eq!(out.lines().next(), bench.run(&format!("judge run --cell {id}")).expect(1).out.lines().next());
     let err = bench.run(&format!("explain run {id}x")).expect(2).err;
     assert!(err.contains(&format!("did you mean `{id}`?")), "{err}");
 }

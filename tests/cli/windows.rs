@@ -65,6 +65,14 @@ fn what_a_guest_of_another_family_cannot_do_is_refused() {
         ("windows", "  - msi: kb.msu\n", "not an MSI package"),
         ("windows", "  - msi: absent.msi\n", "there is no such file"),
         ("windows", "  - {msi: agent.msi, success: [99999999999]}\n", "is no exit code"),
+        ("windows", "  - msi: con.msi\n", "cannot have a file named `con.msi`: a part of it is the name of a device"),
+        (
+            "wine",
+            "  - files: {from: devices, to: 'C:\\x'}\n",
+            "devices/lpt9` into the guest: in the guest, a part of it is the name of a device",
+        ),
+        ("windows", "  - files: {from: dots, to: 'C:\\x'}\n", "ends with a dot or a blank"),
+        ("windows", "  - files: {from: long, to: 'C:\\x'}\n", "longer than 246 characters"),
         ("windows", "  - files: {from: twins, to: 'C:\\x'}\n", "does not tell cases apart"),
         ("windows", "  - msi: {file: agent.msi, beside: twin}\n", "does not tell cases apart"),
         ("windows", "  - run: [a.exe, \"one\\ntwo\"]\n", "has a line end"),
@@ -76,6 +84,11 @@ fn what_a_guest_of_another_family_cannot_do_is_refused() {
         ("linux", "  - copy: {from: kb.msu, to: 'C:\\x'}\n", "the guest's paths begin with `/`"),
     ] {
         let bench = bench(family).env("TWO_LINES", "one\ntwo");
+        let long = format!("long/{}/{}", "d".repeat(120), "f".repeat(123));
+        bench.file("con.msi", msi("x64"));
+        for file in ["devices/lpt9/a.txt", "dots/a.", &long] {
+            bench.file(file, file);
+        }
         for file in ["twins/a.txt", "twins/A.txt", "twin/AGENT.msi"] {
             bench.file(file, file);
         }

@@ -18,6 +18,7 @@ use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use super::{
     super::{
         Context, EXIT_INCONCLUSIVE,
+        reading::Reading,
         session::{Begun, LabArgs, Session, Use, in_lab},
     },
     CatalogArg, verify,
@@ -161,7 +162,8 @@ fn planned<'a>(
 ) -> anyhow::Result<Result<(&'a Recipe, &'a GoldenImage, Planned), Diagnostics>> {
     let recipe = catalog.recipe(name).context("the layer is gone from the catalogue")?;
     let base = catalog.image(&recipe.from.value).context("the layer's base is gone from the catalogue")?;
-    let planned = plan::bake(recipe, base, catalog, &|name| env::var(name).ok());
+    let mut reading = Reading::begin();
+    let planned = plan::bake(recipe, base, catalog, &|name| env::var(name).ok(), &mut |read| reading.more(read));
     Ok(planned.map(|planned| (recipe, base, planned)))
 }
 
@@ -174,7 +176,7 @@ async fn bake(
 ) -> anyhow::Result<u8> {
     let (recipe, base, planned) = planned(catalog, name)??;
     context.print_diagnostics(&planned.warnings);
-    tell!("{name}: {} above {}", crate::report::count(recipe.apply.len(), "step"), base.name);
+    tell!("{name}: {} above {}", crate::model::count(recipe.apply.len(), "step"), base.name);
     let files = brought_in(&planned.plan);
     let begun = Begun::new(&args.runs, planned.plan, planned.secrets)?;
     let (dir, run) = (begun.folder.dir.clone(), begun.folder.run.clone());
@@ -189,7 +191,7 @@ async fn bake(
         return Ok(Decision::Cancelled.exit_code());
     }
     if let Some(lead) = verdict.lead() {
-        let why = crate::report::one_line(&lead.message);
+        let why = crate::model::one_line(&lead.message);
         tell!(
             "{name} is not baked: {} in phase {}: {why}; `bootgate explain {} {name}`",
             lead.id,

@@ -9,10 +9,11 @@ use super::{
     making::{self, Stop},
 };
 use crate::{
-    image::{
-        ANSWER_FILE, FINISH_FILE, ImageError, Making, ProductKey, Shelf, Source, States, WindowsVersion, finish_script,
+    image::{ANSWER_FILE, FINISH_FILE, Making, ProductKey, Shelf, Source, States, WindowsVersion, finish_script},
+    lab::{
+        LabRoot, Users, detect,
+        libvirt::{Installing, clean_domains},
     },
-    lab::{detect, libvirt::Installing},
     model::{Accelerator, Bytes, Family, Millis},
 };
 
@@ -91,19 +92,21 @@ pub struct Args {
 pub fn run(args: Args, context: &Context) -> anyhow::Result<u8> {
     let shelf = Shelf::open(&args.catalog.place())?;
     let mut build = Build::check(&args)?;
-    shelf.check_name(&build.name)?;
     let labels = making::labels(args.labels)?;
     let out = making::out(args.out, &shelf)?;
     let uri = making::uri(args.connect)?;
-    // Hours later would be too late.
-    shelf.check_name(&build.name)?;
+    let folder = out.join(format!("{}.build", build.name));
+    // As far as it is known now: hours later would be too late to refuse it.
+    let source = Source::domain(&build.domain_xml(&folder, None)?)?;
+    let (name, states) = (build.name.clone(), States::default());
+    let mut making = Making { source, name, labels, family: Family::Windows, out, compress: true, states };
+    making.check(&shelf)?;
     if args.dry_run {
-        let folder = out.join(format!("{}.build", build.name));
         let text = format!(
             "{ANSWER_FILE}:\n{}\n{FINISH_FILE}:\n{}\ndomain.xml:\n{}\n{}",
             build.answers.xml(),
             finish_script(build.answers.version),
-            build.domain_xml(&folder)?,
+            build.domain_xml(&folder, None)?,
             build.by_hand(&folder, &uri)
         );
         context.print(&text)?;
@@ -111,34 +114,33 @@ pub fn run(args: Args, context: &Context) -> anyhow::Result<u8> {
     }
     if let Some(folder) = args.answers_only {
         let folder = std::path::absolute(folder)?;
-        build.write(&folder)?;
+        build.write(&folder, &uri, None)?;
         context.print(&build.by_hand(&folder, &uri))?;
         return Ok(0);
-    }
-    let ends = [".qcow2", ".nvram.fd", ".tpm2"].map(|ending| out.join(format!("{}{ending}", build.name)));
-    if let Some(there) = ends.into_iter().find(|file| file.symlink_metadata().is_ok()) {
-        return Err(ImageError::Exists(there).into());
     }
     build.accelerator = detect(&context.state, None, false)?.accelerator;
     if build.accelerator != Accelerator::Kvm {
         tell!("note: this host has no KVM: an installation takes many hours, and --timeout is {}", args.timeout);
     }
     let stop = Stop::listen()?;
-    let folder = out.join(format!("{}.build", build.name));
-    build.write(&folder)?;
+    // Machines first: the folders of those that are still there are in use.
+    clean_domains(&uri, &context.state)?.log();
+    let root = LabRoot::take(&context.state, &Users::of_libvirtd(&uri))?;
+    build.write(&folder, &uri, Some(&root))?;
     build.make_disk(&folder)?;
-    let machine = Installing::start(&uri, &build.domain_xml(&folder)?)?;
+    let machine = Installing::start(&uri, &build.domain_xml(&folder, Some(&root))?)?;
     let ended = build.wait(&machine, &folder, Duration::from_millis(args.timeout.0), &stop);
     let made = ended.and_then(|()| {
-        let source = Source::domain(&machine.definition()?)?;
-        let uuid = source.machine.uuid.clone().unwrap_or_default();
-        let states = States::of(&uri, &source.machine.name, &uuid, making::config_folder().as_deref());
-        let name = build.name.clone();
-        let making = Making { source, name, labels, family: Family::Windows, out, compress: true, states };
+        making.source = Source::domain(&machine.definition()?)?;
+        let uuid = making.source.machine.uuid.clone().unwrap_or_default();
+        making.states = States::of(&uri, &making.source.machine.name, &uuid, making::config_folder().as_deref());
         making::make(&making, &shelf, &stop, context)
     });
     // Tried in any case; the first failure is the one to tell.
     let removed = machine.remove();
+    if made.is_err() {
+        let _ = root.leave(&folder);
+    }
     let code = made.with_context(|| format!("no golden image; what there was is in {}", folder.display()))?;
     removed?;
     fs::remove_dir_all(&folder).with_context(|| format!("cannot remove {}", folder.display()))?;

@@ -1,7 +1,9 @@
 //! A build from a medium, step by step.
 
 use std::{
-    fs, io,
+    fs,
+    io::{self, Write as _},
+    os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
     process::Command,
     time::{Duration, Instant},
@@ -19,8 +21,9 @@ use crate::{
         outcome,
     },
     lab::{
+        Account, LabRoot, Users,
         libvirt::{Ended, Installing},
-        named_iso, open_guest_written,
+        make_dir, named_iso, open_guest_written,
     },
     model::{Accelerator, Bytes, Firmware, Millis},
 };
@@ -28,6 +31,9 @@ use crate::{
 /// How long Enter is pressed for: firmware takes seconds to come to the medium, and Windows PE some more until it
 /// would take notice.
 const KEYS: Duration = Duration::from_secs(30);
+
+/// The answers' medium, in the folder of the build.
+const MEDIUM: &str = "answers.iso";
 
 /// A build that makes sense.
 pub struct Build {
@@ -111,7 +117,8 @@ impl Build {
         format!("bootgate-build-{}", self.name)
     }
 
-    pub fn domain_xml(&self, folder: &Path) -> Result<String, ImageError> {
+    /// `root`: the lab root that it goes with, unless it is run by hand.
+    pub fn domain_xml(&self, folder: &Path, root: Option<&LabRoot>) -> Result<String, ImageError> {
         let installation = Installation {
             name: &self.domain(),
             version: self.answers.version,
@@ -123,28 +130,43 @@ impl Build {
             disk: &folder.join("disk.qcow2"),
             windows_iso: &self.windows_iso,
             virtio_iso: &self.virtio_iso,
-            answers_iso: &folder.join("answers.iso"),
+            answers_iso: &folder.join(MEDIUM),
             serial_log: &folder.join("serial.log"),
+            root,
         };
         installation.domain_xml()
     }
 
-    /// The answers, by themselves and as a medium, and the machine's definition, in a folder that is not there yet.
-    pub fn write(&self, folder: &Path) -> anyhow::Result<()> {
+    /// The answers, by themselves and as a medium, and the machine's definition, in a folder that is not there yet. The
+    /// password is in them: nobody reads them but us and QEMU. `uri`: the libvirt that the machine is for.
+    pub fn write(&self, folder: &Path, uri: &str, root: Option<&LabRoot>) -> anyhow::Result<()> {
         if folder.symlink_metadata().is_ok() {
             return Err(ImageError::Exists(folder.to_owned()).into());
         }
+        let users = Users::of_libvirtd(uri);
         let (answers, script) = (self.answers.xml(), finish_script(self.answers.version));
         let medium = named_iso(&[(ANSWER_FILE, answers.as_bytes()), (FINISH_FILE, script.as_bytes())])?;
-        let domain = self.domain_xml(folder)?;
-        let write = || -> io::Result<()> {
-            fs::create_dir_all(folder)?;
-            fs::write(folder.join(ANSWER_FILE), answers)?;
-            fs::write(folder.join(FINISH_FILE), script)?;
-            fs::write(folder.join("answers.iso"), medium)?;
-            fs::write(folder.join("domain.xml"), domain)
+        let domain = self.domain_xml(folder, root)?;
+        make_dir(folder, users.passage_mode())?;
+        if let Some(root) = root {
+            root.adopt(folder)?;
+        }
+        let write = |name: &str, bytes: &[u8]| -> io::Result<()> {
+            let file = fs::File::options().write(true).create_new(true).mode(0o600).open(folder.join(name));
+            file?.write_all(bytes)
         };
-        write().with_context(|| format!("cannot write into {}", folder.display()))
+        write(ANSWER_FILE, answers.as_bytes())
+            .and_then(|()| write(FINISH_FILE, script.as_bytes()))
+            .and_then(|()| write(MEDIUM, &medium))
+            .and_then(|()| write("domain.xml", domain.as_bytes()))
+            .with_context(|| format!("cannot write into {}", folder.display()))?;
+        // A libvirtd makes QEMU's account the owner of all disks, unless it was told not to. Only root can do the same.
+        if matches!(users, Users::Daemon)
+            && let Ok(Some(account)) = Account::for_qemu()
+        {
+            Users::Account(account).hand_over(&folder.join(MEDIUM))?;
+        }
+        Ok(())
     }
 
     pub fn make_disk(&self, folder: &Path) -> anyhow::Result<()> {

@@ -10,8 +10,7 @@ use super::super::{
 };
 use crate::{
     catalog::Catalog,
-    model::{Bytes, GoldenImage},
-    report::count,
+    model::{Bytes, GoldenImage, count},
     seal::Listed,
 };
 

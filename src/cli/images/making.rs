@@ -17,7 +17,7 @@ use super::super::{
 };
 use crate::{
     image::{ImageError, Making, Shelf, take_in},
-    model::Bytes,
+    model::{Bytes, is_label},
 };
 
 /// Set by Ctrl-C, SIGTERM and SIGHUP; a second one ends the process at once.
@@ -91,8 +91,8 @@ pub fn make(making: &Making, shelf: &Shelf, stop: &Stop, context: &Context) -> a
 /// `key=value`.
 pub fn label(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
-        Some((key, value)) if !key.is_empty() && !value.is_empty() => Ok((key.to_owned(), value.to_owned())),
-        _ => Err("give a key and a value, joined by `=`".into()),
+        Some((key, value)) if is_label(key) && is_label(value) => Ok((key.to_owned(), value.to_owned())),
+        _ => Err("give a key and a value, joined by `=`, each of 1 to 200 printable characters".into()),
     }
 }
 

@@ -46,7 +46,7 @@ impl GuestFamily for Windows {
     }
 
     fn read_boot_id(&self, printed: &str) -> Option<String> {
-        if self.wine { Some(printed.trim().to_owned()).filter(|id| !id.is_empty()) } else { look::boot_id(printed) }
+        look::boot_id(printed)
     }
 
     fn settled(&self, probe: Option<&str>, tag: &str) -> Option<Command> {
@@ -86,12 +86,8 @@ impl GuestFamily for Windows {
         (!self.wine).then(|| questions::export_logs(since, tag))
     }
 
-    fn read_log(&self, content: &[u8]) -> Option<Vec<String>> {
+    fn read_log(&self, content: &[u8]) -> Option<(Vec<String>, bool)> {
         look::log(content)
-    }
-
-    fn leaves_logs(&self) -> bool {
-        !self.wine
     }
 
     fn leaves_dumps(&self) -> bool {

@@ -148,8 +148,8 @@ fn text(keys: &[RegKey], name: &str) -> Option<String> {
     keys.iter().find_map(|key| key.value(name)?.text()).map(str::to_owned)
 }
 
-/// What is wrong, by a log: the same words for the same happening on any machine.
-pub(super) fn log(content: &[u8]) -> Option<Vec<String>> {
+/// What is wrong, by a log: the same words for the same happening on any machine. And whether there is more in it.
+pub(super) fn log(content: &[u8]) -> Option<(Vec<String>, bool)> {
     let log = EventLog::read(content, EVENTS).ok()?;
     let mut found = Vec::new();
     for told in log.events.iter().filter_map(telling) {
@@ -164,7 +164,7 @@ pub(super) fn log(content: &[u8]) -> Option<Vec<String>> {
     }
     found.sort();
     found.dedup();
-    Some(found)
+    Some((found, log.left_out > 0))
 }
 
 /// The cause that a crash dump names.

@@ -15,6 +15,7 @@ use virt::{
 
 use super::{
     connection::{Connection, failed},
+    leftovers,
     patience::{CONNECT, bounded},
 };
 use crate::lab::LabError;
@@ -124,10 +125,6 @@ impl Installing {
     /// # Errors
     /// libvirt's words.
     pub fn remove(&self) -> Result<(), LabError> {
-        if self.domain.is_active().unwrap_or(false) {
-            self.domain.destroy().map_err(|error| failed("end the machine", &error))?;
-        }
-        // The TPM's state goes with a domain that does not ask for it to be kept.
-        self.domain.undefine_flags(sys::VIR_DOMAIN_UNDEFINE_NVRAM).map_err(|error| failed("remove the machine", &error))
+        leftovers::remove(&self.domain)
     }
 }

@@ -75,12 +75,10 @@ impl LibvirtLab {
             Some(accelerator) => accelerator,
             None => accelerator::detect(&options.state, account.as_ref(), false)?.accelerator,
         };
-        // A session's libvirtd is our own.
-        let private = options.uri.as_ref().is_none_or(|uri| uri.contains("/session"));
-        let users = match account {
-            Some(account) => Users::Account(account),
-            None if private => Users::Ourselves,
-            None => Users::Daemon,
+        let users = match (account, &options.uri) {
+            (Some(account), _) => Users::Account(account),
+            (None, None) => Users::Ourselves,
+            (None, Some(uri)) => Users::of_libvirtd(uri),
         };
         let root = LabRoot::take(&options.state, &users)?;
         let orphans = embedded.then(|| Orphans::take_in(&runtime)).transpose();

@@ -35,12 +35,27 @@ pub(super) fn clean_stale(connect: &Connect, state: &StateDir) -> CleanReport {
     };
     for domain in domains.iter().filter(|domain| is_stale(domain, state)) {
         let name = domain.name().unwrap_or_default();
-        match domain.destroy() {
+        match remove(domain) {
             Ok(()) => report.domains.push(name),
-            Err(error) => report.failed.push(format!("{name}: {}", failed("end the machine", &error))),
+            Err(error) => report.failed.push(format!("{name}: {error}")),
         }
     }
     report
+}
+
+/// Ends the machine if it runs, and removes what libvirt keeps of one that was defined: its NVRAM, and its TPM's state,
+/// which goes with a domain that does not ask for it to be kept.
+pub(super) fn remove(domain: &Domain) -> Result<(), LabError> {
+    // A transient one is gone once it has ended.
+    let is_defined = domain.is_persistent().unwrap_or(true);
+    if domain.is_active().unwrap_or(false) {
+        domain.destroy().map_err(|error| failed("end the machine", &error))?;
+    }
+    if is_defined {
+        let undefined = domain.undefine_flags(sys::VIR_DOMAIN_UNDEFINE_NVRAM);
+        undefined.map_err(|error| failed("remove the machine", &error))?;
+    }
+    Ok(())
 }
 
 fn is_stale(domain: &Domain, state: &StateDir) -> bool {

@@ -32,6 +32,7 @@ mod tpm;
 mod vm;
 
 pub use connection::{library_version, quiet};
+pub use domain_xml::METADATA;
 pub use inspect::{Described, describe};
 pub use install::{Ended, Installing};
 pub use lab::{LibvirtLab, OpenOptions};

@@ -12,10 +12,8 @@ use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use crate::{
     event::{Attempt, CellState, RunStart, RunState},
-    model::Millis,
+    model::{Millis, one_line, plain},
 };
-
-use super::text::{one_line, plain};
 
 /// The file's bytes; the same events give the same bytes.
 ///

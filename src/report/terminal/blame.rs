@@ -1,7 +1,6 @@
 use crate::{
     event::{CellState, RunState},
-    model::{AxisValue, Outcome},
-    report::text::one_line,
+    model::{AxisValue, Outcome, one_line},
 };
 
 /// One or two axis values that some cells have in common.

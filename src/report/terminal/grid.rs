@@ -3,7 +3,7 @@ use console::measure_text_width;
 use super::look::{Look, Mark};
 use crate::{
     event::{CellState, RunState},
-    report::text::one_line,
+    model::one_line,
 };
 
 /// The matrix at a glance: rows are the first axis (and all beyond the second), columns the second.

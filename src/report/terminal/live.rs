@@ -14,8 +14,7 @@ use super::{
 };
 use crate::{
     event::{CellState, Event, Level, RunEvent, RunState, StopCause},
-    model::{CellId, Millis, SignalKind},
-    report::text::{count, one_line},
+    model::{CellId, Millis, SignalKind, count, one_line},
 };
 
 /// How often a log is told that the run is alive.

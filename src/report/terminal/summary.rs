@@ -10,11 +10,8 @@ use super::{
 use crate::{
     event::{CellState, Counts, Decision, RunState},
     gate,
-    model::{Outcome, Reason, ReasonId},
-    report::{
-        ReportFile,
-        text::{count, one_line},
-    },
+    model::{Outcome, Reason, ReasonId, count, one_line},
+    report::ReportFile,
 };
 
 /// What a run came to, for people: the matrix at a glance, what broke and where, the decision.

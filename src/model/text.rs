@@ -23,7 +23,7 @@ pub fn plain(text: &str) -> String {
                 }
             }
             c if c.is_control() => {}
-            c if is_invisible(c) => out.push('\u{fffd}'),
+            c if is_hidden(c) => out.push('\u{fffd}'),
             c => out.push(c),
         }
     }
@@ -62,11 +62,23 @@ fn skip_control_sequence(chars: &mut Peekable<impl Iterator<Item = char>>) {
     chars.next_if(|c| matches!(c, '@'..='~'));
 }
 
-/// Direction marks and overrides, line separators, and code points that are no characters.
-fn is_invisible(c: char) -> bool {
+/// What a terminal obeys or does not show: controls, direction marks and overrides, line separators, tags, and code points
+/// that are no characters.
+pub fn is_hidden(c: char) -> bool {
     let code = u32::from(c);
-    matches!(code, 0x061c | 0x200b..=0x200f | 0x2028..=0x202e | 0x2060..=0x206f | 0xfeff | 0xfdd0..=0xfdef | 0xfff9..=0xfffb)
-        || code & 0xfffe == 0xfffe
+    let marks = matches!(code, 0xad | 0x61c | 0x180e | 0x200b..=0x200f | 0x2028..=0x202e | 0x2060..=0x206f | 0xfeff);
+    let others = matches!(code, 0xfdd0..=0xfdef | 0xfff9..=0xfffb | 0xe_0000..=0xe_007f);
+    c.is_control() || marks || others || code & 0xfffe == 0xfffe
+}
+
+/// Whether a text can stand in a table and be told from others: not blank, nothing hidden in it, not longer than this.
+pub fn is_shown(text: &str, longest: usize) -> bool {
+    !text.trim().is_empty() && text.chars().count() <= longest && !text.chars().any(is_hidden)
+}
+
+/// Whether a text can be a value of an axis, or a key or value of a label: what picks golden images, and is picked by.
+pub fn is_label(text: &str) -> bool {
+    is_shown(text, 200)
 }
 
 /// A number and what it counts: `1 cell`, `2 cells`.
