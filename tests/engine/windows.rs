@@ -1,0 +1,211 @@
+//! Windows guests: what their installers say, and what they leave behind.
+
+use std::{fs, path::Path, time::Duration};
+
+use bootgate::{
+    lab::{
+        VmSpec,
+        sim::{Boot, Effect, GuestScript, Happening, LogEntry, Rule, event_log},
+    },
+    model::*,
+};
+
+use crate::{
+    harness::{self, BOOT, Stage, Told},
+    yard::{CONTROL, Ran, Yard},
+};
+
+const MSI: &str = "msiexec.exe";
+const DUMP: &str = r"C:\Windows\Minidump\071924-1.dmp";
+
+fn windows() -> GuestScript {
+    GuestScript::windows(BOOT)
+}
+
+/// A step that installs a package of this kind, of the file that cells bring in.
+fn install(folder: &Path, kind: PackageKind) -> Step {
+    let cell = harness::cell(folder, 0, 3000);
+    let [GuestFile { from, .. }] = cell.update[0].kind.files() else { panic!("one file") };
+    let to = format!(r"C:\Windows\Temp\bootgate-0\update.{}", kind.as_str());
+    let files = vec![GuestFile { from: from.clone(), to, mode: None }];
+    let package = Package { kind, files, args: Vec::new() };
+    Step { success: kind.success().to_vec(), ..harness::step("install", StepKind::Package { package }) }
+}
+
+fn of_windows(cell: &mut Cell, folder: &Path, kind: PackageKind) {
+    let is_control = cell.role == Role::Control;
+    cell.setup.clear();
+    cell.sealed_setup = 0;
+    cell.update = if is_control { Vec::new() } else { vec![install(folder, kind)] };
+    cell.health.checks[0].kind = StepKind::Cmd { script: "sc query Sensor".into() };
+}
+
+/// A cell of its own that installs an MSI.
+fn stage(script: GuestScript) -> Stage {
+    let mut stage = Stage::new(script, 0, 3000);
+    let folder = stage.folder().to_owned();
+    stage.job.image.family = Family::Windows;
+    of_windows(&mut stage.job.cell, &folder, PackageKind::Msi);
+    stage
+}
+
+/// A control, and one cell that installs a package.
+async fn compared(kind: PackageKind, script: impl Fn(&VmSpec) -> GuestScript + Send + Sync + 'static) -> Ran {
+    let mut yard = Yard::compared(1, script);
+    let folder = yard.folder.path().to_owned();
+    yard.plan.images.get_mut("widget").unwrap().family = Family::Windows;
+    yard.plan.cells.iter_mut().for_each(|cell| of_windows(cell, &folder, kind));
+    yard.seals = false;
+    yard.run().await
+}
+
+/// The verdict's leading words, where the installer of an MSI has this effect, and the reason.
+async fn blamed(effect: Effect) -> (ReasonId, String) {
+    let ran = compared(PackageKind::Msi, move |_| windows().after(MSI, effect.clone())).await;
+    assert_eq!(ran.leads()[0], None, "{CONTROL}");
+    let verdict = ran.state.verdict(&ran.state.cells[1]);
+    let lead = verdict.lead().expect("a reason");
+    (lead.id, lead.message.clone())
+}
+
+fn healthy(told: &Told) {
+    assert_eq!(told.verdict, Verdict { outcome: Outcome::Healthy, reasons: Vec::new() }, "{:?}", told.notes);
+}
+
+/// A full dump of a 64-bit Windows, as far as it is read: `DUMP_HEADER64`.
+fn dump(code: u32) -> Vec<u8> {
+    let mut dump = b"PAGE".repeat(0x800);
+    dump[4..8].copy_from_slice(b"DU64");
+    dump[0x38..0x3c].copy_from_slice(&code.to_le_bytes());
+    dump[0x40..0x60].fill(0);
+    dump[0xf98..0xf9c].copy_from_slice(&1_u32.to_le_bytes());
+    dump
+}
+
+/// The next boot stops with an error, writes its dump, and starts again; that boot is good.
+fn stops_once(dump: Vec<u8>) -> GuestScript {
+    let second = Duration::from_secs(1);
+    let stop = Boot::silent()
+        .at(BOOT / 2, Happening::Panic { bugcheck: None })
+        .at(BOOT / 2 + 8 * second, Happening::Writes(DUMP.into(), dump))
+        .at(BOOT / 2 + 9 * second, Happening::Reset);
+    let good = Boot::silent().at(BOOT / 4 * 3, Happening::AgentUp).at(BOOT, Happening::Ready);
+    windows().boots_after(MSI, vec![stop, good])
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_windows_guest_is_found_healthy_and_tells_what_it_is() {
+    let told = stage(windows()).live().await;
+    healthy(&told);
+    let facts = told.signals.iter().find_map(|signal| match &signal.what {
+        SignalKind::Facts { facts } => Some(facts),
+        _ => None,
+    });
+    let fact = |name: &str| facts.and_then(|facts| facts.get(name)).map(String::as_str);
+    assert_eq!((fact("product"), fact("build")), (Some("Windows 10 Pro"), Some("19045.4349")));
+    let ids: Vec<_> = told.signals.iter().filter(|signal| matches!(signal.what, SignalKind::BootId { .. })).collect();
+    assert_eq!(ids.len(), 2, "{ids:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_windows_guest_has_not_settled_while_its_services_start_or_it_is_being_set_up() {
+    let setup = r"HKLM\SYSTEM\Setup /v OOBEInProgress";
+    let is = |value: &str| Happening::Writes(setup.into(), format!("REG_DWORD    {value}").into_bytes());
+    let boot = Boot::silent()
+        .at(Duration::ZERO, is("0x1"))
+        .at(BOOT / 2, Happening::AgentUp)
+        .at(BOOT, Happening::Ready)
+        .at(BOOT * 2, is("0x0"));
+    let told = stage(windows().boots_after(MSI, vec![boot])).live().await;
+    healthy(&told);
+    let (boot, settled) = (told.entered(Phase::Boot).unwrap(), told.entered(Phase::Watch).unwrap());
+    assert!(settled.since(boot).as_duration() > BOOT * 2 - Duration::from_secs(5), "{}", settled.since(boot));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_windows_guest_that_stops_once_is_found_with_its_bugcheck_from_the_dump() {
+    let told = stage(stops_once(dump(0xd1))).live().await;
+    assert_eq!(told.lead(), Some(ReasonId::StopError));
+    let found = format!("{DUMP}: bugcheck 0x000000d1 DRIVER_IRQL_NOT_LESS_OR_EQUAL");
+    assert!(told.notes.iter().any(|note| note.starts_with(&found)), "{:?}", told.notes);
+    assert!(told.artifacts.iter().any(|path| path.ends_with("guest/C__Windows_Minidump_071924-1.dmp")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_real_dump_that_a_guest_wrote_names_the_driver_at_fault() {
+    let Some(samples) = std::env::var_os("BOOTGATE_SAMPLES") else {
+        eprintln!("SKIPPED: BOOTGATE_SAMPLES is not set");
+        return;
+    };
+    let sample = fs::read(Path::new(&samples).join("windows/triage_x64.dmp")).unwrap();
+    let told = stage(stops_once(sample)).live().await;
+    assert_eq!(told.lead(), Some(ReasonId::StopError));
+    assert!(told.notes.iter().any(|note| note.ends_with("in amdppm.sys")), "{:?}", told.notes);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_windows_guest_whose_boot_id_did_not_change_is_not_a_new_boot() {
+    let told = stage(windows().counts_boots(None)).live().await;
+    assert_eq!(told.lead(), Some(ReasonId::RestartRefused), "{:?}", told.verdict);
+    assert!(told.verdict.reasons[0].message.contains("nothing proves that this is a new boot"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_windows_guest_that_counts_its_boot_late_is_asked_again() {
+    healthy(&stage(windows().counts_boots(Some(BOOT + Duration::from_secs(2)))).live().await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_installer_that_wants_a_restart_or_begins_one_gets_it_and_is_healthy() {
+    for (code, says) in [(3010, Says::RestartNeeded), (1641, Says::Restarting)] {
+        let told = stage(windows().fails(MSI, code)).live().await;
+        healthy(&told);
+        assert_eq!(told.result("install").unwrap().says, Some(says));
+    }
+    let told = stage(windows().fails(MSI, 1603)).live().await;
+    assert_eq!(told.lead(), Some(ReasonId::UpdateFailed));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_installer_that_finds_another_one_at_work_is_tried_again_until_it_goes() {
+    let busy = |next: Rule| Rule::on(MSI).exits(1618).then(Effect::Rules(vec![next]));
+    let told = stage(windows().rule(busy(busy(Rule::on(MSI))))).live().await;
+    healthy(&told);
+    assert_eq!(told.notes.iter().filter(|note| note.contains("tried again")).count(), 2, "{:?}", told.notes);
+    let told = stage(windows().fails(MSI, 1618)).live().await;
+    assert_eq!(told.lead(), Some(ReasonId::UpdateFailed));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_an_installer_prints_is_read_in_the_guests_code_page() {
+    let told = stage(windows().rule(Rule::on(MSI).exits(1603).complains(b"gel\x94scht".to_vec()))).live().await;
+    assert_eq!(told.result("install").unwrap().output.stderr, "gelöscht");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_error_in_the_system_log_since_the_update_is_the_updates() {
+    let crash = LogEntry { provider: "Service Control Manager", id: 7034, level: 2, data: &[("param1", "Sensor")] };
+    let (id, message) = blamed(Effect::WritesFile("wevtutil System".into(), event_log(&[crash], 1))).await;
+    assert_eq!(id, ReasonId::EventLog);
+    assert!(message.ends_with("service-7034 Sensor"), "{message}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_windows_guest_whose_system_log_is_gone_is_not_known_to_be_well() {
+    let (id, _) = blamed(Effect::Happens(Happening::Removes("wevtutil System".into()))).await;
+    assert_eq!(id.outcome(), Outcome::Inconclusive, "{id}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_service_set_to_auto_that_stays_stopped_is_service_down() {
+    let (id, message) = blamed(Effect::WritesFile("sc Sensor".into(), b"10 1 0".to_vec())).await;
+    assert_eq!(id, ReasonId::ServiceDown);
+    assert!(message.contains("Sensor"), "{message}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dump_that_the_control_does_not_have_is_told_with_its_cause() {
+    let (id, message) = blamed(Effect::WritesFile(DUMP.into(), dump(0x50))).await;
+    assert_eq!(id, ReasonId::CrashDump);
+    assert!(message.contains("PAGE_FAULT_IN_NONPAGED_AREA"), "{message}");
+}
