@@ -7,6 +7,7 @@ use super::{
     life::Cellmate,
     observe::Observer,
     patience::{Deadline, Patience},
+    serviced,
 };
 use crate::{
     event::Level,
@@ -98,8 +99,12 @@ async fn perform(watcher: &mut Observer, mate: &Cellmate<'_>, work: &Work<'_>) -
             if brought.0 != (Exit::Code { code: 0 }) {
                 return Some(brought);
             }
-            install(watcher, mate, work.kind, deadline).await
+            serviced::before(watcher, mate, &work.subject).await?;
+            let ended = install(watcher, mate, work.kind, deadline).await?;
+            serviced::after(watcher, mate, &work.subject, &ended.0).await?;
+            Some(ended)
         }
+        StepKind::Serviced { step } => serviced::ask(watcher, mate, *step).await,
         StepKind::Run { .. } | StepKind::Sh { .. } | StepKind::Cmd { .. } | StepKind::Ps1 { .. } => {
             command(watcher, mate, work.kind, deadline).await
         }

@@ -40,6 +40,45 @@ fn of_windows(cell: &mut Cell, folder: &Path, kind: PackageKind) {
     cell.health.checks[0].kind = StepKind::Cmd { script: "sc query Sensor".into() };
 }
 
+/// Where servicing keeps its packages' states.
+const CBS: &str = r"HKLM\SOFTWARE\Microsoft\Windows\CurrentVersion\Component Based Servicing";
+const ROLLUP: &str = "Package_for_RollupFix~31bf3856ad364e35~amd64~~19041.4412.1.7";
+const STACK: &str = "Package_for_ServicingStack_4411~31bf3856ad364e35~amd64~~19041.4411.1.0";
+
+fn package(name: &str, state: u32) -> (String, Vec<u8>) {
+    (format!(r"{CBS}\Packages\{name} /v CurrentState"), format!("REG_DWORD    {state:#x}").into_bytes())
+}
+
+/// A boot in which servicing leaves the update in this state.
+fn boot_to(state: u32) -> Boot {
+    let (path, content) = package(ROLLUP, state);
+    let good = Boot::silent().at(BOOT / 2, Happening::Writes(path, content));
+    good.at(BOOT / 4 * 3, Happening::AgentUp).at(BOOT, Happening::Ready)
+}
+
+/// What comes of an update for Windows of this kind whose installer, that tells this code, has these effects.
+async fn serviced(kind: PackageKind, code: i32, effects: Vec<Effect>) -> (Option<ReasonId>, String) {
+    let installer = if kind == PackageKind::Msu { "wusa.exe" } else { "dism.exe" };
+    let rule = effects.into_iter().fold(Rule::on(installer).exits(code), Rule::then);
+    let (old, content) = package("Microsoft-Windows-Foundation-Package~31bf3856ad364e35~amd64~~10.0.19041.1", 0x70);
+    lead(kind, windows().file(&old, content).rule(rule)).await
+}
+
+async fn lead(kind: PackageKind, script: GuestScript) -> (Option<ReasonId>, String) {
+    let mut stage = stage(script);
+    let folder = stage.folder().to_owned();
+    of_windows(&mut stage.job.cell, &folder, kind);
+    let check = stage.job.cell.health.checks[0].clone();
+    let (id, asks) = ("installed-1".to_owned(), StepKind::Serviced { step: 0 });
+    stage.job.cell.health.checks.push(Check { id, kind: asks, implied: true, ..check });
+    let told = stage.live().await;
+    (told.lead(), told.verdict.lead().map(|lead| lead.message.clone()).unwrap_or_default())
+}
+
+fn writes((path, content): (String, Vec<u8>)) -> Effect {
+    Effect::WritesFile(path, content)
+}
+
 /// A cell of its own that installs an MSI.
 fn stage(script: GuestScript) -> Stage {
     let mut stage = Stage::new(script, 0, 3000);
@@ -208,4 +247,40 @@ async fn a_dump_that_the_control_does_not_have_is_told_with_its_cause() {
     let (id, message) = blamed(Effect::WritesFile(DUMP.into(), dump(0x50))).await;
     assert_eq!(id, ReasonId::CrashDump);
     assert!(message.contains("PAGE_FAULT_IN_NONPAGED_AREA"), "{message}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_update_for_windows_whose_packages_are_installed_after_the_restart_is_healthy() {
+    for (kind, code) in [(PackageKind::Msu, 3010), (PackageKind::Cab, 3010), (PackageKind::Cab, 0)] {
+        let pending = vec![writes(package(STACK, 0x70)), writes(package(ROLLUP, 0x60))];
+        let effects = [pending, vec![Effect::NextBoots(vec![boot_to(0x70)])]].concat();
+        assert_eq!(serviced(kind, code, effects).await, (None, String::new()), "{kind:?}");
+    }
+    // Needs no restart.
+    assert_eq!(serviced(PackageKind::Cab, 0, vec![writes(package(ROLLUP, 0x70))]).await.0, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_update_for_windows_that_succeeds_and_changes_nothing_is_not_applied() {
+    for kind in [PackageKind::Msu, PackageKind::Cab] {
+        let (lead, message) = serviced(kind, 0, Vec::new()).await;
+        assert_eq!(lead, Some(ReasonId::UpdateNotApplied));
+        assert!(message.contains("its installer changed no package of Windows"), "{message}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_update_for_windows_that_is_taken_back_in_the_restart_is_not_applied() {
+    let pending = vec![writes(package(STACK, 0x70)), writes(package(ROLLUP, 0x60))];
+    let effects = [pending, vec![Effect::NextBoots(vec![boot_to(0x40)])]].concat();
+    let (lead, message) = serviced(PackageKind::Msu, 3010, effects).await;
+    assert_eq!(lead, Some(ReasonId::UpdateNotApplied));
+    assert!(message.contains(&format!("{ROLLUP} is staged after the restart")), "{message}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_windows_guest_that_lists_no_packages_blames_no_update() {
+    let (lead, message) = lead(PackageKind::Msu, windows()).await;
+    assert_eq!(lead, Some(ReasonId::StartFailed));
+    assert!(message.contains("does not list the packages"), "{message}");
 }

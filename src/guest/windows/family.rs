@@ -2,6 +2,7 @@ use super::{
     batch::{captured, captured_script, in_quotes, line, prefix, removal},
     code_page::decode,
     install, look, questions,
+    servicing::Packages,
 };
 use crate::{
     guest::{BootId, Command, ExecStatus, Facts, GuestFamily, Look, Placed, Script},
@@ -88,6 +89,14 @@ impl GuestFamily for Windows {
 
     fn read_log(&self, content: &[u8]) -> Option<Vec<String>> {
         look::log(content)
+    }
+
+    fn packages(&self, tag: &str) -> Option<Command> {
+        (!self.wine).then(|| questions::packages(tag))
+    }
+
+    fn read_packages(&self, printed: &str) -> Option<Packages> {
+        Packages::read(questions::read_section(printed, questions::PACKAGES))
     }
 
     fn leaves_logs(&self) -> bool {

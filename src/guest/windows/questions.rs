@@ -24,6 +24,7 @@ pub(super) const SECURE_BOOT: &str = "secure-boot";
 pub(super) const SAFE_MODE: &str = "safe-mode";
 pub(super) const UPDATE_POLICY: &str = "update-policy";
 pub(super) const UPDATE_SERVICE: &str = "update-service";
+pub(super) const PACKAGES: &str = "packages";
 pub(super) const PANIC_DRIVER: &str = "panic-driver";
 /// Each is there only where a restart is pending.
 pub(super) const PENDING: [(&str, &str); 4] = [
@@ -61,6 +62,12 @@ pub(super) fn wine_services(tag: &str) -> Command {
 pub(super) fn inventory(tag: &str) -> Command {
     let dumps = r"for %%f in (C:\Windows\Minidump\*.dmp C:\Windows\MEMORY.DMP) do if exist %%f echo %%f";
     captured_script(tag, &[running(), section(DUMPS, dumps), pending(), DONE.to_owned()].concat())
+}
+
+/// The packages of component based servicing, and their states.
+pub(super) fn packages(tag: &str) -> Command {
+    let all = r#"reg query "HKLM\SOFTWARE\Microsoft\Windows\CurrentVersion\Component Based Servicing\Packages" /s /v CurrentState 2>nul"#;
+    captured_script(tag, &(section(PACKAGES, all) + DONE))
 }
 
 /// What Windows it is, and how it is set up.
@@ -167,7 +174,7 @@ mod tests {
 
     #[test]
     fn every_question_is_one_line_of_a_script() {
-        for command in [boot_id("1"), settled("1"), services("1"), inventory("1"), facts("1")] {
+        for command in [boot_id("1"), settled("1"), services("1"), inventory("1"), facts("1"), packages("1")] {
             assert_eq!(command.scripts.len(), 2);
             let text = String::from_utf8(command.scripts[0].content.clone()).unwrap();
             assert!(text.lines().all(|line| line.len() < 8000) && text.contains("exit 0"), "{text}");
