@@ -162,6 +162,25 @@ async fn a_windows_guest_has_not_settled_while_its_services_start_or_it_is_being
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_windows_guest_whose_servicing_is_at_work_has_not_settled_and_one_whose_is_idle_has() {
+    let at_work = format!(r"{CBS}\Interface /v ServicingInProgress");
+    let writes = |path: &str, text: &str| Happening::Writes(path.to_owned(), text.into());
+    let boot = Boot::silent()
+        .at(Duration::ZERO, writes(&at_work, "REG_DWORD    0x2"))
+        .at(BOOT / 4, writes("sc TrustedInstaller", "10 4 800"))
+        .at(BOOT / 4 * 3, Happening::AgentUp)
+        .at(BOOT, Happening::Ready);
+    let told = stage(windows().boots_after(MSI, vec![boot.clone().at(BOOT * 2, writes(&at_work, "REG_DWORD    0x0"))]));
+    let told = told.live().await;
+    healthy(&told);
+    let took = told.entered(Phase::Watch).unwrap().since(told.entered(Phase::Boot).unwrap()).as_duration();
+    assert!(took > BOOT * 2 - Duration::from_secs(5) && took < BOOT * 3, "{took:?}");
+    // It never ends: no longer than a boot may take.
+    let told = stage(windows().boots_after(MSI, vec![boot])).live().await;
+    assert_eq!(told.lead().map(ReasonId::outcome), Some(Outcome::Unhealthy), "{:?}", told.verdict);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_windows_guest_that_stops_once_is_found_with_its_bugcheck_from_the_dump() {
     let told = stage(stops_once(dump(0xd1))).live().await;
     assert_eq!(told.lead(), Some(ReasonId::StopError));

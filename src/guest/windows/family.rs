@@ -314,6 +314,14 @@ mod tests {
         let settled =
             |services: String| WINDOWS.has_settled(None, &Exit::Code { code: 0 }, &format!("{starting}{services}"));
         assert!(settled(service("Sensor", "10", "4")) && !settled(service("Sensor", "10", "2")));
+        let servicing = |state: &str, at_work: u32| {
+            let key =
+                r"HKEY_LOCAL_MACHINE\SOFTWARE\Microsoft\Windows\CurrentVersion\Component Based Servicing\Interface";
+            let value =
+                format!("[bootgate] servicing\r\n{key}\r\n    ServicingInProgress    REG_DWORD    0x{at_work}\r\n");
+            settled(service("TrustedInstaller", "10", state) + &value)
+        };
+        assert!(servicing("4", 0) && servicing("4", 1) && !servicing("4", 2) && servicing("1", 2));
     }
 
     #[test]

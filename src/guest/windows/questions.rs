@@ -25,6 +25,7 @@ pub(super) const SAFE_MODE: &str = "safe-mode";
 pub(super) const UPDATE_POLICY: &str = "update-policy";
 pub(super) const UPDATE_SERVICE: &str = "update-service";
 pub(super) const PACKAGES: &str = "packages";
+pub(super) const SERVICING: &str = "servicing";
 pub(super) const PANIC_DRIVER: &str = "panic-driver";
 /// Each is there only where a restart is pending.
 pub(super) const PENDING: [(&str, &str); 4] = [
@@ -43,9 +44,12 @@ pub(super) fn boot_id(tag: &str) -> Command {
     captured_script(tag, &[query(PREFETCH, prefetch), start, DONE.to_owned()].concat())
 }
 
-/// Whether setup or its first sign-in goes on, and what services are starting.
+/// Whether setup or its first sign-in goes on, what services are starting, and whether servicing is at work.
 pub(super) fn settled(tag: &str) -> Command {
-    captured_script(tag, &[query(SETUP, r"HKLM\SYSTEM\Setup"), list(SERVICES, "service"), DONE.to_owned()].concat())
+    let servicing =
+        r"HKLM\SOFTWARE\Microsoft\Windows\CurrentVersion\Component Based Servicing\Interface /v ServicingInProgress";
+    let asked = [query(SETUP, r"HKLM\SYSTEM\Setup"), list(SERVICES, "service"), query(SERVICING, servicing)];
+    captured_script(tag, &(asked.concat() + DONE))
 }
 
 /// Services that run.
