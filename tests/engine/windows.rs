@@ -4,8 +4,8 @@ use std::{fs, path::Path, time::Duration};
 
 use bootgate::{
     lab::{
-        VmSpec,
-        sim::{Boot, Effect, GuestScript, Happening, LogEntry, Rule, event_log},
+        Boots, VmSpec,
+        sim::{Asked, Boot, Effect, GuestScript, Happening, LogEntry, Rule, event_log},
     },
     model::*,
 };
@@ -302,4 +302,87 @@ async fn a_windows_guest_that_lists_no_packages_blames_no_update() {
     let (lead, message) = lead(PackageKind::Msu, windows()).await;
     assert_eq!(lead, Some(ReasonId::StartFailed));
     assert!(message.contains("does not list the packages"), "{message}");
+}
+
+/// What a cell's machine did in its setup: its steps' ends, and resets.
+fn in_setup<'a>(signals: impl Iterator<Item = &'a SignalKind>) -> Vec<&'a str> {
+    let before = signals.take_while(|what| **what != SignalKind::PhaseStarted { at: Phase::Apply });
+    let told = before.filter_map(|what| match what {
+        SignalKind::StepEnded { name, .. } => Some(name.as_str()),
+        SignalKind::Reset => Some("reset"),
+        SignalKind::Sealed { .. } => Some("sealed"),
+        _ => None,
+    });
+    told.collect()
+}
+
+/// A cell that installs an MSI before the update, and then looks.
+fn prepared(script: GuestScript) -> Stage {
+    let mut stage = stage(script);
+    let folder = stage.folder().to_owned();
+    let second = harness::step("second", StepKind::Cmd { script: "ver".into() });
+    let kind = PackageKind::Msi;
+    stage.job.cell.setup = vec![Step { name: "first".into(), ..install(&folder, kind) }, second];
+    stage.job.cell.update = vec![harness::step("update", StepKind::Cmd { script: "call update".into() })];
+    stage
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_setup_step_that_wants_a_restart_gets_it_before_the_next_one() {
+    let told = prepared(windows().fails(MSI, 3010)).live().await;
+    healthy(&told);
+    assert_eq!(in_setup(told.signals.iter().map(|signal| &signal.what)), ["first", "reset", "second"]);
+    let told = prepared(windows()).live().await;
+    healthy(&told);
+    assert_eq!(in_setup(told.signals.iter().map(|signal| &signal.what)), ["first", "second"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_setup_step_that_restarts_the_machine_by_itself_needs_no_second_restart() {
+    let installs = Rule::on(MSI).takes(Duration::from_secs(30)).exits(1641);
+    let restarts = |boot: Boot| boot.at(BOOT + Duration::from_secs(32), Happening::Reset);
+    let good = Boot::silent().at(BOOT / 4 * 3, Happening::AgentUp).at(BOOT, Happening::Ready);
+    let script = windows().boots(vec![restarts(good.clone()), good]).rule(installs);
+    let told = prepared(script).live().await;
+    healthy(&told);
+    assert_eq!(in_setup(told.signals.iter().map(|signal| &signal.what)), ["first", "reset", "second"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restart_that_setup_was_allowed_excuses_none_of_the_update() {
+    let told = prepared(windows().fails(MSI, 1641).during("call update", Happening::Reset)).live().await;
+    assert_eq!(in_setup(told.signals.iter().map(|signal| &signal.what)), ["first", "reset", "second"]);
+    assert_eq!(told.lead(), Some(ReasonId::LateCrash), "{:?}", told.verdict);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_machine_that_refuses_a_restart_in_its_setup_blames_no_update() {
+    let ignores = Effect::Asked(Asked::Ignores, Asked::Ignores);
+    let told = prepared(windows().rule(Rule::on(MSI).exits(3010).then(ignores))).live().await;
+    assert_eq!(told.lead(), Some(ReasonId::StartFailed), "{:?}", told.verdict);
+    assert!(told.verdict.reasons[0].message.contains("without the candidate"), "{:?}", told.verdict);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_machine_is_sealed_after_the_restart_that_its_setup_wanted_also_where_one_place_to_boot_is_all() {
+    let mut yard = Yard::compared(2, |_| windows().fails(MSI, 3010));
+    let folder = yard.folder.path().to_owned();
+    yard.plan.images.get_mut("widget").unwrap().family = Family::Windows;
+    for cell in &mut yard.plan.cells {
+        of_windows(cell, &folder, PackageKind::Msi);
+        cell.setup = vec![Step { name: "first".into(), ..install(&folder, PackageKind::Msi) }];
+        cell.sealed_setup = 1;
+    }
+    yard.boots = Boots::open(&folder.join("boots"), Some(1)).unwrap();
+    let began = tokio::time::Instant::now();
+    let ran = yard.run().await;
+    assert_eq!(ran.leads(), [None, None, None]);
+    let sealers = ran.sealers();
+    assert_eq!(sealers.len(), 1, "{sealers:?}");
+    for cell in [CONTROL, "c0", "c1"] {
+        let wanted: &[&str] = if sealers[0] == cell { &["first", "reset", "sealed"] } else { &[] };
+        assert_eq!(in_setup(ran.signals(cell)), wanted, "{cell}");
+    }
+    // Nobody waited for a place that it held itself.
+    assert!(began.elapsed() < Duration::from_secs(300), "{:?}", began.elapsed());
 }

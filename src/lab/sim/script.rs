@@ -128,6 +128,12 @@ impl GuestScript {
         }
     }
 
+    /// The same guest with these boots.
+    pub fn boots(mut self, boots: Vec<Boot>) -> Self {
+        self.boots = boots;
+        self
+    }
+
     /// Adds a rule for commands. The first rule that matches is used; commands without one exit with 0.
     pub fn rule(mut self, rule: Rule) -> Self {
         self.rules.push(rule);
