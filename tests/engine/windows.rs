@@ -76,7 +76,7 @@ async fn lead(kind: PackageKind, script: GuestScript) -> (Option<ReasonId>, Stri
 }
 
 fn writes((path, content): (String, Vec<u8>)) -> Effect {
-    Effect::WritesFile(path, content)
+    Effect::Happens(Happening::Writes(path, content))
 }
 
 /// A cell of its own that installs an MSI.
@@ -243,7 +243,7 @@ async fn what_an_installer_prints_is_read_in_the_guests_code_page() {
 #[tokio::test(start_paused = true)]
 async fn an_error_in_the_system_log_since_the_update_is_the_updates() {
     let crash = LogEntry { provider: "Service Control Manager", id: 7034, level: 2, data: &[("param1", "Sensor")] };
-    let (id, message) = blamed(Effect::WritesFile("wevtutil System".into(), event_log(&[crash], 1))).await;
+    let (id, message) = blamed(writes(("wevtutil System".into(), event_log(&[crash], 1)))).await;
     assert_eq!(id, ReasonId::EventLog);
     assert!(message.ends_with("service-7034 Sensor"), "{message}");
 }
@@ -256,14 +256,14 @@ async fn a_windows_guest_whose_system_log_is_gone_is_not_known_to_be_well() {
 
 #[tokio::test(start_paused = true)]
 async fn a_service_set_to_auto_that_stays_stopped_is_service_down() {
-    let (id, message) = blamed(Effect::WritesFile("sc Sensor".into(), b"10 1 0".to_vec())).await;
+    let (id, message) = blamed(writes(("sc Sensor".into(), b"10 1 0".to_vec()))).await;
     assert_eq!(id, ReasonId::ServiceDown);
     assert!(message.contains("Sensor"), "{message}");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_dump_that_the_control_does_not_have_is_told_with_its_cause() {
-    let (id, message) = blamed(Effect::WritesFile(DUMP.into(), dump(0x50))).await;
+    let (id, message) = blamed(writes((DUMP.into(), dump(0x50)))).await;
     assert_eq!(id, ReasonId::CrashDump);
     assert!(message.contains("PAGE_FAULT_IN_NONPAGED_AREA"), "{message}");
 }

@@ -188,13 +188,11 @@ impl State {
         self.boots += 1;
         if self.windows {
             let count = format!("REG_DWORD    {:#x}", self.boots).into_bytes();
-            match self.script.boots_counted.filter(|_| self.boots > 1) {
-                None if self.boots > 1 => {}
-                None | Some(Duration::ZERO) => self.disk.write(windows::BOOT_COUNT, &count),
-                Some(after) => {
-                    let counts = Happening::Writes(windows::BOOT_COUNT.to_owned(), count);
-                    self.schedule(at, after, Due::Timeline(counts));
-                }
+            let counts = Happening::Writes(windows::BOOT_COUNT.to_owned(), count);
+            match self.script.boots_counted {
+                _ if self.boots == 1 => self.happen(counts, at),
+                Some(after) => self.schedule(at, after, Due::Timeline(counts)),
+                None => {}
             }
         } else {
             self.disk.write("/proc/sys/kernel/random/boot_id", (self.boot_id() + "\n").as_bytes());
@@ -365,7 +363,6 @@ impl State {
                     (self.script.by_agent, self.script.by_acpi) = (by_agent, by_acpi);
                 }
                 Effect::Rules(rules) => drop(self.script.rules.splice(0..0, rules)),
-                Effect::WritesFile(path, content) => self.disk.write(&path, &content),
             }
         }
     }
