@@ -17,7 +17,7 @@ use super::{
 use crate::{
     event::Level,
     guest::Facts,
-    lab::{AgentError, LabError, Vm, VmEvents, VmSpec},
+    lab::{AgentError, BootKind, LabError, Vm, VmEvents, VmSpec},
     model::{LimitsFrom, Millis, Phase, SignalKind, Start},
     seal::{Claim, Offer, Seal},
 };
@@ -101,13 +101,13 @@ pub(super) async fn begin(watcher: &mut Observer, mate: &Cellmate<'_>, way: Way,
     let cell = &mate.job.cell;
     let sealed = cell.sealed_setup.min(cell.setup.len());
     let done = match way {
-        Way::Cold => cold(watcher, mate).await.then_some(0),
-        Way::Live(seal) => match live(watcher, mate, &seal).await {
+        Way::Cold => cold(watcher, mate, Some(place)).await.then_some(0),
+        Way::Live(seal) => match live(watcher, mate, &seal, place).await {
             Ok(()) => Some(sealed),
             Err(why) => again(watcher, mate, Some(&seal), why).await.then_some(0),
         },
         Way::Make(claim) => {
-            if !cold(watcher, mate).await {
+            if !cold(watcher, mate, Some(place)).await {
                 return false;
             }
             watcher.enter(Phase::Setup);
@@ -121,7 +121,6 @@ pub(super) async fn begin(watcher: &mut Observer, mate: &Cellmate<'_>, way: Way,
         }
     };
     let Some(done) = done else { return false };
-    drop(place);
     if watcher.judge.phase() != Phase::Setup {
         watcher.enter(Phase::Setup);
     }
@@ -132,8 +131,8 @@ pub(super) async fn begin(watcher: &mut Observer, mate: &Cellmate<'_>, way: Way,
     true
 }
 
-/// From power-on until settled.
-async fn cold(watcher: &mut Observer, mate: &Cellmate<'_>) -> bool {
+/// From power-on until settled, which is as long as the place to boot in is kept: a setup step may want another one.
+async fn cold(watcher: &mut Observer, mate: &Cellmate<'_>, _place: Option<BootPlace>) -> bool {
     if let Err(error) = power_on(watcher).await {
         if let Some(error) = error {
             watcher.emit(SignalKind::LabFault { reason: lab_fault(&error), message: error.to_string() });
@@ -151,7 +150,7 @@ async fn cold(watcher: &mut Observer, mate: &Cellmate<'_>) -> bool {
 }
 
 /// As a clone of the sealed machine, until it is seen to go on.
-async fn live(watcher: &mut Observer, mate: &Cellmate<'_>, seal: &Arc<Seal>) -> Result<(), String> {
+async fn live(watcher: &mut Observer, mate: &Cellmate<'_>, seal: &Arc<Seal>, _place: BootPlace) -> Result<(), String> {
     start_restored(watcher).await?;
     watcher.leave(Phase::Start);
     watcher.enter(Phase::Settle);
@@ -236,6 +235,11 @@ async fn again(watcher: &mut Observer, mate: &Cellmate<'_>, seal: Option<&Arc<Se
         seals.failed(seal, &why);
     }
     discard(watcher).await;
+    // The place of the machine before went with it. Whoever is cancelled is told so as soon as it boots.
+    let place = tokio::select! {
+        permit = job.boots.acquire(BootKind::Start) => Some(BootPlace::first(permit)),
+        () = job.cancel.cancelled() => None,
+    };
     watcher.emit(SignalKind::StartedOver { why });
     watcher.emit(SignalKind::StartedFrom { start: Start::Cold, seal: None });
     watcher.enter(Phase::Start);
@@ -244,7 +248,7 @@ async fn again(watcher: &mut Observer, mate: &Cellmate<'_>, seal: Option<&Arc<Se
         Ok((vm, events)) => {
             mate.moved_to(&vm);
             watcher.observe(vm, events);
-            cold(watcher, mate).await
+            cold(watcher, mate, place).await
         }
         Err(error) => {
             watcher.emit(SignalKind::LabFault { reason: lab_fault(&error), message: error.to_string() });

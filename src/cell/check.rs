@@ -12,7 +12,7 @@ pub(super) async fn checks(watcher: &mut Observer, mate: &Cellmate<'_>, checks: 
         let Check { id, kind, timeout, success, .. } = check;
         let subject = Subject::Check { id: id.clone() };
         let work = Work { subject, name: id, kind, timeout: *timeout, success, restarts: 0 };
-        if !step::run(watcher, mate, &work).await {
+        if step::run(watcher, mate, &work).await.is_none() {
             return false;
         }
     }

@@ -1,4 +1,5 @@
 use std::{
+    collections::BTreeMap,
     path::PathBuf,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -20,7 +21,9 @@ use super::{
     leftovers, limits,
     observe::Observer,
     pictures::Reference,
-    rest, restart, settle, state, step, watch,
+    rest, restart,
+    serviced::Around,
+    settle, state, step, watch,
 };
 use crate::{
     event::{Level, RunEvent},
@@ -87,6 +90,7 @@ pub(super) struct Cellmate<'a> {
     pub control: Option<ControlFacts>,
     facts: Mutex<Facts>,
     logs_from: Mutex<Option<i64>>,
+    serviced: Mutex<BTreeMap<usize, Around>>,
     vm: Mutex<Arc<dyn Vm>>,
     seal: Mutex<Option<Arc<Seal>>>,
     limits: Mutex<(Limits, Millis)>,
@@ -146,6 +150,7 @@ pub async fn live(job: &Job) -> Lived {
         family: family(job.image.family),
         facts: Mutex::default(),
         logs_from: Mutex::default(),
+        serviced: Mutex::default(),
         transcript: Transcript::new(job.secrets.clone()),
         control,
         vm: Mutex::new(vm),
@@ -309,6 +314,15 @@ impl Cellmate<'_> {
     pub fn export_logs(&self) -> Option<(Command, Vec<String>)> {
         let since = (*unpoisoned(&self.logs_from))?;
         self.family.export_logs(since, &self.tag())
+    }
+
+    /// What the guest told of its packages around a step of the update.
+    pub fn serviced(&self, step: usize) -> Around {
+        unpoisoned(&self.serviced).get(&step).cloned().unwrap_or_default()
+    }
+
+    pub fn set_serviced(&self, step: usize, around: Around) {
+        unpoisoned(&self.serviced).insert(step, around);
     }
 
     /// A program's output as text.

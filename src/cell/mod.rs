@@ -28,6 +28,7 @@ mod patience;
 mod pictures;
 mod rest;
 mod restart;
+mod serviced;
 mod settle;
 mod state;
 mod step;

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{boot_place::Restart, life::Cellmate, observe::Observer, patience::Patience, settle};
+use super::{boot_place::Restart, life::Cellmate, observe::Observer, patience::Patience, rest, settle};
 use crate::{
     event::Level,
     health::Judge,
@@ -36,6 +36,20 @@ pub(super) async fn first(watcher: &mut Observer, mate: &Cellmate<'_>) -> bool {
         watcher.leave(Phase::Boot);
     }
     settled
+}
+
+/// Restarts the machine for a setup step that wants it: no restart may be pending when the machine is sealed, or when the
+/// update begins. One that the step did by itself is enough. False: the judge is over.
+pub(super) async fn in_setup(watcher: &mut Observer, mate: &Cellmate<'_>) -> bool {
+    let boot = watcher.boot;
+    if !rest::before_restart(watcher, mate).await {
+        return false;
+    }
+    if watcher.boot != boot {
+        return true;
+    }
+    let Some(_place) = Restart::begin(watcher, mate).await else { return false };
+    ask(watcher, mate).await && settle::settle(watcher, mate).await
 }
 
 /// Restarts once more, as the `n`-th soak. False: the judge is over.

@@ -7,6 +7,7 @@ use super::{
     life::Cellmate,
     observe::Observer,
     patience::{Deadline, Patience},
+    restart, serviced,
 };
 use crate::{
     event::Level,
@@ -63,20 +64,23 @@ pub(super) async fn some(
         };
         let Step { name, kind, timeout, success, restarts } = step;
         let work = Work { subject, name, kind, timeout: *timeout, success, restarts: *restarts };
-        if !run(watcher, mate, &work).await {
+        let Some(says) = run(watcher, mate, &work).await else { return false };
+        // The update's own steps share one restart, which is what is judged.
+        let wants_restart = matches!(says, Some(Says::RestartNeeded | Says::Restarting));
+        if phase == Phase::Setup && wants_restart && !restart::in_setup(watcher, mate).await {
             return false;
         }
     }
     true
 }
 
-/// Runs one step or check and sends its result. False: the judge is over.
-pub(super) async fn run(watcher: &mut Observer, mate: &Cellmate<'_>, work: &Work<'_>) -> bool {
+/// Runs one step or check, sends its result, and answers with what its installer says. None: the judge is over.
+pub(super) async fn run(watcher: &mut Observer, mate: &Cellmate<'_>, work: &Work<'_>) -> Option<Option<Says>> {
     let subject = work.subject.clone();
     let (name, restarts) = (work.name.to_owned(), work.restarts);
     watcher.emit(SignalKind::StepStarted { subject: subject.clone(), name, restarts });
     let began = Instant::now();
-    let Some((exit, output)) = perform(watcher, mate, work).await else { return false };
+    let (exit, output) = perform(watcher, mate, work).await?;
     let ok = matches!(exit, Exit::Code { code } if work.success.contains(&code));
     let says = says(work.kind, &exit);
     let result = StepResult { exit, ok, says, took: began.elapsed().into(), output };
@@ -85,7 +89,7 @@ pub(super) async fn run(watcher: &mut Observer, mate: &Cellmate<'_>, work: &Work
         // The machine reset itself under the step. Whether it comes back decides what that was.
         super::settle::settle(watcher, mate).await;
     }
-    !watcher.judge.is_over()
+    (!watcher.judge.is_over()).then_some(says)
 }
 
 async fn perform(watcher: &mut Observer, mate: &Cellmate<'_>, work: &Work<'_>) -> Option<(Exit, Output)> {
@@ -98,8 +102,12 @@ async fn perform(watcher: &mut Observer, mate: &Cellmate<'_>, work: &Work<'_>) -
             if brought.0 != (Exit::Code { code: 0 }) {
                 return Some(brought);
             }
-            install(watcher, mate, work.kind, deadline).await
+            serviced::before(watcher, mate, &work.subject).await?;
+            let ended = install(watcher, mate, work.kind, deadline).await?;
+            serviced::after(watcher, mate, &work.subject, &ended.0).await?;
+            Some(ended)
         }
+        StepKind::Serviced { step } => serviced::ask(watcher, mate, *step).await,
         StepKind::Run { .. } | StepKind::Sh { .. } | StepKind::Cmd { .. } | StepKind::Ps1 { .. } => {
             command(watcher, mate, work.kind, deadline).await
         }

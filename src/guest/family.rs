@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use super::{ExecStatus, Look, linux::Linux, windows::Windows};
+use super::{ExecStatus, Look, Packages, linux::Linux, windows::Windows};
 use crate::model::{Exit, Family, StepKind};
 
 /// What the guest's agent tells of its operating system (`guest-get-osinfo`), by the protocol's names.
@@ -97,6 +97,16 @@ pub trait GuestFamily: Send + Sync {
     /// Whether what is wrong is in logs that are to be exported.
     fn leaves_logs(&self) -> bool {
         self.export_logs(0, "").is_some()
+    }
+
+    /// Prints the packages that its servicing knows, for [`GuestFamily::read_packages`]. None: it has no such thing.
+    fn packages(&self, _tag: &str) -> Option<Command> {
+        None
+    }
+
+    /// None: that is no list of packages.
+    fn read_packages(&self, _printed: &str) -> Option<Packages> {
+        None
     }
 
     /// Whether its kernel writes a dump when it stops with an error, and restarts then.

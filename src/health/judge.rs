@@ -322,6 +322,10 @@ impl Judge {
         }
         self.phase = phase;
         self.update_began |= phase.is_after_update_began();
+        if phase == Phase::Apply {
+            // What setup was allowed the update is not.
+            (self.resets.allowed, self.resets.by_step) = (0, 0);
+        }
         if matches!(phase, Phase::Restart | Phase::Soak(_)) {
             self.resets.allowed = self.limits.extra_restarts.saturating_add(std::mem::take(&mut self.resets.by_step));
         }
@@ -330,6 +334,9 @@ impl Judge {
     fn restart_asked(&mut self, at: Millis, via: RestartVia) {
         self.asked = Some(via);
         self.requested_boot = false;
+        if self.phase == Phase::Setup {
+            self.resets.allowed = self.limits.extra_restarts;
+        }
         // What was proven of the boot that ends here says nothing about the next.
         self.done.checks.clear();
         (self.state, self.restart, self.activity) = (None, None, None);
@@ -352,7 +359,7 @@ impl Judge {
         }
         if let Some(via) = self.asked.take() {
             self.requested_boot = via != RestartVia::Forced;
-        } else if self.update_began && self.resets.explain(&before) {
+        } else if (self.update_began || self.phase == Phase::Setup) && self.resets.explain(&before) {
             // Nothing to blame anybody for.
         } else if !before.panicked {
             self.unexplained_reset(at, &before);
@@ -422,11 +429,9 @@ impl Judge {
                 let message = format!("setup step `{name}` {}", words::ended(result));
                 self.fault(at, ReasonId::StartFailed, message);
             }
-            Subject::Setup { .. } => {}
+            Subject::Setup { .. } => self.resets.expect(result.says),
             Subject::Update { step } if result.ok => {
-                // An installer that says so is about to restart the machine.
-                let restarting = u32::from(result.says == Some(Says::Restarting));
-                self.resets.by_step = self.resets.by_step.saturating_add(restarting);
+                self.resets.expect(result.says);
                 self.done.update_steps += usize::from(*step == self.done.update_steps);
             }
             Subject::Update { step } => self.update_step_failed(at, *step, name, result),

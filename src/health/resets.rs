@@ -1,5 +1,5 @@
 use super::boot::Boot;
-use crate::model::{Millis, Phase, ReasonId};
+use crate::model::{Millis, Phase, ReasonId, Says};
 
 /// Resets that nobody asked for.
 #[derive(Clone, Debug, Default)]
@@ -12,7 +12,7 @@ pub(super) struct Resets {
     pub came_back: bool,
     /// How many more the OS may do by itself.
     pub allowed: u32,
-    /// How many more the update's step may do, and whether it did one.
+    /// How many more the step may do, and whether it did one.
     pub by_step: u32,
     pub step_did: bool,
     /// What the kernel said when it panicked in a boot that ended in such a reset.
@@ -20,6 +20,11 @@ pub(super) struct Resets {
 }
 
 impl Resets {
+    /// An installer that says so is about to restart the machine.
+    pub fn expect(&mut self, says: Option<Says>) {
+        self.by_step = self.by_step.saturating_add(u32::from(says == Some(Says::Restarting)));
+    }
+
     /// Whether the boot that ended was one of those that the update's step, or the OS, may end by itself: then it is spent.
     pub fn explain(&mut self, before: &Boot) -> bool {
         let stopped = before.last_words().is_some();

@@ -59,6 +59,8 @@ pub enum StepKind {
     Ps1 { script: String },
     /// Install a package for Windows.
     Package { package: Package },
+    /// Ask whether Windows' servicing installed what the n-th step of the update, from 0, gave it. Only a check.
+    Serviced { step: usize },
 }
 
 impl StepKind {
@@ -67,7 +69,7 @@ impl StepKind {
         match self {
             Self::Copy { file } => std::slice::from_ref(file),
             Self::Files { files } | Self::Package { package: Package { files, .. } } => files,
-            Self::Run { .. } | Self::Sh { .. } | Self::Cmd { .. } | Self::Ps1 { .. } => &[],
+            Self::Run { .. } | Self::Sh { .. } | Self::Cmd { .. } | Self::Ps1 { .. } | Self::Serviced { .. } => &[],
         }
     }
 
@@ -77,7 +79,7 @@ impl StepKind {
             Self::Run { argv } => argv.iter().map(String::as_str).collect(),
             Self::Sh { script } | Self::Cmd { script } | Self::Ps1 { script } => vec![script],
             Self::Package { package } => package.args.iter().map(String::as_str).collect(),
-            Self::Copy { .. } | Self::Files { .. } => Vec::new(),
+            Self::Copy { .. } | Self::Files { .. } | Self::Serviced { .. } => Vec::new(),
         }
     }
 
@@ -95,6 +97,7 @@ impl StepKind {
                 let files: Value = package.files.iter().map(file).collect();
                 json!({ package.kind.as_str(): { "files": files, "args": package.args } })
             }
+            Self::Serviced { step } => json!({ "serviced": step }),
         }
     }
 
@@ -107,7 +110,7 @@ impl StepKind {
                 texts.iter_mut().for_each(|text| *text = change(text));
             }
             Self::Sh { script } | Self::Cmd { script } | Self::Ps1 { script } => *script = change(script),
-            Self::Copy { .. } | Self::Files { .. } => {}
+            Self::Copy { .. } | Self::Files { .. } | Self::Serviced { .. } => {}
         }
         kind
     }
@@ -122,7 +125,7 @@ pub(super) fn is_zero(count: &u32) -> bool {
 pub struct Check {
     /// `[a-z0-9-]+`, unique in the matrix; the JUnit case is `check:ID`.
     pub id: String,
-    /// `Run` or `Sh`: exit code in `success` = healthy.
+    /// `Run`, a script, or `Serviced`: exit code in `success` = healthy.
     pub kind: StepKind,
     pub timeout: Millis,
     pub success: Vec<i32>,

@@ -193,6 +193,7 @@ fn made_name(kind: &StepKind) -> String {
             let words = [verb, package.path().rsplit('\\').next().unwrap_or_default()];
             words.into_iter().chain(package.args.iter().map(String::as_str)).collect::<Vec<_>>().join(" ")
         }
+        StepKind::Serviced { step } => format!("what step {} installed", step + 1),
     };
     let text: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     if text.chars().count() <= MAX_NAME {

@@ -123,6 +123,19 @@ fn an_msi_implies_the_question_whether_its_product_is_installed() {
 }
 
 #[test]
+fn an_msu_implies_the_question_what_it_installed_unless_it_may_change_nothing() {
+    let update = "  - msi: agent.msi\n  - msu: kb.msu\n  - {msu: kb.msu, success: [0, 3010, 0x00240006]}\n";
+    let plan: Value = serde_json::from_str(&plan(&bench("windows"), update).expect(0).out).unwrap();
+    for cell in plan["cells"].as_array().unwrap() {
+        let checks = cell["health"]["checks"].as_array().unwrap();
+        let ids: Vec<&str> = checks.iter().map(|check| check["id"].as_str().unwrap()).collect();
+        assert_eq!(ids, ["up", "installed-1", "installed-2"]);
+        assert_eq!(checks[2]["kind"], serde_json::json!({"type": "serviced", "step": 1}));
+        assert_eq!(checks[2]["implied"], true);
+    }
+}
+
+#[test]
 fn a_guest_of_wine_is_never_called_windows() {
     let answer = plan(&bench("wine"), "  - msi: agent.msi\n").expect(0);
     let plan: Value = serde_json::from_str(&answer.out).unwrap();

@@ -89,6 +89,11 @@ impl Stage {
         Told { verdict: lived.verdict, artifacts: lived.artifacts, signals, notes, took }
     }
 
+    /// Where its files on the host are.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
     /// Cancels the cell at this moment of its life.
     pub fn cancel_at(&self, moment: Duration) {
         let cancel = self.job.cancel.clone();

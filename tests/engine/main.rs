@@ -10,4 +10,5 @@ mod scale;
 mod seals;
 mod stops;
 mod waits;
+mod windows;
 mod yard;

@@ -200,9 +200,12 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::guest::windows::{
-        telling::{TellingKind, telling},
-        testing::{Made, event_log, sample},
+    use crate::{
+        guest::windows::{
+            telling::{TellingKind, telling},
+            testing::sample,
+        },
+        lab::sim::{LogEntry, event_log},
     };
 
     fn count(events: &[LogEvent], provider: &str, id: u32) -> usize {
@@ -275,10 +278,10 @@ mod tests {
         assert_eq!(told, wanted);
     }
 
-    const CRASHED: [Made<'_>; 3] = [
-        Made { provider: "Microsoft-Windows-Kernel-General", id: 12, level: 4, data: &[("BootMode", "0")] },
-        Made { provider: "Disk", id: 7, level: 2, data: &[("", r"\Device\Harddisk0\DR0"), ("Binary", "0300")] },
-        Made { provider: "EventLog", id: 6008, level: 2, data: &[("", "04:09:00"), ("", "19.07.2024")] },
+    const CRASHED: [LogEntry<'_>; 3] = [
+        LogEntry { provider: "Microsoft-Windows-Kernel-General", id: 12, level: 4, data: &[("BootMode", "0")] },
+        LogEntry { provider: "Disk", id: 7, level: 2, data: &[("", r"\Device\Harddisk0\DR0"), ("Binary", "0300")] },
+        LogEntry { provider: "EventLog", id: 6008, level: 2, data: &[("", "04:09:00"), ("", "19.07.2024")] },
     ];
 
     #[test]
@@ -338,8 +341,8 @@ mod tests {
         let long = "x".repeat(9000);
         let many: Vec<(&str, &str)> = vec![("", "y"); 200];
         let events = [
-            Made { provider: "A", id: 1, level: 0, data: &[("a", &long)] },
-            Made { provider: "A", id: 2, level: 0, data: &many },
+            LogEntry { provider: "A", id: 1, level: 0, data: &[("a", &long)] },
+            LogEntry { provider: "A", id: 2, level: 0, data: &many },
         ];
         let log = EventLog::read(&event_log(&events, 2), 10).unwrap();
         assert_eq!(log.events[0].data[0].1.len(), LONGEST_TEXT);

@@ -2,6 +2,7 @@ use super::{
     batch::{captured, captured_script, in_quotes, line, prefix, removal},
     code_page::decode,
     install, look, questions,
+    servicing::Packages,
 };
 use crate::{
     guest::{BootId, Command, ExecStatus, Facts, GuestFamily, Look, Placed, Script},
@@ -88,6 +89,14 @@ impl GuestFamily for Windows {
 
     fn read_log(&self, content: &[u8]) -> Option<(Vec<String>, bool)> {
         look::log(content)
+    }
+
+    fn packages(&self, tag: &str) -> Option<Command> {
+        (!self.wine).then(|| questions::packages(tag))
+    }
+
+    fn read_packages(&self, printed: &str) -> Option<Packages> {
+        Packages::read(questions::read_section(printed, questions::PACKAGES))
     }
 
     fn leaves_dumps(&self) -> bool {
@@ -301,6 +310,14 @@ mod tests {
         let settled =
             |services: String| WINDOWS.has_settled(None, &Exit::Code { code: 0 }, &format!("{starting}{services}"));
         assert!(settled(service("Sensor", "10", "4")) && !settled(service("Sensor", "10", "2")));
+        let servicing = |state: &str, at_work: u32| {
+            let key =
+                r"HKEY_LOCAL_MACHINE\SOFTWARE\Microsoft\Windows\CurrentVersion\Component Based Servicing\Interface";
+            let value =
+                format!("[bootgate] servicing\r\n{key}\r\n    ServicingInProgress    REG_DWORD    0x{at_work}\r\n");
+            settled(service("TrustedInstaller", "10", state) + &value)
+        };
+        assert!(servicing("4", 0) && servicing("4", 1) && !servicing("4", 2) && servicing("1", 2));
     }
 
     #[test]

@@ -37,13 +37,26 @@ pub(super) fn boot_id(printed: &str) -> Option<String> {
     Some(parts.join(", ")).filter(|id| !id.is_empty())
 }
 
-/// Neither setup nor its first sign-in goes on, and no service is still starting.
+/// The service that packages are installed by ("Windows Modules Installer").
+const INSTALLER: &str = "TrustedInstaller";
+
+/// `ServicingInProgress`: 0 nothing, 1 a restart is pending, 2 servicing is at work. Undocumented, and read by Windows itself;
+/// the values are those that Ansible's `win_updates` waits for (ansible.windows, plugins/action/win_updates.py).
+const WORKS: u64 = 2;
+
+/// Neither setup nor its first sign-in goes on, no service is still starting, and servicing is not at work on what waited for
+/// the restart. Its service alone says nothing: it stays for minutes after its last work. Without it nothing is at work,
+/// whatever a servicing that was broken off left in the registry.
 pub(super) fn has_settled(printed: &str) -> bool {
     let setup = read_reg(read_section(printed, questions::SETUP));
     let goes_on = |name: &str| number(&setup, name).is_some_and(|value| value != 0);
     let services = read_sc(read_section(printed, questions::SERVICES));
     let all_started = services.iter().all(|service| service.state != ServiceState::StartPending);
-    !setup.is_empty() && !goes_on("SystemSetupInProgress") && !goes_on("OOBEInProgress") && all_started
+    let servicing = read_reg(read_section(printed, questions::SERVICING));
+    let is_at_work = number(&servicing, "ServicingInProgress").is_some_and(|value| value >= WORKS)
+        && services.iter().any(|service| service.name.eq_ignore_ascii_case(INSTALLER) && service.is_running());
+    let is_set_up = !setup.is_empty() && !goes_on("SystemSetupInProgress") && !goes_on("OOBEInProgress");
+    is_set_up && all_started && !is_at_work
 }
 
 /// Services that run, and dumps.

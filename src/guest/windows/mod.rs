@@ -18,11 +18,13 @@ mod look;
 mod questions;
 mod reg;
 mod sc;
+mod servicing;
 mod telling;
 #[cfg(test)]
 mod testing;
 
 pub(super) use family::Windows;
+pub use servicing::Packages;
 
 /// Most characters of a guest's text in a text for people.
 const LONG: usize = 200;

@@ -24,6 +24,8 @@ pub(super) const SECURE_BOOT: &str = "secure-boot";
 pub(super) const SAFE_MODE: &str = "safe-mode";
 pub(super) const UPDATE_POLICY: &str = "update-policy";
 pub(super) const UPDATE_SERVICE: &str = "update-service";
+pub(super) const PACKAGES: &str = "packages";
+pub(super) const SERVICING: &str = "servicing";
 pub(super) const PANIC_DRIVER: &str = "panic-driver";
 /// Each is there only where a restart is pending.
 pub(super) const PENDING: [(&str, &str); 4] = [
@@ -42,9 +44,12 @@ pub(super) fn boot_id(tag: &str) -> Command {
     captured_script(tag, &[query(PREFETCH, prefetch), start, DONE.to_owned()].concat())
 }
 
-/// Whether setup or its first sign-in goes on, and what services are starting.
+/// Whether setup or its first sign-in goes on, what services are starting, and whether servicing is at work.
 pub(super) fn settled(tag: &str) -> Command {
-    captured_script(tag, &[query(SETUP, r"HKLM\SYSTEM\Setup"), list(SERVICES, "service"), DONE.to_owned()].concat())
+    let servicing =
+        r"HKLM\SOFTWARE\Microsoft\Windows\CurrentVersion\Component Based Servicing\Interface /v ServicingInProgress";
+    let asked = [query(SETUP, r"HKLM\SYSTEM\Setup"), list(SERVICES, "service"), query(SERVICING, servicing)];
+    captured_script(tag, &(asked.concat() + DONE))
 }
 
 /// Services that run.
@@ -61,6 +66,12 @@ pub(super) fn wine_services(tag: &str) -> Command {
 pub(super) fn inventory(tag: &str) -> Command {
     let dumps = r"for %%f in (C:\Windows\Minidump\*.dmp C:\Windows\MEMORY.DMP) do if exist %%f echo %%f";
     captured_script(tag, &[running(), section(DUMPS, dumps), pending(), DONE.to_owned()].concat())
+}
+
+/// The packages of component based servicing, and their states.
+pub(super) fn packages(tag: &str) -> Command {
+    let all = r#"reg query "HKLM\SOFTWARE\Microsoft\Windows\CurrentVersion\Component Based Servicing\Packages" /s /v CurrentState 2>nul"#;
+    captured_script(tag, &(section(PACKAGES, all) + DONE))
 }
 
 /// What Windows it is, and how it is set up.
@@ -167,7 +178,7 @@ mod tests {
 
     #[test]
     fn every_question_is_one_line_of_a_script() {
-        for command in [boot_id("1"), settled("1"), services("1"), inventory("1"), facts("1")] {
+        for command in [boot_id("1"), settled("1"), services("1"), inventory("1"), facts("1"), packages("1")] {
             assert_eq!(command.scripts.len(), 2);
             let text = String::from_utf8(command.scripts[0].content.clone()).unwrap();
             assert!(text.lines().all(|line| line.len() < 8000) && text.contains("exit 0"), "{text}");

@@ -11,6 +11,7 @@ use super::{
     agenda::Ending,
     filesystem::Whence,
     state::{Channel, State},
+    windows,
 };
 
 /// What the agent makes of a request.
@@ -92,6 +93,10 @@ fn run(state: &mut State, command: &str, arguments: Value, now: Instant) -> Resu
             let commands: Vec<Value> = COMMANDS.iter().map(command).collect();
             Ok(json!({"version": "7.2.22", "supported_commands": commands}))
         }
+        "guest-get-osinfo" if state.windows => Ok(json!({
+            "id": "mswindows", "name": "Microsoft Windows", "version-id": "10", "machine": "x86_64",
+            "kernel-release": "19045", "kernel-version": "10.0",
+        })),
         "guest-get-osinfo" => Ok(json!({
             "id": "scripted", "name": "Scripted Linux", "pretty-name": "Scripted Linux 1.0", "version": "1.0",
             "version-id": "1.0", "machine": "x86_64", "kernel-release": "6.1.0-1-amd64", "kernel-version": "#1 SMP",
@@ -108,8 +113,11 @@ fn run(state: &mut State, command: &str, arguments: Value, now: Instant) -> Resu
 
 fn exec(state: &mut State, arguments: Value, now: Instant) -> Result<Value, String> {
     let exec: Exec = serde_json::from_value(arguments).map_err(|error| error.to_string())?;
-    let output = captured_in(&exec.arg);
-    let line = command_line(&exec);
+    let batch = exec.arg.get(2).filter(|_| state.windows).and_then(|script| windows::asked(&state.disk, script));
+    let (line, output) = match batch {
+        Some((line, prefix)) => (line, Some(prefix)),
+        None => (command_line(&exec), captured_in(&exec.arg)),
+    };
     if let Some(observer) = &state.script.observer {
         observer(&line);
     }
@@ -158,6 +166,14 @@ fn command_line(exec: &Exec) -> String {
 
 /// What commands do that no rule is about.
 fn unscripted(state: &mut State, line: &str, exec: &Exec) -> Rule {
+    if state.windows {
+        // `cmd /d /c del /f /q FILE…`
+        if exec.arg.get(2).is_some_and(|word| word == "del") {
+            exec.arg.iter().for_each(|path| state.disk.remove(path));
+            return Rule::on("");
+        }
+        return windows::run(&mut state.disk, state.ready, line);
+    }
     if let Some(path) = line.strip_prefix("/bin/cat ") {
         return Rule::on("").prints(state.disk.content(path));
     }

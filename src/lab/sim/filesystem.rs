@@ -1,9 +1,9 @@
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 /// The guest's files: outlive resets, but for what lies in `/run`, which is in memory on Linux.
 #[derive(Default)]
 pub(super) struct Filesystem {
-    files: HashMap<String, Vec<u8>>,
+    files: BTreeMap<String, Vec<u8>>,
 }
 
 /// An open file, as the agent holds it.
@@ -31,6 +31,13 @@ impl Filesystem {
     /// Nothing, if there is no such file.
     pub fn content(&self, path: &str) -> &[u8] {
         self.files.get(path).map_or(&[], Vec::as_slice)
+    }
+
+    /// All files whose paths begin so, sorted: what follows that, and their content.
+    pub fn below<'a>(&'a self, prefix: &'a str) -> impl Iterator<Item = (&'a str, &'a [u8])> {
+        let from =
+            self.files.range(prefix.to_owned()..).map(move |(path, content)| (path.strip_prefix(prefix), content));
+        from.map_while(|(rest, content)| Some((rest?, content.as_slice())))
     }
 
     pub fn remove(&mut self, path: &str) {

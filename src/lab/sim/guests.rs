@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Asked, Boot, Effect, GuestScript, Happening, Outcome, Rule};
+use super::{Asked, Boot, Effect, GuestScript, Happening, Outcome, Rule, event_log, windows};
 use crate::model::Bugcheck;
 
 /// What the pictures are of.
@@ -14,6 +14,12 @@ impl GuestScript {
     /// Boots in `boot_time`, with its agent up after three quarters of it, and does all it is asked.
     pub fn healthy(boot_time: Duration) -> Self {
         Self { boot_time, ..Self::with_boots(vec![healthy_boot(boot_time)]) }
+    }
+
+    /// The same of a Windows: of an image whose family that is.
+    pub fn windows(boot_time: Duration) -> Self {
+        let guest = Self::healthy(boot_time).file("wevtutil System", event_log(&[], 0));
+        windows::FILES.into_iter().fold(guest, |guest, (path, content)| guest.file(path, content))
     }
 
     /// After `command`, every boot ends half-way in a kernel panic.

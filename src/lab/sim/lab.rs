@@ -7,7 +7,7 @@ use tokio::{sync::mpsc, time::Instant};
 use super::{Census, GuestScript, census::Registry, state::State, vm::SimVm};
 use crate::{
     lab::{Lab, LabError, LabInfo, Load, Vm, VmEvents, VmFiles, VmSpec},
-    model::{Accelerator, Millis},
+    model::{Accelerator, Family, Millis},
 };
 
 /// The host that scripted guests are said to run on.
@@ -111,7 +111,8 @@ impl Lab for SimLab {
         let name = format!("{}-{}", spec.run, spec.cell);
         let probe = spec.image.settled.filter(|probe| !probe.is_empty()).unwrap_or_else(|| USUAL_PROBE.to_owned());
         let (sender, events) = mpsc::unbounded_channel();
-        let state = State::new(name.clone(), script, probe, sender, files.clone());
+        let windows = spec.image.family == Family::Windows;
+        let state = State::new(name.clone(), script, windows, probe, sender, files.clone());
         let vm = SimVm::new(name, memory, files, state, Arc::clone(&self.registry), spec.seal);
         Ok((Arc::new(vm), events))
     }

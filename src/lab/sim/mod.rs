@@ -18,11 +18,13 @@
 //!
 //! `script` and `rule` are what a test writes, `guests` the guests that tests want most. `state` plays a
 //! script by its `agenda`, `machine` shares it and keeps time; `agent` with `processes` and `filesystem` is
-//! what runs inside; `vm` and `lab` are the seam.
+//! what runs inside, `windows` what a Windows guest's programs print, `event_log` the logs it keeps; `vm` and `lab` are
+//! the seam.
 
 mod agenda;
 mod agent;
 mod census;
+mod event_log;
 mod filesystem;
 mod guests;
 mod lab;
@@ -35,8 +37,10 @@ mod state;
 #[cfg(test)]
 mod tests;
 mod vm;
+mod windows;
 
 pub use census::Census;
+pub use event_log::{LogEntry, event_log};
 pub use lab::{SimHost, SimLab};
 pub use rule::{Effect, Outcome, Rule};
 pub use script::{Asked, Boot, GuestScript, Happening};

@@ -35,7 +35,6 @@ pub enum Effect {
     Asked(Asked, Asked),
     /// These rules come before the others from now on.
     Rules(Vec<Rule>),
-    WritesFile(String, Vec<u8>),
 }
 
 impl Rule {

@@ -16,7 +16,9 @@ pub enum Happening {
     Ready,
     /// The kernel stops: an event, and nothing in the guest moves any more. What the timeline still holds
     /// comes nevertheless, such as the restart that a guest does by itself after a panic.
-    Panic { bugcheck: Option<Bugcheck> },
+    Panic {
+        bugcheck: Option<Bugcheck>,
+    },
     /// The guest resets itself.
     Reset,
     /// The guest turns itself off.
@@ -36,9 +38,14 @@ pub enum Happening {
     /// Nothing in the guest moves any more; its virtual CPU goes on doing what it does.
     Freeze,
     /// The machine is paused by an error of its disk's file: nothing in the guest moves any more.
-    DiskError { host_is_full: bool },
+    DiskError {
+        host_is_full: bool,
+    },
     /// The machine's process is gone.
     HostLost,
+    /// The guest, be it only its kernel, writes a file.
+    Writes(String, Vec<u8>),
+    Removes(String),
 }
 
 /// What happens in one boot, counted from power-on or reset.
@@ -95,6 +102,7 @@ pub struct GuestScript {
     pub(super) seal_takes: Duration,
     pub(super) seal_fault: Option<Fault>,
     pub(super) observer: Option<Observer>,
+    pub(super) boots_counted: Option<Duration>,
 }
 
 impl GuestScript {
@@ -116,7 +124,14 @@ impl GuestScript {
             seal_takes: Duration::ZERO,
             seal_fault: None,
             observer: None,
+            boots_counted: Some(Duration::ZERO),
         }
+    }
+
+    /// The same guest with these boots.
+    pub fn boots(mut self, boots: Vec<Boot>) -> Self {
+        self.boots = boots;
+        self
     }
 
     /// Adds a rule for commands. The first rule that matches is used; commands without one exit with 0.
@@ -144,6 +159,12 @@ impl GuestScript {
     /// A file that the golden image holds.
     pub fn file(mut self, path: &str, content: impl Into<Vec<u8>>) -> Self {
         self.files.push((path.to_owned(), content.into()));
+        self
+    }
+
+    /// How long after its begin a Windows guest has counted a boot; none: it counts no more after the first.
+    pub fn counts_boots(mut self, after: Option<Duration>) -> Self {
+        self.boots_counted = after;
         self
     }
 

@@ -8,6 +8,7 @@ use super::{
     filesystem::Filesystem,
     meter::Meter,
     processes::Processes,
+    windows,
 };
 use crate::{
     lab::{AgentError, VmEvent, VmFiles},
@@ -37,6 +38,8 @@ pub(super) struct State {
     pub session: u64,
     pub ready: bool,
     pub script: GuestScript,
+    /// It runs Windows, and not Linux.
+    pub windows: bool,
     /// What a command contains that asks whether the boot has finished.
     pub probe: String,
     pub meter: Meter,
@@ -62,6 +65,7 @@ impl State {
     pub fn new(
         name: String,
         script: GuestScript,
+        windows: bool,
         probe: String,
         events: mpsc::UnboundedSender<VmEvent>,
         files: VmFiles,
@@ -76,6 +80,7 @@ impl State {
             session: 0,
             ready: false,
             script,
+            windows,
             probe,
             meter: Meter::new(Instant::now()),
             screen: 0,
@@ -181,7 +186,17 @@ impl State {
         let Boot(timeline) = self.script.boots.get(self.next_boot.min(last)).cloned().unwrap_or_default();
         self.next_boot += 1;
         self.boots += 1;
-        self.disk.write("/proc/sys/kernel/random/boot_id", (self.boot_id() + "\n").as_bytes());
+        if self.windows {
+            let count = format!("REG_DWORD    {:#x}", self.boots).into_bytes();
+            let counts = Happening::Writes(windows::BOOT_COUNT.to_owned(), count);
+            match self.script.boots_counted {
+                _ if self.boots == 1 => self.happen(counts, at),
+                Some(after) => self.schedule(at, after, Due::Timeline(counts)),
+                None => {}
+            }
+        } else {
+            self.disk.write("/proc/sys/kernel/random/boot_id", (self.boot_id() + "\n").as_bytes());
+        }
         for (after, happening) in timeline {
             // A guest that resets in no time would never let the clock move on.
             let least = if happening == Happening::Reset { Duration::from_millis(1) } else { Duration::ZERO };
@@ -271,6 +286,8 @@ impl State {
                 self.halt(Power::Lost, at);
                 self.emit(VmEvent::Lost { detail: "the script says so".to_owned() });
             }
+            Happening::Writes(path, content) => self.disk.write(&path, &content),
+            Happening::Removes(path) => self.disk.remove(&path),
         }
     }
 
@@ -331,6 +348,9 @@ impl State {
         if let Some(prefix) = output {
             self.disk.write(&format!("{prefix}.out"), &std::mem::take(&mut stdout));
             self.disk.write(&format!("{prefix}.err"), &std::mem::take(&mut stderr));
+            if let (true, Outcome::Exits(code)) = (self.windows, rule.outcome) {
+                self.disk.write(&format!("{prefix}.code"), format!("{code}\r\n").as_bytes());
+            }
         }
         if rule.outcome != Outcome::NeverEnds {
             self.processes.ended(pid, rule.outcome, stdout, stderr);
@@ -343,7 +363,6 @@ impl State {
                     (self.script.by_agent, self.script.by_acpi) = (by_agent, by_acpi);
                 }
                 Effect::Rules(rules) => drop(self.script.rules.splice(0..0, rules)),
-                Effect::WritesFile(path, content) => self.disk.write(&path, &content),
             }
         }
     }
