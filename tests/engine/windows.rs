@@ -231,7 +231,7 @@ async fn an_installer_that_finds_another_one_at_work_is_tried_again_until_it_goe
     healthy(&told);
     assert_eq!(told.notes.iter().filter(|note| note.contains("tried again")).count(), 2, "{:?}", told.notes);
     let told = stage(windows().fails(MSI, 1618)).live().await;
-    assert_eq!(told.lead(), Some(ReasonId::UpdateFailed));
+    assert_eq!(told.lead(), Some(ReasonId::UpdateTimeout));
 }
 
 #[tokio::test(start_paused = true)]
