@@ -5,6 +5,7 @@ use std::{path::PathBuf, time::Instant};
 use tokio::sync::mpsc;
 use virt::sys;
 
+use super::panic_log::PanicLog;
 use crate::{lab::VmEvent, model::ONE_RESET};
 
 /// What libvirt said, numbers as in `virDomainEventType` and the details of each.
@@ -31,6 +32,7 @@ pub struct Sink {
     out: mpsc::UnboundedSender<VmEvent>,
     /// The folder with the overlay, for the question whether its file system is full.
     dir: PathBuf,
+    panics: PanicLog,
     last_reset: Option<Instant>,
     agent_connected: bool,
     shut_down_by_host: bool,
@@ -40,10 +42,11 @@ pub struct Sink {
 }
 
 impl Sink {
-    pub fn new(out: mpsc::UnboundedSender<VmEvent>, dir: PathBuf) -> Self {
+    pub fn new(out: mpsc::UnboundedSender<VmEvent>, dir: PathBuf, panics: PanicLog) -> Self {
         Self {
             out,
             dir,
+            panics,
             last_reset: None,
             agent_connected: false,
             shut_down_by_host: false,
@@ -108,7 +111,9 @@ impl Sink {
         let lost = |detail: &str| Some(VmEvent::Lost { detail: detail.to_owned() });
         match event {
             sys::VIR_DOMAIN_EVENT_STARTED => (Some(VmEvent::Started), None),
-            sys::VIR_DOMAIN_EVENT_CRASHED => (Some(VmEvent::Panicked { bugcheck: None }), Some(Reaction::Resume)),
+            sys::VIR_DOMAIN_EVENT_CRASHED => {
+                (Some(VmEvent::Panicked { bugcheck: self.panics.next() }), Some(Reaction::Resume))
+            }
             // A guest that turns itself off: QEMU's own end, a second later, says no more.
             sys::VIR_DOMAIN_EVENT_SHUTDOWN
                 if detail == sys::VIR_DOMAIN_EVENT_SHUTDOWN_GUEST && !self.button_pressed =>
@@ -151,7 +156,7 @@ mod tests {
     fn fold(events: &[(u64, RawEvent)]) -> (Vec<VmEvent>, Vec<Reaction>) {
         let (out, mut received) = mpsc::unbounded_channel();
         let begin = Instant::now();
-        let mut sink = Sink::new(out, "/".into());
+        let mut sink = Sink::new(out, "/".into(), PanicLog::new("/none".into()));
         let reactions =
             events.iter().filter_map(|(at, raw)| sink.take(raw.clone(), begin + Duration::from_millis(*at))).collect();
         (std::iter::from_fn(|| received.try_recv().ok()).collect(), reactions)
@@ -189,7 +194,7 @@ mod tests {
         let stopped = lifecycle(sys::VIR_DOMAIN_EVENT_STOPPED, sys::VIR_DOMAIN_EVENT_STOPPED_SHUTDOWN);
         for (then, event) in [(RawEvent::Reboot, VmEvent::Reset), (stopped, VmEvent::PoweredOff)] {
             let (out, mut received) = mpsc::unbounded_channel();
-            let mut sink = Sink::new(out, "/".into());
+            let mut sink = Sink::new(out, "/".into(), PanicLog::new("/none".into()));
             sink.press_button();
             sink.take(shutdown.clone(), Instant::now());
             assert_eq!(received.try_recv().ok(), None);

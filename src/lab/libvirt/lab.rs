@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     fs,
-    path::Path,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -19,6 +19,7 @@ use super::{
     leftovers,
     machine::{Machine, Session},
     maker::Maker,
+    panic_log::PanicLog,
     patience::{CONNECT, bounded},
     vm::{self, LibvirtVm},
 };
@@ -119,7 +120,8 @@ impl LibvirtLab {
             clones: root.vms(),
         };
         let maker = Arc::new(Maker { accelerator, users, keeps_owners: uri.contains("/system"), emulator });
-        let session = Mutex::new(Some(Arc::new(Session { connection, root, embedded })));
+        let logs = if embedded { root.path().join("log/qemu") } else { daemons_logs(&uri) };
+        let session = Mutex::new(Some(Arc::new(Session { connection, root, embedded, logs })));
         Ok(Self { info, maker, session, reaper, load, orphans })
     }
 
@@ -183,7 +185,10 @@ impl Lab for LibvirtLab {
         let work = move || maker.make(session, &spec);
         let (machine, files) = spawn_blocking(work).await.map_err(|join| LabError::Other(join.to_string()))??;
         let (out, events) = mpsc::unbounded_channel();
-        machine.session.connection.listen(&machine.uuid, Sink::new(out, machine.dir.clone()));
+        machine.session.connection.listen(
+            &machine.uuid,
+            Sink::new(out, machine.dir.clone(), PanicLog::new(machine.session.qemu_log(&machine.name))),
+        );
         let machine = Arc::new(machine);
         self.reaper.machines().insert(machine.uuid.clone(), Arc::clone(&machine));
         Ok((Arc::new(LibvirtVm::new(machine, files, self.maker.users.clone(), self.reaper.clone())), events))
@@ -244,6 +249,15 @@ impl Reaper {
             );
         })
     }
+}
+
+/// Where a libvirtd keeps the logs of its machines (`logDir` in libvirt's qemu_conf.c): the system's, which root may read, or
+/// the user's own.
+fn daemons_logs(uri: &str) -> PathBuf {
+    let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let cache = || absolute("XDG_CACHE_HOME").or_else(|| Some(absolute("HOME")?.join(".cache")));
+    let own = uri.contains("/session").then(cache).flatten().map(|cache| cache.join("libvirt/qemu/log"));
+    own.unwrap_or_else(|| "/var/log/libvirt/qemu".into())
 }
 
 /// `qemu.conf` for the embedded driver (its own comments say what each setting does).

@@ -36,12 +36,14 @@ pub struct Session {
     pub root: LabRoot,
     /// The driver runs in this process.
     pub embedded: bool,
+    /// Where libvirt keeps the machines' logs.
+    pub logs: PathBuf,
 }
 
 impl Session {
-    /// Where libvirt keeps QEMU's standard error; none behind a libvirtd, whose logs are its own.
-    pub fn qemu_log(&self, machine: &str) -> Option<PathBuf> {
-        self.embedded.then(|| self.root.path().join(format!("log/qemu/{machine}.log")))
+    /// QEMU's standard error, and what libvirt adds to it. A libvirtd may keep it to itself.
+    pub fn qemu_log(&self, machine: &str) -> PathBuf {
+        self.logs.join(format!("{machine}.log"))
     }
 }
 
@@ -265,7 +267,9 @@ impl Machine {
             let log = tpm::log(session.root.path(), &self.name);
             note(removed(fs::remove_file(&log), &log));
         }
-        if let Some(log) = session.qemu_log(&self.name) {
+        // A libvirtd looks after its logs itself.
+        if session.embedded {
+            let log = session.qemu_log(&self.name);
             note(removed(fs::remove_file(&log), &log));
         }
         session.connection.forget(&self.uuid);

@@ -119,7 +119,7 @@ impl Maker {
         let files = VmFiles {
             serial_log: dir.join("serial.log"),
             firmware_log: Some(dir.join("firmware.log")),
-            qemu_log: session.qemu_log(&machine_name(uuid)),
+            qemu_log: Some(session.qemu_log(&machine_name(uuid))),
             dir: dir.to_owned(),
         };
         let definition = Definition {

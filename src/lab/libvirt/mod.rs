@@ -23,6 +23,7 @@ mod machine;
 mod maker;
 mod nvram;
 mod overlay;
+mod panic_log;
 mod patience;
 mod save_image;
 mod screenshot;
