@@ -13,13 +13,16 @@ use crate::model::Sha256;
 /// The version a record carries.
 const VERSION: u32 = 1;
 
+/// What the names of files and folders begin with that are not whole yet.
+pub const UNFINISHED: &str = ".making-";
+
 /// Most that is read of one, in bytes: it lists files.
 const LONGEST: u64 = 1 << 20;
 
 /// How a layer came about, and so whether it still is what the catalogue asks for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Baked {
-    pub version: u32,
+    version: u32,
     /// Of its disk.
     pub sha256: Sha256,
     /// Of its machine's UEFI variables, where it has some.
@@ -38,28 +41,35 @@ pub struct Baked {
     pub run: String,
 }
 
-/// The files of one layer, whether they are there or not.
+/// Where layers are: `baked/` beside the catalogue.
+pub fn baked_folder(catalog_folder: &Path) -> PathBuf {
+    let folder = catalog_folder.join("baked");
+    std::path::absolute(&folder).unwrap_or(folder)
+}
+
+/// The files of one layer, named by its disk's digest: another one takes nothing from a run that uses this one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BakedFiles {
     pub disk: PathBuf,
     pub nvram: PathBuf,
     pub tpm_state: PathBuf,
-    pub record: PathBuf,
 }
 
 impl BakedFiles {
-    /// In `baked/` beside the catalogue.
-    pub fn of(catalog_folder: &Path, image: &str) -> Self {
-        let folder = catalog_folder.join("baked");
-        let folder = std::path::absolute(&folder).unwrap_or(folder);
-        let named = |ending: &str| folder.join(format!("{image}.{ending}"));
-        Self { disk: named("qcow2"), nvram: named("nvram.fd"), tpm_state: named("tpm2"), record: named("json") }
+    pub fn of(folder: &Path, image: &str, disk: &Sha256) -> Self {
+        let named = |ending: &str| folder.join(format!("{image}-{}.{ending}", disk.short()));
+        Self { disk: named("qcow2"), nvram: named("nvram.fd"), tpm_state: named("tpm2") }
     }
 }
 
 impl Baked {
     pub fn new(recipe: Sha256, sha256: Sha256, utc: String, run: String) -> Self {
         Self { version: VERSION, sha256, nvram: None, tpm_state: None, recipe, files: BTreeMap::new(), utc, run }
+    }
+
+    /// Where the record of a layer is.
+    pub fn path(folder: &Path, image: &str) -> PathBuf {
+        folder.join(format!("{image}.json"))
     }
 
     /// None: it was never baked, or nobody can tell how.
@@ -79,7 +89,8 @@ impl Baked {
     /// # Errors
     /// It cannot be written.
     pub fn write(&self, path: &Path) -> io::Result<()> {
-        let mut file = tempfile::NamedTempFile::new_in(path.parent().unwrap_or(Path::new(".")))?;
+        let folder = path.parent().unwrap_or(Path::new("."));
+        let mut file = tempfile::NamedTempFile::with_prefix_in(UNFINISHED, folder)?;
         serde_json::to_writer_pretty(&mut file, self)?;
         let mode = std::os::unix::fs::PermissionsExt::from_mode(0o644);
         file.as_file().set_permissions(mode)?;

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, path::Path};
 
 use serde_json::json;
 
-use super::{Baked, BakedFiles};
+use super::{Baked, BakedFiles, baked_folder};
 use crate::{
     matrix::StepSpec,
     model::{BackingFile, GoldenImage, Sha256, StateFile, canonical},
@@ -36,8 +36,8 @@ impl Recipe {
 
     /// The layer as an image: the machine below it, with its own disk.
     pub(super) fn image(&self, labels: BTreeMap<String, String>, base: &GoldenImage, folder: &Path) -> GoldenImage {
-        let files = BakedFiles::of(folder, &self.image);
-        let baked = Baked::read(&files.record);
+        let folder = baked_folder(folder);
+        let baked = Baked::read(&Baked::path(&folder, &self.image));
         let unbaked = match &baked {
             _ if base.unbaked.is_some() => Some(format!("`{}`, which it is a layer above, is not baked", base.name)),
             None => Some("it is not baked yet".to_owned()),
@@ -49,11 +49,13 @@ impl Recipe {
         let below = base.chain().map(|(disk, sha256)| BackingFile { disk: disk.to_owned(), sha256: sha256.clone() });
         let state = |file, sha256: Option<&Sha256>| Some(StateFile { file, sha256: sha256?.clone() });
         let recorded = baked.as_ref();
+        let sha256 = recorded.map_or_else(|| Sha256::of(b""), |baked| baked.sha256.clone());
+        let files = BakedFiles::of(&folder, &self.image, &sha256);
         GoldenImage {
             name: self.image.clone(),
             labels,
             backing: below.collect(),
-            sha256: recorded.map_or_else(|| Sha256::of(b""), |baked| baked.sha256.clone()),
+            sha256,
             nvram: state(files.nvram, recorded.and_then(|baked| baked.nvram.as_ref())),
             tpm_state: state(files.tpm_state, recorded.and_then(|baked| baked.tpm_state.as_ref())),
             disk: files.disk,

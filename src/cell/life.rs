@@ -176,9 +176,9 @@ pub async fn live(job: &Job) -> Lived {
         }
     };
     watcher.enter(Phase::Destroy);
-    if job.cell.keeps_disk && watcher.judge.verdict().outcome == Outcome::Healthy {
+    if let Some(folder) = job.cell.keep_in.as_ref().filter(|_| watcher.judge.verdict().outcome == Outcome::Healthy) {
         tokio::select! {
-            () = keep::keep(&mut watcher, &mate) => {}
+            () = keep::keep(&mut watcher, &mate, folder) => {}
             () = job.hurry.cancelled() => {}
         }
     }

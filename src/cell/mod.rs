@@ -36,5 +36,4 @@ mod watch;
 
 pub use compare::{ControlEnd, compare};
 pub use emit::Emitter;
-pub use keep::KEPT;
 pub use life::{Job, Lived, ended_early, live, not_started};

@@ -48,6 +48,9 @@ pub(super) async fn in_setup(watcher: &mut Observer, mate: &Cellmate<'_>) -> boo
     if watcher.boot != boot {
         return true;
     }
+    if !agent_is_back(watcher, mate).await {
+        return false;
+    }
     let Some(_place) = Restart::begin(watcher, mate).await else { return false };
     ask(watcher, mate).await && settle::settle(watcher, mate).await
 }
@@ -68,13 +71,20 @@ pub(super) async fn soak(watcher: &mut Observer, mate: &Cellmate<'_>, n: u32) ->
 }
 
 /// Waits for an agent that is away, as one that its update restarts: what is asked of nobody is lost, and the time until
-/// the power button is pressed would be the update's. One that stays away is not asked. False: the judge is over.
+/// the power button is pressed would be the update's. One that stays away is not asked; it is not lost either, as long as
+/// nobody knows whether the restart brings it back. False: the judge is over.
 async fn agent_is_back(watcher: &mut Observer, mate: &Cellmate<'_>) -> bool {
-    let patience = Patience::new(watcher, mate.limits().restart.as_duration()).await;
+    let patience = Patience::new(watcher, mate.quiet().as_duration()).await;
     watcher.drain();
-    while !watcher.channel_open && patience.left(watcher).await.is_some() {
-        if watcher.pause(LOOK).await.is_none() {
-            return false;
+    let longest = mate.quiet().as_duration() / 2;
+    while !watcher.channel_open && watcher.judge.agent_away().as_duration() < longest {
+        // The event that says so may have been lost.
+        match watcher.until(async { mate.agent(REQUEST).ping().await }).await {
+            None => return false,
+            Some(Ok(())) => watcher.channel_open = true,
+            Some(Err(_)) if patience.left(watcher).await.is_none() => break,
+            Some(Err(_)) if watcher.pause(LOOK).await.is_none() => return false,
+            Some(Err(_)) => {}
         }
     }
     !watcher.judge.is_over()

@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 
 use super::{ExecStatus, Look, Packages, linux::Linux, windows::Windows};
-use crate::model::{Exit, Family, StepKind};
+use crate::model::{Exit, Family, Package, StepKind};
 
 /// What the guest's agent tells of its operating system (`guest-get-osinfo`), by the protocol's names.
 pub type Facts = BTreeMap<String, String>;
@@ -151,6 +151,11 @@ pub trait GuestFamily: Send + Sync {
 
     /// Removes what [`GuestFamily::command`] left in the guest.
     fn remove_output(&self, command: &Command) -> Command;
+
+    /// Removes the folder that a package was put in. None: such guests have no packages.
+    fn remove_package(&self, _package: &Package) -> Option<Command> {
+        None
+    }
 
     /// What a finished program's status means.
     fn exit(&self, status: &ExecStatus) -> Exit;

@@ -131,6 +131,11 @@ impl Judge {
         self.resets.unexplained > 0 && !self.boot.settled
     }
 
+    /// How long the agent's channel has been closed, not counting time that the lab took from the guest.
+    pub fn agent_away(&self) -> Millis {
+        self.boot.closed_for()
+    }
+
     /// Whether the settled machine does nothing any more but wait for work, seen from outside.
     pub fn is_at_rest(&self) -> bool {
         self.boot.is_at_rest(self.limits.usual)
@@ -341,8 +346,10 @@ impl Judge {
         self.done.checks.clear();
         (self.state, self.restart, self.activity) = (None, None, None);
         if via == RestartVia::Forced {
-            let message =
-                format!("neither the agent's nor the ACPI request led to a reset within {} each", self.limits.restart);
+            let message = format!(
+                "no request led to a reset, of the agent or by the power button, within {} each",
+                self.limits.restart
+            );
             self.blame(at, ReasonId::RestartRefused, message);
         }
     }

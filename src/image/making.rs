@@ -16,15 +16,12 @@ use tempfile::{NamedTempFile, TempPath};
 
 use super::{Card, Entry, ImageError, Shelf, Source, States};
 use crate::{
-    catalog::sha256_file,
+    catalog::{UNFINISHED, sha256_file},
     model::{Family, Firmware, Sha256},
     qcow2,
 };
 
 pub(super) const QEMU_IMG: &str = "qemu-img";
-
-/// What the names of files begin with that are not whole yet.
-pub const UNFINISHED: &str = ".making-";
 
 /// Longer than any firmware's variables or TPM's state.
 const MAX_STATE: u64 = 64 << 20;

@@ -33,7 +33,7 @@ pub use entry::Entry;
 pub use finish::{FINISH_FILE, Outcome, outcome, script as finish_script};
 pub use installation::Installation;
 pub use layer::lay;
-pub use making::{Made, Making, UNFINISHED, take_in};
+pub use making::{Made, Making, take_in};
 pub use shelf::Shelf;
 pub use source::{Pick, Source};
 pub use states::States;

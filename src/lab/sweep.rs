@@ -84,14 +84,23 @@ pub(super) fn sweep_root(root: &Path) -> CleanReport {
             }
         }
     }
+    // Without the root's note nobody would look again for what is still used, or cannot be removed.
+    if let Some(folder) = &elsewhere {
+        let removed = if report.failed.is_empty() { fs::remove_dir_all(folder) } else { Ok(()) };
+        if let Err(error) = &removed {
+            report.failed.push(format!("cannot remove {}: {error}", folder.display()));
+        }
+        if !report.failed.is_empty() {
+            return report;
+        }
+    }
     // Most have ended with their machines.
     if let Err(error) = kill_tpm(&root.join("lib/swtpm")) {
         report.failed.push(format!("cannot kill a TPM of {}: {error}", root.display()));
     }
     let list = |dir: &Path| fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path());
-    report.folders = list(&vms).chain(elsewhere.clone()).collect();
-    // The folder first: without the root's note nobody would look for it again.
-    for path in elsewhere.into_iter().chain(list(root).filter(|path| !path.ends_with("cache"))) {
+    report.folders = list(&vms).chain(elsewhere).collect();
+    for path in list(root).filter(|path| !path.ends_with("cache")) {
         let is_dir = fs::symlink_metadata(&path).is_ok_and(|about| about.is_dir());
         let removed = if is_dir { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
         if let Err(error) = removed {

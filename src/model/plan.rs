@@ -68,9 +68,9 @@ pub struct Cell {
     /// sealed, and so only once.
     #[serde(default)]
     pub sealed_setup: usize,
-    /// A healthy machine is turned off at the end, and its disk is kept in the cell's folder.
-    #[serde(default, skip_serializing_if = "is_default")]
-    pub keeps_disk: bool,
+    /// The folder, absolute, in which the disk of a healthy machine is kept, which is turned off at the end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keep_in: Option<PathBuf>,
 }
 
 /// What a cell is to the control of its golden image.

@@ -72,7 +72,7 @@ reasons! {
     /// A step of the update did not end by its deadline, while the agent still answered; or its installer found another one
     /// at work until then.
     UpdateTimeout = "update-timeout" => Unhealthy,
-    /// Neither the agent's nor the ACPI request led to a reset.
+    /// No request led to a reset, of the agent or by the power button.
     RestartRefused = "restart-refused" => Unhealthy,
     /// The guest's kernel panicked (Linux) or stopped with a bugcheck (Windows).
     StopError = "stop-error" => Unhealthy,

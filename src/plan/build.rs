@@ -18,8 +18,8 @@ use crate::{
     catalog::{Catalog, NoImage, OnBytes},
     matrix::{Action, Matrix, StepSpec, Template},
     model::{
-        About, AxisValue, Bytes, Candidate, Cell, CellId, Check, GoldenImage, Health, HostFile, PLAN_VERSION, Plan,
-        Role, Secrets, Sha256, Start, StepKind,
+        AxisValue, Bytes, Candidate, Cell, CellId, Check, GoldenImage, Health, HostFile, PLAN_VERSION, Plan, Role,
+        Secrets, Sha256, Start, StepKind,
     },
     source::{Diagnostic, Diagnostics},
 };
@@ -75,7 +75,7 @@ pub fn plan(
         }
     }
     builder.warn(&cells);
-    let files = builder.files(&cells, path.as_deref());
+    let files = builder.pins.told(&cells, path.as_deref());
     let mut found = builder.found;
     let cells = with_controls(cells, matrix.policy.control);
     let plan = Plan {
@@ -116,11 +116,8 @@ pub fn plan(
 /// # Errors
 /// The variables that are not set.
 pub fn secrets(plan: &Plan, environment: &dyn Fn(&str) -> Option<String>) -> Result<Secrets, Diagnostics> {
-    let steps = plan.cells.iter().flat_map(|cell| cell.setup.iter().chain(&cell.update)).map(|step| &step.kind);
-    let checks = plan.cells.iter().flat_map(|cell| &cell.health.checks).map(|check| &check.kind);
-    let names: BTreeSet<&str> = steps.chain(checks).flat_map(StepKind::commands).flat_map(Secrets::names_in).collect();
     let (mut values, mut missing) = (BTreeMap::new(), Diagnostics::default());
-    for name in names {
+    for name in secret_names(plan) {
         match environment(name) {
             Some(value) => drop(values.insert(name.to_owned(), value)),
             None => {
@@ -130,6 +127,13 @@ pub fn secrets(plan: &Plan, environment: &dyn Fn(&str) -> Option<String>) -> Res
         }
     }
     missing.or(Secrets::new(values))
+}
+
+/// The `NAME` of all `${env:NAME}` in a plan.
+pub(super) fn secret_names(plan: &Plan) -> BTreeSet<&str> {
+    let steps = plan.cells.iter().flat_map(|cell| cell.setup.iter().chain(&cell.update)).map(|step| &step.kind);
+    let checks = plan.cells.iter().flat_map(|cell| &cell.health.checks).map(|check| &check.kind);
+    steps.chain(checks).flat_map(StepKind::commands).flat_map(Secrets::names_in).collect()
 }
 
 /// Refuses what would not be a command line in a Windows guest.
@@ -296,7 +300,7 @@ impl<'a> Builder<'a> {
             role: Role::Alone,
             start: choices.start.unwrap_or_else(|| self.start(combination)),
             sealed_setup: 0,
-            keeps_disk: false,
+            keep_in: None,
         };
         Some((cell, image))
     }
@@ -324,17 +328,6 @@ impl<'a> Builder<'a> {
     fn templates(&self) -> impl Iterator<Item = &'a Template> {
         let steps = self.matrix.setup.iter().chain(&self.matrix.update).map(|step| &step.action);
         steps.chain(self.matrix.health.checks.iter().map(|check| &check.action)).flat_map(templates)
-    }
-
-    /// What the files are that updates bring in, beside the candidate.
-    fn files(&self, cells: &[Cell], candidate: Option<&Path>) -> BTreeMap<PathBuf, About> {
-        let steps = cells.iter().flat_map(|cell| &cell.update);
-        let paths = steps.flat_map(|step| step.kind.files()).map(|file| &file.from.path);
-        let others = paths.filter(|path| Some(path.as_path()) != candidate);
-        let told = others.filter_map(|path| Some((path, self.pins.about(path).filter(|about| about.is_telling())?)));
-        // The same file is in many cells: each is kept once.
-        let told: BTreeMap<&PathBuf, &About> = told.collect();
-        told.into_iter().map(|(path, about)| (path.clone(), about.clone())).collect()
     }
 
     fn warn(&mut self, cells: &[Cell]) {

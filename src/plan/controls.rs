@@ -58,7 +58,7 @@ fn control(id: CellId, cells: &[&Cell], sealed: usize) -> Cell {
         role: Role::Control,
         start: if all_cold { Start::Cold } else { Start::Live },
         sealed_setup: sealed,
-        keeps_disk: false,
+        keep_in: None,
     }
 }
 

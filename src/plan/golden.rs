@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, path::Path};
 
 use super::{
     Planned,
-    build::{absolute, refuse_long_lines, secrets},
+    build::{absolute, refuse_long_lines, secret_names},
     evidence::implied,
     ids::control_ids,
     machines::refuse_foreign,
@@ -19,7 +19,7 @@ use crate::{
         Cell, CellId, Collect, GoldenImage, Health, Millis, Network, PLAN_VERSION, Plan, Policy, Role, Secrets, Start,
         Tolerances,
     },
-    source::Diagnostics,
+    source::{Diagnostic, Diagnostics},
 };
 
 /// How long the machine is watched after each restart.
@@ -36,17 +36,16 @@ pub fn look_at(image: &GoldenImage, catalog: &Path, soak: u32) -> Plan {
     })
 }
 
-/// The plan that makes a layer: a clone of the image below is given what the recipe says, restarted, judged and kept.
-/// `environment` answers what a variable of the process's environment is,
-/// `on_bytes` is told how much of the steps' files is read.
+/// The plan that makes a layer: a clone of the image below is given what the recipe says, restarted, judged, and kept in this
+/// folder. `on_bytes` is told how much of the steps' files is read.
 ///
 /// # Errors
-/// All that is wrong with the recipe's steps.
+/// All that is wrong with the recipe's steps. A secret is: the layer outlives the run.
 pub fn bake(
     recipe: &Recipe,
     base: &GoldenImage,
     catalog: &Catalog,
-    environment: &dyn Fn(&str) -> Option<String>,
+    keep_in: &Path,
     on_bytes: OnBytes<'_>,
 ) -> Result<Planned, Diagnostics> {
     let (mut pins, mut found) = (Pins::new(on_bytes), Diagnostics::default());
@@ -71,16 +70,18 @@ pub fn bake(
         cell.update = update;
         cell.health.checks = checks;
         cell.health.soak = SOAK;
-        cell.keeps_disk = true;
+        cell.keep_in = Some(keep_in.to_owned());
     });
     plan.update_sha256 = update_digest(None, &plan.cells);
-    let secrets = secrets(&plan, environment).unwrap_or_else(|missing| {
-        found.extend(missing.0);
-        Secrets::default()
-    });
-    refuse_long_lines(&plan, &secrets, &mut found);
+    plan.files = pins.told(&plan.cells, None);
+    if !secret_names(&plan).is_empty() {
+        let error = Diagnostic::error(format!("a secret is in what makes the layer `{}`", recipe.image));
+        let hint = "every clone of it would have what the secret did: use it in a matrix's `setup` instead";
+        found.push(error.at(&catalog.file, recipe.place).hint(hint));
+    }
+    refuse_long_lines(&plan, &Secrets::default(), &mut found);
     let (errors, warnings) = found.split();
-    errors.or(Planned { plan, secrets, warnings })
+    errors.or(Planned { plan, secrets: Secrets::default(), warnings })
 }
 
 /// One cell that starts from power-on and is judged by itself.
@@ -104,7 +105,7 @@ fn alone(name: String, image: &GoldenImage, catalog: &Path, set: impl FnOnce(&mu
         role: Role::Alone,
         start: Start::Cold,
         sealed_setup: 0,
-        keeps_disk: false,
+        keep_in: None,
     };
     set(&mut cell);
     Plan {

@@ -9,7 +9,7 @@ use crate::{
     candidate::inspect,
     catalog::{OnBytes, sha256_watched},
     matrix::guest_path_problem,
-    model::{About, Bytes, GuestFile, HostFile},
+    model::{About, Bytes, Cell, GuestFile, HostFile},
 };
 
 /// More files in one tree than this are taken for a slip (`from: /`).
@@ -61,6 +61,17 @@ impl<'a> Pins<'a> {
     /// What a pinned file is, by its content. `path`: as in [`HostFile::path`].
     pub fn about(&self, path: &Path) -> Option<&About> {
         self.known.get(path).map(|known| &known.about)
+    }
+
+    /// What the files are that the cells' updates bring in, beside the candidate.
+    pub fn told(&self, cells: &[Cell], candidate: Option<&Path>) -> BTreeMap<PathBuf, About> {
+        let steps = cells.iter().flat_map(|cell| &cell.update);
+        let paths = steps.flat_map(|step| step.kind.files()).map(|file| &file.from.path);
+        let others = paths.filter(|path| Some(path.as_path()) != candidate);
+        let told = others.filter_map(|path| Some((path, self.about(path).filter(|about| about.is_telling())?)));
+        // The same file is in many cells: each is kept once.
+        let told: BTreeMap<&PathBuf, &About> = told.collect();
+        told.into_iter().map(|(path, about)| (path.clone(), about.clone())).collect()
     }
 
     /// Pins a folder and all that is in it, sorted by path, with the files' own permission bits.

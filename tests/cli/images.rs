@@ -195,8 +195,9 @@ fn a_layer_that_was_baked_is_there_until_something_below_it_changes() {
     let catalog = read();
     let recipe = catalog.recipe("two").unwrap().asks(catalog.image("one").unwrap());
     let disk = qcow2("../built/top.qcow2");
-    bench.file("images/baked/two.qcow2", &disk);
-    let baked = bootgate::catalog::Baked::new(recipe, bootgate::model::Sha256(hex(&disk)), "t".into(), "run".into());
+    let digest = bootgate::model::Sha256(hex(&disk));
+    bench.file(&format!("images/baked/two-{}.qcow2", digest.short()), &disk);
+    let baked = bootgate::catalog::Baked::new(recipe, digest, "t".into(), "run".into());
     baked.write(&bench.path("images/baked/two.json")).unwrap();
     assert!(bench.run("images verify two").expect(0).out.starts_with("ok"));
     // No lab is opened for it.
@@ -250,4 +251,10 @@ fn only_layers_are_baked_and_their_steps_must_suit_the_image_below() {
         err.contains("`msu` cannot be done in a guest of the family linux") && err.contains("catalog.yaml:"),
         "{err}"
     );
+    assert_eq!(fs::read_dir(bench.path("images/baked")).unwrap().count(), 0);
+    // The layer outlives the run.
+    let secret = self::bench();
+    layered(&secret, "  - {name: two, labels: {os: b}, from: one, apply: [{sh: 'echo ${env:HOME}'}]}\n");
+    let err = secret.run("images bake").expect(2).err;
+    assert!(err.contains("a secret is in what makes the layer `two`") && err.contains("catalog.yaml:"), "{err}");
 }

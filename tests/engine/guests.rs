@@ -112,9 +112,10 @@ async fn a_machine_that_resists_its_destruction_is_destroyed_in_the_end() {
 /// Whether the disk was kept, and what was told of that.
 async fn keeps(script: GuestScript) -> (Outcome, bool, String) {
     let mut stage = Stage::new(script, 1, 0);
-    stage.job.cell.keeps_disk = true;
+    let folder = stage.job.dir.join("kept");
+    stage.job.cell.keep_in = Some(folder.clone());
     let told = stage.live().await;
-    let kept = stage.job.dir.join(bootgate::cell::KEPT).join(bootgate::lab::KEPT_DISK);
+    let kept = folder.join(bootgate::lab::KEPT_DISK);
     (told.verdict.outcome, kept.exists(), told.notes.join("\n"))
 }
 

@@ -192,7 +192,7 @@ pub fn cell(folder: &Path, soak: u32, length: usize) -> Cell {
         role: Role::Alone,
         start: Start::Cold,
         sealed_setup: 0,
-        keeps_disk: false,
+        keep_in: None,
     }
 }
 

@@ -215,5 +215,9 @@ async fn a_restart_is_asked_of_an_agent_that_its_update_took_away_once_it_is_bac
         _ => None,
     });
     assert!(took.unwrap() < Millis::from_secs(30), "{took:?}: the wait for the agent is not the restart's");
-    assert_eq!(Stage::new(away(300), 0, 0).live().await.lead(), Some(ReasonId::AgentLost));
+    // One that its update turned off for good, until the restart brings it back.
+    let told = Stage::new(away(300), 0, 0).live().await;
+    assert_eq!(told.verdict.outcome, Outcome::Healthy, "{:?}", told.verdict);
+    let asked = |what: &SignalKind| *what == SignalKind::RestartAsked { via: RestartVia::Acpi };
+    assert!(told.first(asked).is_some() && told.entered(Phase::Restart) == told.first(asked));
 }

@@ -1,8 +1,9 @@
 //! `images bake`: layers above golden images.
 
 use std::{
-    env,
+    collections::BTreeMap,
     fs::{self, File},
+    io,
     ops::ControlFlow,
     path::{Path, PathBuf},
     sync::{
@@ -24,11 +25,10 @@ use super::{
     CatalogArg, verify,
 };
 use crate::{
-    catalog::{Baked, BakedFiles, Catalog, DigestCache, Recipe, verify as verify_image},
-    cell::KEPT,
+    catalog::{Baked, Catalog, DigestCache, Recipe, UNFINISHED, baked_folder, verify as verify_image},
     event::Decision,
-    image::lay,
-    model::{Bytes, GoldenImage, Outcome, Plan},
+    image::{ImageError, lay},
+    model::{Bytes, GoldenImage, Outcome, Plan, Sha256, count, one_line},
     plan::{self, Planned},
     source::{Diagnostic, Diagnostics},
 };
@@ -64,35 +64,51 @@ pub struct Args {
 pub fn run(args: &Args, context: &Context) -> anyhow::Result<u8> {
     let catalog = args.source.read()?;
     let names = chosen(&catalog, &args.names)?;
-    let Some(first) = names.first() else {
+    if names.is_empty() {
         tell!("the catalogue has no layer: no image of it has `from` and `apply`");
         return Ok(0);
-    };
-    let _one_at_a_time = lock(&BakedFiles::of(catalog.file.folder(), first).record)?;
+    }
+    let folder = baked_folder(catalog.file.folder());
+    let _one_at_a_time = lock(&folder)?;
+    let keep_in = tempfile::Builder::new().prefix(UNFINISHED).tempdir_in(&folder);
+    let keep_in = keep_in.with_context(|| format!("cannot write to {}", folder.display()))?;
     crate::lab::make_state_dir(&context.state)?;
     let digests = DigestCache::open(context.state.digests());
     let is_forced = |name: &String| args.force && (args.names.is_empty() || args.names.contains(name));
-    let is_there = |catalog: &Catalog, name: &str| is_there(catalog, name, &digests);
-    if names.iter().all(|name| !is_forced(name) && is_there(&catalog, name)) {
-        return names.iter().try_fold(0, |code, name| told_there(name, context).map(|()| code));
-    }
+    let kept = |name: &str| keep_in.path().join(name);
     // All that is wrong is told before an hour's work.
-    let mut wrong = Diagnostics::default();
-    for name in names.iter().filter(|name| is_forced(name) || !is_there(&catalog, name)) {
-        if let Err(found) = planned(&catalog, name)? {
-            wrong.extend(found.0);
+    let (mut wrong, mut none_to_bake) = (Diagnostics::default(), true);
+    let mut plans = BTreeMap::new();
+    for name in &names {
+        let planned = planned(&catalog, name, &kept(name))?;
+        if !is_forced(name) && is_there(&catalog, name, planned.as_ref().ok(), &digests) {
+            continue;
+        }
+        none_to_bake = false;
+        match planned {
+            Ok(planned) => drop(plans.insert(name, planned)),
+            Err(found) => wrong.extend(found.0),
         }
     }
     wrong.or(())?;
+    if none_to_bake {
+        return names.iter().try_fold(0, |code, name| told_there(name, context).map(|()| code));
+    }
     in_lab(context, &args.lab, async |session: &Session<'_>| {
         for name in &names {
             // Read again: what was baked just now is what the next one stands on.
             let catalog = args.source.read()?;
-            if !is_forced(name) && is_there(&catalog, name) {
-                told_there(name, context)?;
-                continue;
-            }
-            let code = bake(&catalog, name, args, context, session).await?;
+            let planned = match plans.remove(name) {
+                Some(planned) => planned,
+                None => match planned(&catalog, name, &kept(name))? {
+                    planned if is_there(&catalog, name, planned.as_ref().ok(), &digests) => {
+                        told_there(name, context)?;
+                        continue;
+                    }
+                    planned => planned?,
+                },
+            };
+            let code = bake(&catalog, name, planned, args, context, session).await?;
             if code != 0 {
                 return Ok(code);
             }
@@ -126,8 +142,7 @@ fn chosen(catalog: &Catalog, names: &[String]) -> Result<Vec<String>, Diagnostic
 }
 
 /// Waits until nobody else bakes here, and keeps others from it as long as it lives. What an earlier one left is removed.
-fn lock(record: &Path) -> anyhow::Result<File> {
-    let folder = record.parent().context("a layer has no folder")?;
+fn lock(folder: &Path) -> anyhow::Result<File> {
     fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
     let held = File::open(folder).with_context(|| format!("cannot open {}", folder.display()))?;
     if flock(&held, FlockOperation::NonBlockingLockExclusive).is_err() {
@@ -135,69 +150,72 @@ fn lock(record: &Path) -> anyhow::Result<File> {
         flock(&held, FlockOperation::LockExclusive).with_context(|| format!("cannot lock {}", folder.display()))?;
     }
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-        if entry.file_name().to_string_lossy().starts_with(crate::image::UNFINISHED) {
-            let _ = fs::remove_file(entry.path());
+        if entry.file_name().to_string_lossy().starts_with(UNFINISHED) {
+            let _ = fs::remove_file(entry.path()).or_else(|_| fs::remove_dir_all(entry.path()));
         }
     }
     Ok(held)
 }
 
-/// Whether the layer is what the catalogue asks for. A file that is gone since, such as an update that has been baked in, says
-/// nothing.
-fn is_there(catalog: &Catalog, name: &str, digests: &DigestCache) -> bool {
-    let Some(image) = catalog.image(name) else { return false };
+/// Whether the layer is what the catalogue asks for. Where it cannot be planned, because an update that has been baked in is
+/// gone since, the files that are left must be what they were.
+fn is_there(catalog: &Catalog, name: &str, planned: Option<&Planned>, digests: &DigestCache) -> bool {
     let mut go_on = |_| ControlFlow::Continue(());
-    if verify_image(image, digests, false, &mut go_on).is_err() {
-        return false;
+    let holds = catalog.image(name).is_some_and(|image| verify_image(image, digests, false, &mut go_on).is_ok());
+    let record = Baked::read(&Baked::path(&baked_folder(catalog.file.folder()), name));
+    let Some(record) = record.filter(|_| holds) else { return false };
+    let is_unchanged = |(path, was): (&PathBuf, &Sha256)| match digests.digest(path, false, &mut go_on) {
+        Ok(is) => is == *was,
+        Err(error) => error.kind() == io::ErrorKind::NotFound,
+    };
+    match planned {
+        Some(planned) => brought_in(&planned.plan) == record.files,
+        None => record.files.iter().all(is_unchanged),
     }
-    let files = BakedFiles::of(catalog.file.folder(), name);
-    let Some(record) = Baked::read(&files.record) else { return false };
-    record.files.iter().all(|(path, was)| digests.digest(path, false, &mut go_on).map_or(true, |is| is == *was))
 }
 
-/// What is to be done, above which image, in which run.
-fn planned<'a>(
-    catalog: &'a Catalog,
-    name: &str,
-) -> anyhow::Result<Result<(&'a Recipe, &'a GoldenImage, Planned), Diagnostics>> {
+fn planned(catalog: &Catalog, name: &str, keep_in: &Path) -> anyhow::Result<Result<Planned, Diagnostics>> {
+    let (recipe, base) = recipe(catalog, name)?;
+    let mut reading = Reading::begin();
+    Ok(plan::bake(recipe, base, catalog, keep_in, &mut |read| reading.more(read)))
+}
+
+/// How the layer is made, and of what.
+fn recipe<'a>(catalog: &'a Catalog, name: &str) -> anyhow::Result<(&'a Recipe, &'a GoldenImage)> {
     let recipe = catalog.recipe(name).context("the layer is gone from the catalogue")?;
     let base = catalog.image(&recipe.from.value).context("the layer's base is gone from the catalogue")?;
-    let mut reading = Reading::begin();
-    let planned = plan::bake(recipe, base, catalog, &|name| env::var(name).ok(), &mut |read| reading.more(read));
-    Ok(planned.map(|planned| (recipe, base, planned)))
+    Ok((recipe, base))
 }
 
 async fn bake(
     catalog: &Catalog,
     name: &str,
+    planned: Planned,
     args: &Args,
     context: &Context,
     session: &Session<'_>,
 ) -> anyhow::Result<u8> {
-    let (recipe, base, planned) = planned(catalog, name)??;
+    let (recipe, base) = recipe(catalog, name)?;
     context.print_diagnostics(&planned.warnings);
-    tell!("{name}: {} above {}", crate::model::count(recipe.apply.len(), "step"), base.name);
-    let files = brought_in(&planned.plan);
-    let begun = Begun::new(&args.runs, planned.plan, planned.secrets)?;
+    tell!("{name}: {} above {}", count(recipe.apply.len(), "step"), base.name);
+    let mut plan = planned.plan;
+    // As it is now, which may have been baked since the plan was made.
+    plan.images.insert(base.name.clone(), base.clone());
+    let files = brought_in(&plan);
+    let kept = plan.cells.first().and_then(|cell| cell.keep_in.clone()).context("the plan keeps no disk")?;
+    let begun = Begun::new(&args.runs, plan, planned.secrets)?;
     let (dir, run) = (begun.folder.dir.clone(), begun.folder.run.clone());
-    let kept = begun.folder.cell(&begun.plan.cells[0].id, 1).join(KEPT);
     let finished = session.run(begun, Use::default()).await?;
-    let Some(cell) = finished.as_ref().and_then(|finished| finished.state.cells.first()) else {
+    let Some((state, cell)) = finished.as_ref().and_then(|run| Some((&run.state, run.state.cells.first()?))) else {
         return Ok(EXIT_INCONCLUSIVE);
     };
-    let verdict = finished.as_ref().map(|finished| finished.state.verdict(cell)).context("the run has no verdict")?;
     if session.interrupt.is_cancelled() {
-        let _ = fs::remove_dir_all(&kept);
         return Ok(Decision::Cancelled.exit_code());
     }
+    let verdict = state.verdict(cell);
     if let Some(lead) = verdict.lead() {
-        let why = crate::model::one_line(&lead.message);
-        tell!(
-            "{name} is not baked: {} in phase {}: {why}; `bootgate explain {} {name}`",
-            lead.id,
-            lead.phase,
-            dir.display()
-        );
+        let (id, phase, why) = (lead.id, lead.phase, one_line(&lead.message));
+        tell!("{name} is not baked: {id} in phase {phase}: {why}; `bootgate explain {} {name}`", dir.display());
         return Ok(if verdict.outcome == Outcome::Unhealthy { 1 } else { EXIT_INCONCLUSIVE });
     }
     if !kept.is_dir() {
@@ -207,16 +225,23 @@ async fn bake(
     let utc = OffsetDateTime::now_utc().format(&Rfc3339).unwrap_or_default();
     let mut record = Baked::new(recipe.asks(base), base.sha256.clone(), utc, run.0);
     record.files = files;
-    let laid = laid(&kept, base, &BakedFiles::of(catalog.file.folder(), name), record, session).await;
+    let folder = baked_folder(catalog.file.folder());
+    let disk = match laid(&kept, base, &folder, name, record, session).await? {
+        Ok(disk) => disk,
+        Err(_) if session.interrupt.is_cancelled() => return Ok(Decision::Cancelled.exit_code()),
+        Err(error) => {
+            context.print_error(&error.into());
+            return Ok(EXIT_INCONCLUSIVE);
+        }
+    };
     let _ = fs::remove_dir_all(&kept);
-    let disk = laid?;
     let size = disk.metadata().map_or("-".to_owned(), |about| Bytes(about.len()).to_string());
     context.print(&format!("{}  {name}: {}, {size}\n", console::style("baked").green(), disk.display()))?;
     Ok(0)
 }
 
 /// Every file of this host that the steps bring in, with its digest.
-fn brought_in(plan: &Plan) -> std::collections::BTreeMap<PathBuf, crate::model::Sha256> {
+fn brought_in(plan: &Plan) -> BTreeMap<PathBuf, Sha256> {
     let steps = plan.cells.iter().flat_map(|cell| &cell.update);
     let files = steps.flat_map(|step| step.kind.files());
     files.map(|file| (file.from.path.clone(), file.from.sha256.clone())).collect()
@@ -226,13 +251,15 @@ fn brought_in(plan: &Plan) -> std::collections::BTreeMap<PathBuf, crate::model::
 async fn laid(
     kept: &Path,
     base: &GoldenImage,
-    files: &BakedFiles,
+    folder: &Path,
+    name: &str,
     record: Baked,
     session: &Session<'_>,
-) -> anyhow::Result<PathBuf> {
+) -> anyhow::Result<Result<PathBuf, ImageError>> {
     let stop = Arc::new(AtomicBool::new(false));
-    let (kept, base, of_layer, flag) = (kept.to_owned(), base.clone(), files.clone(), Arc::clone(&stop));
-    let mut laying = tokio::task::spawn_blocking(move || lay(&kept, &base, &of_layer, record, &flag));
+    let (kept, base, folder, name) = (kept.to_owned(), base.clone(), folder.to_owned(), name.to_owned());
+    let flag = Arc::clone(&stop);
+    let mut laying = tokio::task::spawn_blocking(move || lay(&kept, &base, &folder, &name, record, &flag));
     let result = tokio::select! {
         result = &mut laying => result,
         () = session.interrupt.cancelled() => {
@@ -240,6 +267,5 @@ async fn laid(
             laying.await
         }
     };
-    result.context("the layer could not be made")??;
-    Ok(files.disk.clone())
+    result.context("the layer could not be made")
 }

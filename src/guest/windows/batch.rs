@@ -60,6 +60,12 @@ pub(super) fn removal(command: &Command) -> Command {
     Command { path: CMD.to_owned(), args, ..Command::default() }
 }
 
+/// Removes a folder and all that is in it.
+pub(super) fn folder_removal(folder: &str) -> Command {
+    let args = ["/d", "/c", "rmdir", "/s", "/q", folder].map(str::to_owned).to_vec();
+    Command { path: CMD.to_owned(), args, ..Command::default() }
+}
+
 /// A batch file. `cmd.exe` reads it in the console's code page, which is set where that makes a difference.
 fn script(path: String, lines: &str) -> Script {
     let utf8 = if lines.is_ascii() { "" } else { "chcp 65001 >nul\r\n" };

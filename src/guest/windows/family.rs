@@ -1,12 +1,12 @@
 use super::{
-    batch::{captured, captured_script, in_quotes, line, prefix, removal},
+    batch::{captured, captured_script, folder_removal, in_quotes, line, prefix, removal},
     code_page::decode,
     install, look, questions,
     servicing::Packages,
 };
 use crate::{
     guest::{BootId, Command, ExecStatus, Facts, GuestFamily, Look, Placed, Script},
-    model::{Exit, StepKind},
+    model::{Exit, Package, StepKind},
 };
 
 /// A guest that runs programs for Windows.
@@ -172,6 +172,11 @@ impl GuestFamily for Windows {
 
     fn remove_output(&self, command: &Command) -> Command {
         removal(command)
+    }
+
+    fn remove_package(&self, package: &Package) -> Option<Command> {
+        let (folder, _) = package.path().rsplit_once('\\')?;
+        Some(folder_removal(folder))
     }
 
     fn exit(&self, status: &ExecStatus) -> Exit {

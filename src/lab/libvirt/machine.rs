@@ -3,7 +3,7 @@
 use std::{
     ffi::CString,
     fs::{self, File},
-    os::fd::AsRawFd as _,
+    os::{fd::AsRawFd as _, unix::fs::OpenOptionsExt as _},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     thread,
@@ -59,6 +59,7 @@ pub struct Machine {
     pub name: String,
     pub uuid: String,
     pub dir: PathBuf,
+    pub has_tpm: bool,
     /// Where its TPM keeps its state, if it has one and we know that.
     pub tpm: Option<PathBuf>,
     pub board: Board,
@@ -75,7 +76,7 @@ pub struct Machine {
 pub enum State {
     Created,
     Running(Arc<Domain>),
-    /// It was saved; its folder is still there.
+    /// It was saved, or has turned itself off to be kept; its folder is still there.
     Ended,
     /// Everything is removed.
     Gone,
@@ -158,6 +159,11 @@ impl Machine {
         let State::Running(domain) = &*state else {
             return Err(LabError::Other(format!("{} was not running", self.name)));
         };
+        if self.has_tpm && self.tpm.is_none() {
+            // Without it, what the guest has sealed to its TPM could be opened in no clone.
+            let why = "a libvirtd keeps the state of its TPMs to itself: bake without --connect";
+            return Err(LabError::Other(why.to_owned()));
+        }
         self.session.connection.expect_end(&self.uuid);
         // QEMU writes what it still holds when it ends, a moment after the guest has.
         let deadline = Instant::now() + LAST_WRITES;
@@ -285,7 +291,9 @@ fn move_file(from: &Path, to: &Path) -> Result<(), LabError> {
     let mut file = open_guest_written(from).map_err(LabError::io("read", from))?;
     match fs::rename(from, to) {
         Err(error) if error.kind() == std::io::ErrorKind::CrossesDevices => {
-            let copied = File::create_new(to).and_then(|mut copy| std::io::copy(&mut file, &mut copy));
+            let mut options = fs::OpenOptions::new();
+            let created = options.write(true).create_new(true).mode(0o600).open(to);
+            let copied = created.and_then(|mut copy| std::io::copy(&mut file, &mut copy));
             copied.map(drop).map_err(LabError::io("write", to))
         }
         moved => moved.map_err(LabError::io("move", from)),

@@ -55,8 +55,11 @@ impl Maker {
         let Made { xml, passed, memory, files } = made?;
         let name = machine_name(&uuid);
         let (board, state) = (Board::of(&spec.image), Mutex::new(State::Created));
-        let has_variables = spec.image.firmware.is_uefi();
-        Ok((Machine { session, name, uuid, dir, tpm, board, has_variables, xml, passed, memory, state }, files))
+        let (has_tpm, has_variables) = (spec.image.tpm, spec.image.firmware.is_uefi());
+        Ok((
+            Machine { session, name, uuid, dir, has_tpm, tpm, board, has_variables, xml, passed, memory, state },
+            files,
+        ))
     }
 
     /// Puts all files into the machine's folder, and answers with its definition.

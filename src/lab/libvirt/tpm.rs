@@ -67,15 +67,14 @@ pub fn prepare(storage: &Path, state: Option<&StateFile>, users: &Users) -> Resu
     users.hand_over(&dir)
 }
 
-/// Keeps the state of an ended machine's TPM. One that never wrote any has none to keep.
+/// Keeps the state of an ended machine's TPM.
 pub fn keep(dir: &Path, storage: &Path) -> Result<(), LabError> {
     let from = storage.join("tpm2").join(STATE);
-    let file = match open_guest_written(&from) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-        opened => opened.map_err(LabError::io("read", &from))?,
-    };
     let mut bytes = Vec::new();
-    file.take(MAX_STATE).read_to_end(&mut bytes).map_err(LabError::io("read", &from))?;
+    let read = open_guest_written(&from).and_then(|file| file.take(MAX_STATE + 1).read_to_end(&mut bytes));
+    if read.map_err(LabError::io("read", &from))? as u64 > MAX_STATE {
+        return Err(LabError::Other(format!("{} is too large for a TPM's state", from.display())));
+    }
     let to = dir.join(STATE);
     // Its keys are the machine's secrets.
     let mut options = fs::OpenOptions::new();

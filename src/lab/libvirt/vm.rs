@@ -28,6 +28,9 @@ const START: Duration = Duration::from_secs(300);
 /// How long a machine's memory may take to be written.
 const SAVE: Duration = Duration::from_secs(600);
 
+/// How long a disk may take to be moved, which may be to another file system.
+const KEEP: Duration = Duration::from_secs(2 * 3600);
+
 /// Lets QEMU read a seal's disk, and nobody write anything. The memory is for our eyes only: it reaches QEMU through a
 /// FIFO, and holds whatever the guest had in mind.
 pub fn seal_folder(users: &Users, dir: &Path) -> Result<(), LabError> {
@@ -196,7 +199,7 @@ impl Vm for LibvirtVm {
     async fn keep_disk(&self, dir: &Path) -> Result<(), LabError> {
         let machine = Arc::clone(&self.machine);
         let dir = dir.to_owned();
-        blocking("keep the machine's disk", SAVE, move || machine.keep_disk(&dir)).await
+        blocking("keep the machine's disk", KEEP, move || machine.keep_disk(&dir)).await
     }
 
     async fn destroy(&self) -> Result<(), LabError> {

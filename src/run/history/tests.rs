@@ -23,7 +23,7 @@ fn cell(id: &str) -> Cell {
         role: Role::Alone,
         start: Start::Live,
         sealed_setup: 0,
-        keeps_disk: false,
+        keep_in: None,
     }
 }
 

@@ -26,7 +26,7 @@ fn cell(id: &str, image: &str, role: Role) -> Cell {
         role,
         start: Start::Live,
         sealed_setup: 0,
-        keeps_disk: false,
+        keep_in: None,
     }
 }
 

@@ -23,6 +23,12 @@ pub fn files(folder: &Path) -> Vec<String> {
     names
 }
 
+/// `NAME-DIGEST.ENDING` as `NAME.ENDING`.
+fn without_digest(file: &str) -> String {
+    let (name, ending) = file.split_once('.').unwrap();
+    format!("{}.{ending}", name.rsplit_once('-').map_or(name, |(name, _)| name))
+}
+
 #[test]
 fn layers_are_baked_from_the_bottom_up_and_only_once() {
     let bench = Bench::new();
@@ -47,12 +53,11 @@ fn layers_are_baked_from_the_bottom_up_and_only_once() {
     let ran = bake(&bench, &["second"]).expect(0);
     let order: Vec<&str> = ran.out.lines().filter_map(|line| line.split([' ', ':']).nth(2)).collect();
     assert_eq!(order, ["first", "second"], "{}", ran.out);
-    let endings = ["json", "nvram.fd", "qcow2", "tpm2"];
+    let endings = ["nvram.fd", "qcow2", "tpm2", "json"];
     let wanted = ["first", "second"].map(|name| endings.map(|ending| format!("{name}.{ending}"))).concat();
-    assert_eq!(files(&bench.path("baked")), wanted);
+    assert_eq!(files(&bench.path("baked")).iter().map(|file| without_digest(file)).collect::<Vec<_>>(), wanted);
     let verify = ["images", "verify", "--catalog", "catalog.yaml", "--rehash", "first", "second"];
     assert_eq!(bench.finish(bench.command(&verify).spawn().unwrap()).expect(0).out, "ok      first\nok      second\n");
-    assert!(!files(&ran.dir.join("cells/second")).contains(&"kept".to_owned()), "the disk is there twice");
 
     // An update that has been baked in may be gone.
     fs::remove_file(bench.path("tools.txt")).unwrap();

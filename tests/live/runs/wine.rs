@@ -145,7 +145,11 @@ fn a_package_that_wants_a_restart_is_baked_into_a_layer_of_wine() {
     with_layers(&bench, CATALOG, layer);
     let ran = bake(&bench, &[]).expect(0);
     assert!(ran.out.contains("baked  wine-p2: "), "{}", ran.out);
-    assert_eq!(files(&bench.path("baked")), ["wine-p2.json", "wine-p2.qcow2"]);
+    let made = files(&bench.path("baked"));
+    assert!(
+        matches!(&made[..], [disk, record] if disk.starts_with("wine-p2-") && record == "wine-p2.json"),
+        "{made:?}"
+    );
     // The product is there after the restarts.
     let journal = fs::read_to_string(ran.dir.join("events.jsonl")).unwrap();
     assert!(journal.contains("\"id\":\"installed-1\"") && journal.contains("3010"), "{journal}");
