@@ -113,12 +113,32 @@ fn main() -> ExitCode {
     }
 }
 
-/// True: every verdict was right.
+/// True: every verdict was right. Whoever stops it is told what was found until then.
 fn measure(options: &Options) -> anyhow::Result<bool> {
+    let mut all = Vec::new();
+    let ran = run_all(options, &mut all);
+    match &ran {
+        Err(_) if stop::asked() && !all.is_empty() => say("stopped; what was found until then:"),
+        Err(_) => return ran.map(|()| false),
+        Ok(()) => {}
+    }
+    for condition in [Condition::Idle, Condition::Loaded] {
+        let of: Vec<&Found> = all.iter().filter(|found| found.condition == condition).collect();
+        if !of.is_empty() {
+            println!("\n{}: {} cells\n", condition.name(), of.len());
+            print_matrix(&of);
+        }
+    }
+    let summary = Summary::of(&all.iter().collect::<Vec<_>>());
+    println!("\nall: {}", summary.text());
+    write_json(options, &all)?;
+    ran.map(|()| summary.wrong() == 0)
+}
+
+fn run_all(options: &Options, all: &mut Vec<Found>) -> anyhow::Result<()> {
     let repository = Path::new(env!("CARGO_MANIFEST_DIR"));
     let corpus = repository.join("tests/live/runs");
     let scratch = Scratch::new(options.keep)?;
-    let mut all = Vec::new();
     let conditions = [Condition::Idle, Condition::Loaded].into_iter();
     for condition in conditions.filter(|condition| options.only.is_none_or(|only| only == *condition)) {
         let _load = (condition == Condition::Loaded).then(Load::start).transpose()?;
@@ -144,17 +164,7 @@ fn measure(options: &Options) -> anyhow::Result<bool> {
             }
         }
     }
-    for condition in [Condition::Idle, Condition::Loaded] {
-        let of: Vec<&Found> = all.iter().filter(|found| found.condition == condition).collect();
-        if !of.is_empty() {
-            println!("\n{}: {} cells\n", condition.name(), of.len());
-            print_matrix(&of);
-        }
-    }
-    let summary = Summary::of(&all.iter().collect::<Vec<_>>());
-    println!("\nall: {}", summary.text());
-    write_json(options, &all)?;
-    Ok(summary.wrong() == 0)
+    Ok(())
 }
 
 /// Lines of a fault and what it must be found to be.
