@@ -5,7 +5,7 @@ use std::{fs, path::Path, time::Duration};
 use bootgate::{
     lab::{
         Boots, VmSpec,
-        sim::{Asked, Boot, Effect, GuestScript, Happening, LogEntry, Rule, event_log},
+        sim::{self, Asked, Boot, Effect, GuestScript, Happening, LogEntry, Rule, event_log},
     },
     model::*,
 };
@@ -252,6 +252,27 @@ async fn an_error_in_the_system_log_since_the_update_is_the_updates() {
 async fn a_windows_guest_whose_system_log_is_gone_is_not_known_to_be_well() {
     let (id, _) = blamed(Effect::Happens(Happening::Removes("wevtutil System".into()))).await;
     assert_eq!(id.outcome(), Outcome::Inconclusive, "{id}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_windows_guest_with_a_log_that_cannot_be_read_is_not_known_to_be_well_and_one_without_it_is() {
+    // Neither it nor its control has more than the first of the logs.
+    let ran = compared(PackageKind::Msi, |_| windows()).await;
+    assert_eq!(ran.leads(), [None, None]);
+    let (id, message) = blamed(writes(("wevtutil Application".into(), b"no log".to_vec()))).await;
+    assert_eq!(id.outcome(), Outcome::Inconclusive, "{id}");
+    assert!(message.contains("the guest's log has more different errors than are read"), "{message}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_windows_guest_whose_logs_are_not_exported_in_time_is_not_known_to_be_well() {
+    // What there is comes of an export that has not ended.
+    let half = |tag| (format!(r"C:\Windows\Temp\bootgate-{tag}-System.evtx"), event_log(&[], 0));
+    let hangs = Rule::on("wevtutil epl").ends(sim::Outcome::NeverEnds);
+    let hangs = (0..300).map(half).map(writes).fold(hangs, Rule::then);
+    let (id, message) = blamed(Effect::Rules(vec![hangs])).await;
+    assert_eq!(id.outcome(), Outcome::Inconclusive, "{id}");
+    assert!(message.contains("the guest's log has more different errors than are read"), "{message}");
 }
 
 #[tokio::test(start_paused = true)]

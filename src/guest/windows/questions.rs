@@ -94,7 +94,8 @@ pub(super) fn facts(tag: &str) -> Command {
 /// The logs that tell how a machine is.
 const LOGS: [&str; 4] = ["System", "Application", "Setup", "Microsoft-Windows-CodeIntegrity/Operational"];
 
-/// Exports the logs' events since this moment, in Unix milliseconds, and the files that they are in then.
+/// Exports the logs' events since this moment, in Unix milliseconds, and the files that they are in then. Prints those that
+/// are there: the agent's words for one that is not are in the guest's language.
 pub(super) fn export_logs(since: i64, tag: &str) -> (Command, Vec<String>) {
     let since = OffsetDateTime::from_unix_timestamp(since.div_euclid(1000)).unwrap_or(OffsetDateTime::UNIX_EPOCH);
     let since = since.format(&Rfc3339).unwrap_or_default();
@@ -102,7 +103,8 @@ pub(super) fn export_logs(since: i64, tag: &str) -> (Command, Vec<String>) {
     let query = format!("*[System[TimeCreated[@SystemTime>='{since}']]]");
     let export = |(log, file): (&&str, &String)| format!("wevtutil epl {log} \"{file}\" \"/q:{query}\" /ow:true\n");
     let lines: String = LOGS.iter().zip(&files).map(export).collect();
-    (captured_script(tag, &(lines + DONE)), files.to_vec())
+    let there = format!("for %%f in ({}) do if exist %%f echo %%f\n", files.join(" "));
+    (captured_script(tag, &[&lines, &there, DONE].concat()), files.to_vec())
 }
 
 /// Whatever the last question came to.
