@@ -104,7 +104,7 @@ pub trait GuestFamily: Send + Sync {
         None
     }
 
-    /// None: that is no list of packages.
+    /// None: that is no list of packages, or not all of one.
     fn read_packages(&self, _printed: &str) -> Option<Packages> {
         None
     }
