@@ -8,7 +8,11 @@ use tokio::{
 };
 
 use super::{life::Cellmate, observe::Observer, patience::Deadline, state, step};
-use crate::{event::Level, guest::Look, model::ReasonId};
+use crate::{
+    event::Level,
+    guest::Look,
+    model::{Exit, ReasonId},
+};
 
 /// Most that is read of an exported log, in bytes. The newest records may be anywhere in it.
 const LOG: usize = 32 << 20;
@@ -49,7 +53,15 @@ async fn add_logs(watcher: &mut Observer, mate: &Cellmate<'_>, look: &mut Look) 
     };
     let deadline = Deadline::new(&mate.job.lab, state::PATIENCE);
     let (exit, output) = step::execute(watcher, mate, &command, &deadline).await?;
+    let is_whole = exit == (Exit::Code { code: 0 }) && !output.truncated;
+    if !is_whole {
+        look.more_errors();
+    }
     for (n, file) in files.iter().enumerate() {
+        // The first is on every machine; not every edition has each of the others.
+        if n > 0 && is_whole && !output.stdout.lines().any(|there| there.trim() == file) {
+            continue;
+        }
         match watcher.until(read_log(mate, file)).await? {
             Some((texts, has_more)) => {
                 texts.into_iter().for_each(|text| look.error(text));
@@ -57,8 +69,7 @@ async fn add_logs(watcher: &mut Observer, mate: &Cellmate<'_>, look: &mut Look) 
                     look.more_errors();
                 }
             }
-            // The first is on every machine; not every edition has each of the others.
-            None if n > 0 => {}
+            None if n > 0 => look.more_errors(),
             None => {
                 let why = format!("the guest's log {file} cannot be read: {exit:?} {}", output.stderr);
                 watcher.note(Level::Warning, mate.job.secrets.mask(&why));

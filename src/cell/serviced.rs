@@ -3,9 +3,9 @@
 
 use std::time::Duration;
 
-use super::{life::Cellmate, observe::Observer, patience::Deadline, step};
+use super::{life::Cellmate, observe::Observer, patience::Deadline, settle, step};
 use crate::{
-    guest::Packages,
+    guest::{Installation, Packages},
     model::{Exit, Output, ReasonId, SignalKind, StepKind, Subject},
 };
 
@@ -25,14 +25,22 @@ pub(super) struct Around {
 /// Before a step that is to be proven. None: the judge is over.
 pub(super) async fn before(watcher: &mut Observer, mate: &Cellmate<'_>, subject: &Subject) -> Option<()> {
     if let Some(step) = proven(mate, subject) {
-        let before = list(watcher, mate).await?;
-        // Not the candidate's doing, unless a step before has reset the machine.
-        if before.is_none() && watcher.judge.is_settled() {
-            let message = "the guest does not list the packages of Windows: nothing would prove the update".to_owned();
-            watcher.emit(SignalKind::LabFault { reason: ReasonId::StartFailed, message });
-            return None;
-        }
-        mate.set_serviced(step, Around { before, after: None });
+        let before = loop {
+            if let Some(before) = list(watcher, mate).await? {
+                break before;
+            }
+            // Not the candidate's doing, unless a step before has reset the machine.
+            if watcher.judge.is_settled() {
+                let message =
+                    "the guest does not list the packages of Windows: nothing would prove the update".to_owned();
+                watcher.emit(SignalKind::LabFault { reason: ReasonId::StartFailed, message });
+                return None;
+            }
+            if !settle::settle(watcher, mate).await {
+                return None;
+            }
+        };
+        mate.set_serviced(step, Around { before: Some(before), after: None });
     }
     Some(())
 }
@@ -54,13 +62,25 @@ pub(super) async fn ask(watcher: &mut Observer, mate: &Cellmate<'_>, step: usize
         return Some(step::refused("which packages Windows had before the step is not known"));
     };
     let after = mate.serviced(step).after;
-    let Some(now) = list(watcher, mate).await? else {
-        return Some(step::refused("the guest does not list the packages of Windows"));
-    };
-    Some(match before.installed(after.as_ref(), &now) {
-        Ok(stdout) => (Exit::Code { code: 0 }, Output { stdout, ..Output::default() }),
-        Err(stderr) => (Exit::Code { code: 1 }, Output { stderr, ..Output::default() }),
-    })
+    let now = list(watcher, mate).await?;
+    // What the reset is, the judge says.
+    if !watcher.judge.is_settled() {
+        return Some((Exit::AgentGone, Output::default()));
+    }
+    let came = now.map(|now| before.installed(after.as_ref(), &now));
+    match came {
+        Some(Installation::Done(stdout)) => Some((Exit::Code { code: 0 }, Output { stdout, ..Output::default() })),
+        Some(Installation::NotDone(stderr)) => Some((Exit::Code { code: 1 }, Output { stderr, ..Output::default() })),
+        Some(Installation::Unknown(why)) => unanswered(watcher, why),
+        None => unanswered(watcher, "the guest does not list the packages of Windows".to_owned()),
+    }
+}
+
+/// The machine is up and nobody knows whether the update is in place: no fault of the update's.
+fn unanswered<T>(watcher: &mut Observer, why: String) -> Option<T> {
+    let message = format!("{why}: nothing proves the update");
+    watcher.emit(SignalKind::LabFault { reason: ReasonId::HarnessDied, message });
+    None
 }
 
 /// The step's number, if a check will ask what came of it.
@@ -70,10 +90,13 @@ fn proven(mate: &Cellmate<'_>, subject: &Subject) -> Option<usize> {
     checks.iter().any(|check| check.kind == StepKind::Serviced { step }).then_some(step)
 }
 
-/// None: the judge is over. Some(None): the guest did not tell.
+/// None: the judge is over. Some(None): the guest did not tell all of it.
 async fn list(watcher: &mut Observer, mate: &Cellmate<'_>) -> Option<Option<Packages>> {
     let Some(command) = mate.family.packages(&mate.tag()) else { return Some(None) };
     let deadline = Deadline::new(&mate.job.lab, PATIENCE);
-    let (_, output) = step::execute_up_to(watcher, mate, &command, &deadline, LIST).await?;
-    Some(mate.family.read_packages(&output.stdout))
+    let (exit, output) = step::execute_up_to(watcher, mate, &command, &deadline, LIST).await?;
+    watcher.drain();
+    // Of a list that was cut each package that is missing would have changed.
+    let is_whole = exit == (Exit::Code { code: 0 }) && !output.truncated;
+    Some(if is_whole { mate.family.read_packages(&output.stdout) } else { None })
 }

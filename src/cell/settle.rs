@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use super::{life::Cellmate, observe::Observer};
+use super::{life::Cellmate, observe::Observer, patience::Patience};
 use crate::{guest::BootId, lab::AgentError, model::SignalKind};
 
 /// How long one question to an agent that may be starting may take.
@@ -69,6 +69,19 @@ pub(super) async fn settle(watcher: &mut Observer, mate: &Cellmate<'_>) -> bool 
         watcher.pause(POLL).await;
     }
     false
+}
+
+/// Waits for the reset that ends this boot, as an installer has said, and until the next boot has finished. A reset that does
+/// not come in the time that a restart may take is not waited for any longer. False: the judge is over.
+pub(super) async fn after_own_restart(watcher: &mut Observer, mate: &Cellmate<'_>, boot: u64) -> bool {
+    let patience = Patience::new(watcher, mate.limits().restart.as_duration()).await;
+    watcher.drain();
+    while watcher.boot == boot && patience.left(watcher).await.is_some() {
+        if watcher.pause(POLL).await.is_none() {
+            return false;
+        }
+    }
+    settle(watcher, mate).await
 }
 
 /// True: there is a channel, or it is time to try without an event.

@@ -7,7 +7,7 @@ use super::{
     life::Cellmate,
     observe::Observer,
     patience::{Deadline, Patience},
-    restart, serviced,
+    restart, serviced, settle,
 };
 use crate::{
     event::Level,
@@ -64,8 +64,15 @@ pub(super) async fn some(
         };
         let Step { name, kind, timeout, success, restarts } = step;
         let work = Work { subject, name, kind, timeout: *timeout, success, restarts: *restarts };
+        let boot = watcher.boot;
         let Some(says) = run(watcher, mate, &work).await else { return false };
-        // The update's own steps share one restart, which is what is judged.
+        // The update's own steps share one restart, which is what is judged; one that has begun would hit the next step.
+        if phase != Phase::Setup && says == Some(Says::Restarting) && index + 1 < range.end {
+            if !settle::after_own_restart(watcher, mate, boot).await {
+                return false;
+            }
+            continue;
+        }
         let wants_restart = matches!(says, Some(Says::RestartNeeded | Says::Restarting));
         if phase == Phase::Setup && wants_restart && !restart::in_setup(watcher, mate).await {
             return false;
@@ -87,7 +94,7 @@ pub(super) async fn run(watcher: &mut Observer, mate: &Cellmate<'_>, work: &Work
     watcher.emit(SignalKind::StepEnded { subject, name: work.name.to_owned(), result });
     if !watcher.judge.is_settled() {
         // The machine reset itself under the step. Whether it comes back decides what that was.
-        super::settle::settle(watcher, mate).await;
+        settle::settle(watcher, mate).await;
     }
     (!watcher.judge.is_over()).then_some(says)
 }

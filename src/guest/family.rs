@@ -82,8 +82,8 @@ pub trait GuestFamily: Send + Sync {
     /// Reads what [`GuestFamily::services`] or [`GuestFamily::inventory`] printed.
     fn read_look(&self, printed: &str) -> Look;
 
-    /// Exports the logs' events since this moment of the guest's clock, in Unix milliseconds; and the files they are then
-    /// in. None: [`GuestFamily::inventory`] prints what logs tell.
+    /// Exports the logs' events since this moment of the guest's clock, in Unix milliseconds, and prints a line for each file
+    /// that is there then; and all files that may be. None: [`GuestFamily::inventory`] prints what logs tell.
     fn export_logs(&self, _since: i64, _tag: &str) -> Option<(Command, Vec<String>)> {
         None
     }
@@ -104,7 +104,7 @@ pub trait GuestFamily: Send + Sync {
         None
     }
 
-    /// None: that is no list of packages.
+    /// None: that is no list of packages, or not all of one.
     fn read_packages(&self, _printed: &str) -> Option<Packages> {
         None
     }

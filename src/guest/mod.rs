@@ -13,4 +13,4 @@ pub use agent::{Agent, ExecStatus, WRITE_CHUNK};
 pub use family::{BootId, Command, Facts, GuestFamily, Placed, Script, family};
 pub use inventory::Look;
 pub use transcript::Transcript;
-pub use windows::Packages;
+pub use windows::{Installation, Packages};

@@ -11,6 +11,11 @@ const BOOT_NOISE: Millis = Millis::from_secs(10);
 /// Most names or texts that a sentence lists.
 const NAMED: usize = 3;
 
+/// How the sentences on lists begin.
+const NEW_ERRORS: &str = "error that the control does not have: ";
+const NEW_DUMPS: &str = "crash dump that the control does not have: ";
+const FLAPPING: &str = "began anew while the settled machine was watched: ";
+
 /// What a machine showed after its last restart.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Seen<'a> {
@@ -28,38 +33,43 @@ pub(super) fn differences(seen: Seen<'_>, control: &ControlFacts, tolerances: &T
         (Some(own), Some(there)) => of_guests(own, there, tolerances),
         _ => Vec::new(),
     };
-    found.push((ReasonId::SlowBoot, slow(seen.restart, control.restart, tolerances.boot)));
-    found.push((ReasonId::BootTimeout, restless(seen.activity, control.activity)));
-    let told = found.into_iter().filter_map(|(id, message)| Some((id, message?)));
-    told.filter(|(id, message)| !is_ignored(*id, message, &tolerances.ignore)).collect()
+    let ignore = Ignore(&tolerances.ignore);
+    found.push(ignore.first(ReasonId::SlowBoot, slow(seen.restart, control.restart, tolerances.boot)));
+    found.push(ignore.first(ReasonId::BootTimeout, restless(seen.activity, control.activity)));
+    found.into_iter().filter_map(|(id, message)| Some((id, message?))).collect()
 }
 
 fn of_guests(own: &GuestState, there: &GuestState, tolerances: &Tolerances) -> Vec<(ReasonId, Option<String>)> {
+    let ignore = Ignore(&tolerances.ignore);
+    let (network, has) = (only_in(&there.network, &own.network), "; the control has it");
+    let (id, errors) = ignore.list(ReasonId::EventLog, NEW_ERRORS, only_in(&own.errors, &there.errors), "");
     vec![
-        (ReasonId::DiskReadonly, read_only(own, there)),
-        (ReasonId::DiskFull, full(own, there, tolerances.disk_free)),
-        (ReasonId::CrashDump, new_dumps(&own.dumps, &there.dumps)),
-        (ReasonId::ServiceDown, down(own, there)),
-        (ReasonId::ServiceFlapping, flapping(own, there)),
-        (ReasonId::NetworkDown, missing("", &there.network, &own.network)),
-        (ReasonId::ClockWrong, clock(own, there, tolerances.clock)),
-        (ReasonId::MemoryGrowth, memory(own.memory_used, there.memory_used, tolerances.memory)),
-        (ReasonId::EventLog, new_errors(own, there).filter(|_| !there.errors_cut)),
+        ignore.first(ReasonId::DiskReadonly, read_only(own, there)),
+        ignore.first(ReasonId::DiskFull, full(own, there, tolerances.disk_free)),
+        ignore.list(ReasonId::CrashDump, NEW_DUMPS, new_dumps(&own.dumps, &there.dumps), ""),
+        ignore.list(ReasonId::ServiceDown, "not running: ", down(own, there), has),
+        ignore.list(ReasonId::ServiceFlapping, FLAPPING, flapping(own, there), ""),
+        ignore.list(ReasonId::NetworkDown, "", network, has),
+        ignore.first(ReasonId::ClockWrong, clock(own, there, tolerances.clock)),
+        ignore.first(ReasonId::MemoryGrowth, memory(own.memory_used, there.memory_used, tolerances.memory)),
+        (id, errors.filter(|_| !there.errors_cut)),
     ]
 }
 
 /// What nobody knows of the difference between two guests, where more errors were logged than were read. It is no proof of a
 /// difference, and no proof that there is none.
 pub(super) fn unknown(own: &GuestState, there: &GuestState, tolerances: &Tolerances) -> Option<String> {
+    let ignore = Ignore(&tolerances.ignore);
+    let is_new = only_in(&own.errors, &there.errors).into_iter().any(|text| !ignore.has(ReasonId::EventLog, text));
     let is_known = match (own.errors_cut, there.errors_cut) {
         (false, false) => true,
         // Those that were read decide.
-        (true, false) => new_errors(own, there).is_some(),
-        (false, true) => new_errors(own, there).is_none(),
+        (true, false) => is_new,
+        (false, true) => !is_new,
         (true, true) => false,
     };
     let whose = if there.errors_cut { "the control's log has" } else { "the guest's log has" };
-    (!is_known && !is_ignored(ReasonId::EventLog, "", &tolerances.ignore)).then(|| {
+    (!is_known && !ignore.has(ReasonId::EventLog, "")).then(|| {
         format!(
             "{whose} more different errors than are read, so nobody knows whether the update brought one: the golden image \
              needs attention, or `ignore: [event-log]` leaves errors out"
@@ -67,65 +77,74 @@ pub(super) fn unknown(own: &GuestState, there: &GuestState, tolerances: &Toleran
     })
 }
 
-fn new_errors(own: &GuestState, there: &GuestState) -> Option<String> {
-    new("error", &own.errors, &there.errors)
+/// Differences that the update is meant to make: `ID`, or `ID TEXT` for one thing of many, of which the others count.
+#[derive(Clone, Copy)]
+struct Ignore<'a>(&'a [String]);
+
+impl Ignore<'_> {
+    fn has(self, id: ReasonId, told: &str) -> bool {
+        self.0.iter().any(|entry| match entry.trim().split_once(char::is_whitespace) {
+            None => entry.trim() == id.as_str(),
+            Some((of, text)) => of == id.as_str() && told.contains(text.trim()),
+        })
+    }
+
+    /// The first of these sentences that counts.
+    fn first(self, id: ReasonId, told: impl IntoIterator<Item = String>) -> (ReasonId, Option<String>) {
+        (id, told.into_iter().find(|told| !self.has(id, told)))
+    }
+
+    /// One sentence on all of these names or texts that count.
+    fn list(self, id: ReasonId, before: &str, mut names: Vec<&String>, after: &str) -> (ReasonId, Option<String>) {
+        names.retain(|name| !self.has(id, name));
+        (id, (!names.is_empty()).then(|| format!("{before}{}{after}", list(&names))))
+    }
 }
 
-fn is_ignored(id: ReasonId, message: &str, ignore: &[String]) -> bool {
-    ignore.iter().any(|entry| match entry.trim().split_once(char::is_whitespace) {
-        None => entry.trim() == id.as_str(),
-        Some((of, text)) => of == id.as_str() && message.contains(text.trim()),
-    })
-}
-
-fn read_only(own: &GuestState, there: &GuestState) -> Option<String> {
+fn read_only(own: &GuestState, there: &GuestState) -> Vec<String> {
     let could_write = |mount: &str| there.disks.iter().any(|disk| disk.mount == mount && !disk.read_only);
-    let disk = own.disks.iter().find(|disk| disk.read_only && could_write(&disk.mount))?;
-    Some(format!("{} is mounted read-only, and in the control it is not", disk.mount))
+    let disks = own.disks.iter().filter(|disk| disk.read_only && could_write(&disk.mount));
+    disks.map(|disk| format!("{} is mounted read-only, and in the control it is not", disk.mount)).collect()
 }
 
-fn full(own: &GuestState, there: &GuestState, percent: f64) -> Option<String> {
+fn full(own: &GuestState, there: &GuestState, percent: f64) -> Vec<String> {
     let is_full = |disk: &DiskState| disk.size.0 > 0 && free_percent(disk) < percent;
     let was_full = |mount: &str| there.disks.iter().any(|disk| disk.mount == mount && is_full(disk));
-    let disk = own.disks.iter().find(|disk| !disk.read_only && is_full(disk) && !was_full(&disk.mount))?;
-    let control = there.disks.iter().find(|other| other.mount == disk.mount);
-    let beside = control.map(|control| format!("; {} in the control", control.free)).unwrap_or_default();
-    Some(format!("{}: {} of {} free{beside}", disk.mount, disk.free, disk.size))
+    let disks = own.disks.iter().filter(|disk| !disk.read_only && is_full(disk) && !was_full(&disk.mount));
+    let told = disks.map(|disk| {
+        let control = there.disks.iter().find(|other| other.mount == disk.mount);
+        let beside = control.map(|control| format!("; {} in the control", control.free)).unwrap_or_default();
+        format!("{}: {} of {} free{beside}", disk.mount, disk.free, disk.size)
+    });
+    told.collect()
 }
 
 fn free_percent(disk: &DiskState) -> f64 {
     disk.free.0 as f64 * 100.0 / disk.size.0 as f64
 }
 
-fn down(own: &GuestState, there: &GuestState) -> Option<String> {
-    // What did not even stay in the control is nothing to miss.
-    let steady: Vec<String> =
-        there.services.iter().filter(|service| !there.restarted.contains(service)).cloned().collect();
-    missing("not running: ", &steady, &own.services)
+/// What did not even stay in the control is nothing to miss.
+fn down<'a>(own: &GuestState, there: &'a GuestState) -> Vec<&'a String> {
+    let mut names = only_in(&there.services, &own.services);
+    names.retain(|name| !there.restarted.contains(name));
+    names
 }
 
-fn flapping(own: &GuestState, there: &GuestState) -> Option<String> {
+fn flapping<'a>(own: &'a GuestState, there: &GuestState) -> Vec<&'a String> {
     let steady = |name: &&String| there.services.contains(name) && !there.restarted.contains(name);
-    let names: Vec<&String> = own.restarted.iter().filter(steady).collect();
-    (!names.is_empty()).then(|| format!("began anew while the settled machine was watched: {}", list(&names)))
+    own.restarted.iter().filter(steady).collect()
 }
 
-fn missing(what: &str, there: &[String], own: &[String]) -> Option<String> {
-    let names: Vec<&String> = there.iter().filter(|name| !own.contains(name)).collect();
-    (!names.is_empty()).then(|| format!("{what}{}{}", list(&names), "; the control has it"))
-}
-
-fn new(what: &str, own: &[String], there: &[String]) -> Option<String> {
-    let texts: Vec<&String> = own.iter().filter(|text| !there.contains(text)).collect();
-    (!texts.is_empty()).then(|| format!("{what} that the control does not have: {}", list(&texts)))
+/// What these have and the others have not.
+fn only_in<'a>(these: &'a [String], others: &[String]) -> Vec<&'a String> {
+    these.iter().filter(|name| !others.contains(name)).collect()
 }
 
 /// By their paths: what one tells of its cause (`PATH: CAUSE`) may have been read in one guest and not in the other.
-fn new_dumps(own: &[String], there: &[String]) -> Option<String> {
+fn new_dumps<'a>(own: &'a [String], there: &[String]) -> Vec<&'a String> {
     let path = |dump: &str| dump.split_once(": ").map_or(dump.to_owned(), |(path, _)| path.to_owned());
     let known: Vec<String> = there.iter().map(|dump| path(dump)).collect();
-    let (_, new): (Vec<_>, Vec<_>) = own.iter().cloned().partition(|dump| known.contains(&path(dump)));
-    self::new("crash dump", &new, &[])
+    own.iter().filter(|dump| !known.contains(&path(dump))).collect()
 }
 
 fn clock(own: &GuestState, there: &GuestState, tolerance: Millis) -> Option<String> {
@@ -260,6 +279,67 @@ mod tests {
     }
 
     #[test]
+    fn a_text_to_be_ignored_leaves_out_what_has_it_and_nothing_beside_it() {
+        let lead = |change: &dyn Fn(&mut GuestState), ignore: &[&str]| {
+            let mut own = healthy();
+            change(&mut own);
+            let ignore = ignore.iter().map(|&text| text.to_owned()).collect();
+            let tolerances = Tolerances { ignore, ..Tolerances::default() };
+            let seen = Seen { guest: Some(&own), restart: None, activity: None };
+            differences(seen, &control(), &tolerances).into_iter().next().map(|(_, message)| message)
+        };
+        let errors = |own: &mut GuestState| own.errors.extend(["a", "b", "c", "d"].map(str::to_owned));
+        let told = |texts: &str| Some(format!("error that the control does not have: {texts}"));
+        assert_eq!(lead(&errors, &["event-log a"]), told("b, c, d"));
+        assert_eq!(lead(&errors, &["event-log d"]), told("a, b, c"), "also what the sentence would not name");
+        assert_eq!(lead(&errors, &["event-log a", "event-log b", "event-log c", "event-log d"]), None);
+        assert_eq!(lead(&errors, &["event-log control", "event-log more"]), told("a, b, c and 1 more"));
+        let stopped = |own: &mut GuestState| own.services.clear();
+        let down = Some("not running: syslogd; the control has it".to_owned());
+        assert_eq!(lead(&stopped, &["service-down sensord"]), down);
+        let flaps = |own: &mut GuestState| own.restarted = own.services.clone();
+        let flapping = lead(&flaps, &["service-flapping sensord"]).unwrap();
+        assert!(flapping.ends_with("watched: syslogd"), "{flapping}");
+        let gone = |own: &mut GuestState| own.network.clear();
+        let down = Some("default route; the control has it".to_owned());
+        assert_eq!(lead(&gone, &["network-down eth0"]), down);
+        let dumps = |own: &mut GuestState| own.dumps = ["/a", "/b: cause"].map(str::to_owned).to_vec();
+        assert!(lead(&dumps, &["crash-dump cause"]).unwrap().ends_with(": /a"));
+        // Disks are told one at a time.
+        let (mut there, disk) = (control(), healthy().disks[0].clone());
+        let more = DiskState { mount: "/data".into(), ..disk };
+        there.guest.as_mut().unwrap().disks.push(more.clone());
+        for (id, bad) in [
+            (ReasonId::DiskReadonly, (|disk| disk.read_only = true) as fn(&mut DiskState)),
+            (ReasonId::DiskFull, |disk| disk.free = Bytes::mib(1)),
+        ] {
+            let mut own = healthy();
+            own.disks.push(more.clone());
+            own.disks.iter_mut().for_each(bad);
+            own.disks.reverse();
+            let tolerances = Tolerances { ignore: vec![format!("{id} /data")], ..Tolerances::default() };
+            let seen = Seen { guest: Some(&own), restart: None, activity: None };
+            let found = differences(seen, &there, &tolerances);
+            assert!(matches!(&found[..], [(of, told)] if *of == id && !told.contains("/data")), "{found:?}");
+        }
+    }
+
+    #[test]
+    fn a_cut_list_whose_only_new_error_is_ignored_is_not_known() {
+        let state = |errors: &[&str], errors_cut| GuestState {
+            errors: errors.iter().map(|&text| text.to_owned()).collect(),
+            errors_cut,
+            ..healthy()
+        };
+        let tolerances = Tolerances { ignore: vec!["event-log new".into()], ..Tolerances::default() };
+        let is_unknown = |own: &GuestState, there: &GuestState| unknown(own, there, &tolerances).is_some();
+        assert!(is_unknown(&state(&["a", "new"], true), &state(&["a"], false)));
+        assert!(!is_unknown(&state(&["a", "new", "b"], true), &state(&["a"], false)));
+        assert!(!is_unknown(&state(&["a", "new"], false), &state(&["a"], true)));
+        assert!(is_unknown(&state(&["a", "new", "b"], false), &state(&["a"], true)));
+    }
+
+    #[test]
     fn without_the_guest_of_a_control_nothing_differs() {
         let control = ControlFacts { guest: None, ..control() };
         let seen = Seen { guest: Some(&GuestState::default()), restart: None, activity: None };
@@ -269,8 +349,9 @@ mod tests {
     #[test]
     fn a_dump_is_known_by_its_path_whatever_was_read_of_it() {
         let dump = |text: &str| vec![text.to_owned()];
-        assert_eq!(new_dumps(&dump(r"C:\Windows\MEMORY.DMP: bugcheck 0x7e"), &dump(r"C:\Windows\MEMORY.DMP")), None);
-        assert!(new_dumps(&dump(r"C:\b.dmp"), &dump(r"C:\a.dmp")).is_some());
+        let (told, untold) = (dump(r"C:\Windows\MEMORY.DMP: bugcheck 0x7e"), dump(r"C:\Windows\MEMORY.DMP"));
+        assert!(new_dumps(&told, &untold).is_empty());
+        assert_eq!(new_dumps(&dump(r"C:\b.dmp"), &dump(r"C:\a.dmp")), [r"C:\b.dmp"]);
     }
 
     #[test]

@@ -212,10 +212,7 @@ impl Judge {
             SignalKind::Settled => self.settled(at),
             SignalKind::StepStarted { subject, restarts, .. } => {
                 self.in_step = true;
-                self.resets.step_did = false;
-                if matches!(subject, Subject::Update { .. }) {
-                    self.resets.by_step = self.resets.by_step.saturating_add(*restarts);
-                }
+                self.resets.step_begins(if matches!(subject, Subject::Update { .. }) { *restarts } else { 0 });
             }
             SignalKind::StepEnded { subject, name, result } => {
                 self.in_step = false;
@@ -329,10 +326,11 @@ impl Judge {
         self.update_began |= phase.is_after_update_began();
         if phase == Phase::Apply {
             // What setup was allowed the update is not.
-            (self.resets.allowed, self.resets.by_step) = (0, 0);
+            self.resets.allowed = 0;
+            self.resets.take_by_step();
         }
         if matches!(phase, Phase::Restart | Phase::Soak(_)) {
-            self.resets.allowed = self.limits.extra_restarts.saturating_add(std::mem::take(&mut self.resets.by_step));
+            self.resets.allowed = self.limits.extra_restarts.saturating_add(self.resets.take_by_step());
         }
     }
 
@@ -451,6 +449,12 @@ impl Judge {
         let message = format!("step `{name}` {}", words::ended(result));
         match result.exit {
             Exit::Timeout => self.blame(at, ReasonId::UpdateTimeout, message),
+            Exit::AgentGone if self.resets.step_was_hit && self.resets.unexplained == 0 => {
+                let message = format!(
+                    "step `{name}` was ended by a restart that a step before it may have begun: nobody knows how far it came"
+                );
+                self.fault(at, ReasonId::HarnessDied, message);
+            }
             // What it came to, the boots and checks that follow will tell.
             Exit::AgentGone if self.resets.step_did => {
                 self.done.update_steps += usize::from(step == self.done.update_steps);

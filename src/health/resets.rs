@@ -12,17 +12,36 @@ pub(super) struct Resets {
     pub came_back: bool,
     /// How many more the OS may do by itself.
     pub allowed: u32,
-    /// How many more the step may do, and whether it did one.
+    /// How many more the steps may do; how many of these an installer that has ended announced, and how many the running
+    /// step brought with it.
     pub by_step: u32,
+    announced: u32,
+    own: u32,
+    /// The running step did one of its own; one of a step before it hit it, or may have.
     pub step_did: bool,
+    pub step_was_hit: bool,
     /// What the kernel said when it panicked in a boot that ended in such a reset.
     pub panic: Option<String>,
 }
 
 impl Resets {
+    /// A step begins, that may restart the machine so often.
+    pub fn step_begins(&mut self, restarts: u32) {
+        (self.own, self.step_did, self.step_was_hit) = (restarts, false, false);
+        self.by_step = self.by_step.saturating_add(restarts);
+    }
+
     /// An installer that says so is about to restart the machine.
     pub fn expect(&mut self, says: Option<Says>) {
-        self.by_step = self.by_step.saturating_add(u32::from(says == Some(Says::Restarting)));
+        let restarts = u32::from(says == Some(Says::Restarting));
+        self.by_step = self.by_step.saturating_add(restarts);
+        self.announced = self.announced.saturating_add(restarts);
+    }
+
+    /// What steps may still do, which they may no more.
+    pub fn take_by_step(&mut self) -> u32 {
+        (self.announced, self.own) = (0, 0);
+        std::mem::take(&mut self.by_step)
     }
 
     /// Whether the boot that ended was one of those that the update's step, or the OS, may end by itself: then it is spent.
@@ -30,7 +49,16 @@ impl Resets {
         let stopped = before.last_words().is_some();
         if self.by_step > 0 && !before.panicked && !stopped {
             self.by_step -= 1;
-            self.step_did = true;
+            // What was announced comes first: nobody knows of it whose it was, if the running step may do one too.
+            if self.announced > 0 {
+                self.announced -= 1;
+                self.step_was_hit = true;
+            } else if self.own > 0 {
+                self.own -= 1;
+                self.step_did = true;
+            } else {
+                self.step_was_hit = true;
+            }
             true
         } else if self.allowed > 0 && !before.settled && !stopped {
             self.allowed -= 1;
@@ -65,8 +93,7 @@ impl Resets {
     /// The machine has settled: what was counted is forgotten, what is still allowed is not. What the kernel said, if it
     /// panicked on the way.
     pub fn forget(&mut self) -> Option<String> {
-        let Self { panic, allowed, by_step, step_did, .. } = std::mem::take(self);
-        (self.allowed, self.by_step, self.step_did) = (allowed, by_step, step_did);
-        panic
+        (self.unexplained, self.after_agent, self.came_back) = (0, None, false);
+        self.panic.take()
     }
 }

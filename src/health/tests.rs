@@ -243,6 +243,44 @@ fn a_hang_after_a_fault_of_the_kernel_names_it() {
     assert!(message.ends_with(hint), "{message}");
 }
 
+/// What a judge says of an update whose first step may restart the machine so often and announces a restart or not, where a
+/// reset ends the second, that may do so, too.
+fn reset_under_the_second(restarts: [u32; 2], says: Option<Says>) -> Option<ReasonId> {
+    let mut judge = Judge::new();
+    let mut see = |what| judge.see(&Signal { at: Millis(60_000), what });
+    let begins = |step: usize| SignalKind::StepStarted {
+        subject: Subject::Update { step },
+        name: "step".into(),
+        restarts: restarts[step],
+    };
+    let ends = |step, exit, ok, says| SignalKind::StepEnded {
+        subject: Subject::Update { step },
+        name: "step".into(),
+        result: StepResult { exit, ok, says, took: Millis(1), output: Output::default() },
+    };
+    for what in [SignalKind::Started, SignalKind::AgentConnected, SignalKind::AgentAnswered, SignalKind::Settled] {
+        see(what);
+    }
+    see(SignalKind::PhaseStarted { at: Phase::Apply });
+    see(begins(0));
+    see(ends(0, Exit::Code { code: 0 }, true, says));
+    see(begins(1));
+    see(SignalKind::Reset);
+    see(ends(1, Exit::AgentGone, false, None));
+    judge.is_over().then(|| judge.own_verdict().reasons[0].id)
+}
+
+#[test]
+fn a_restart_that_a_step_before_may_have_begun_does_not_stand_for_the_step_that_it_ends() {
+    let nobody_knows = Some(ReasonId::HarnessDied);
+    assert_eq!(reset_under_the_second([0, 0], Some(Says::Restarting)), nobody_knows);
+    assert_eq!(reset_under_the_second([0, 1], Some(Says::Restarting)), nobody_knows);
+    assert_eq!(reset_under_the_second([1, 0], None), nobody_knows);
+    // Its own, and the step before it did not use what it might have.
+    assert_eq!(reset_under_the_second([0, 1], None), None);
+    assert_eq!(reset_under_the_second([1, 1], None), None);
+}
+
 /// The story, as it is seen by a lab that loses so much between the signal at `place` and the one before.
 fn with_lab_time(story: &[Signal], place: usize, lost: Millis, loses: impl Fn(&mut LabTime, Millis)) -> Vec<Signal> {
     let mut slow = story.to_vec();

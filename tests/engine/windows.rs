@@ -5,7 +5,7 @@ use std::{fs, path::Path, time::Duration};
 use bootgate::{
     lab::{
         Boots, VmSpec,
-        sim::{Asked, Boot, Effect, GuestScript, Happening, LogEntry, Rule, event_log},
+        sim::{self, Asked, Boot, Effect, GuestScript, Happening, LogEntry, Rule, event_log},
     },
     model::*,
 };
@@ -255,6 +255,27 @@ async fn a_windows_guest_whose_system_log_is_gone_is_not_known_to_be_well() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_windows_guest_with_a_log_that_cannot_be_read_is_not_known_to_be_well_and_one_without_it_is() {
+    // Neither it nor its control has more than the first of the logs.
+    let ran = compared(PackageKind::Msi, |_| windows()).await;
+    assert_eq!(ran.leads(), [None, None]);
+    let (id, message) = blamed(writes(("wevtutil Application".into(), b"no log".to_vec()))).await;
+    assert_eq!(id.outcome(), Outcome::Inconclusive, "{id}");
+    assert!(message.contains("the guest's log has more different errors than are read"), "{message}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_windows_guest_whose_logs_are_not_exported_in_time_is_not_known_to_be_well() {
+    // What there is comes of an export that has not ended.
+    let half = |tag| (format!(r"C:\Windows\Temp\bootgate-{tag}-System.evtx"), event_log(&[], 0));
+    let hangs = Rule::on("wevtutil epl").ends(sim::Outcome::NeverEnds);
+    let hangs = (0..300).map(half).map(writes).fold(hangs, Rule::then);
+    let (id, message) = blamed(Effect::Rules(vec![hangs])).await;
+    assert_eq!(id.outcome(), Outcome::Inconclusive, "{id}");
+    assert!(message.contains("the guest's log has more different errors than are read"), "{message}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_service_set_to_auto_that_stays_stopped_is_service_down() {
     let (id, message) = blamed(writes(("sc Sensor".into(), b"10 1 0".to_vec()))).await;
     assert_eq!(id, ReasonId::ServiceDown);
@@ -304,10 +325,70 @@ async fn a_windows_guest_that_lists_no_packages_blames_no_update() {
     assert!(message.contains("does not list the packages"), "{message}");
 }
 
-/// What a cell's machine did in its setup: its steps' ends, and resets.
+#[tokio::test(start_paused = true)]
+async fn a_list_of_packages_that_was_cut_is_no_list() {
+    let (name, state) = package(ROLLUP, 0x70);
+    let listed = format!(
+        "[bootgate] packages\r\n\r\n{}\r\n    CurrentState    {}\r\n",
+        name.replace("HKLM", "HKEY_LOCAL_MACHINE").trim_end_matches(" /v CurrentState"),
+        String::from_utf8(state).unwrap()
+    );
+    let whole = format!("{listed}[bootgate] end\r\n");
+    let asks = || Rule::on(r"Component Based Servicing\Packages");
+    for rule in [
+        asks().prints(whole.clone()).ends(sim::Outcome::NeverEnds),
+        asks().prints(whole.clone()).exits(1),
+        asks().prints(listed),
+    ] {
+        let (lead, message) = lead(PackageKind::Msu, windows().rule(rule.clone())).await;
+        assert_eq!(lead, Some(ReasonId::StartFailed), "{rule:?}");
+        assert!(message.contains("does not list the packages"), "{message}");
+    }
+    // It is one as long as it is whole.
+    let (lead, message) = lead(PackageKind::Msu, windows().rule(asks().prints(whole))).await;
+    assert_eq!(lead, Some(ReasonId::UpdateNotApplied), "{message}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_list_of_packages_that_cannot_be_read_after_the_restart_blames_no_update() {
+    let (kind, hangs) =
+        (PackageKind::Msu, Rule::on(r"Component Based Servicing\Packages").ends(sim::Outcome::NeverEnds));
+    let effects = vec![writes(package(ROLLUP, 0x60)), Effect::Rules(vec![hangs])];
+    let (lead, message) = serviced(kind, 3010, effects).await;
+    assert_eq!(lead, Some(ReasonId::HarnessDied), "{message}");
+    assert!(message.contains("does not list the packages"), "{message}");
+}
+
+/// An installer that takes 30 s and says that it restarts the machine, which the machine does 2 s later.
+fn restarts_by_itself() -> GuestScript {
+    let good = Boot::silent().at(BOOT / 4 * 3, Happening::AgentUp).at(BOOT, Happening::Ready);
+    let first = good.clone().at(BOOT + Duration::from_secs(32), Happening::Reset);
+    windows().boots(vec![first, good]).rule(Rule::on(MSI).takes(Duration::from_secs(30)).exits(1641))
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_restart_that_a_step_of_the_update_has_begun_is_over_before_the_next_step() {
+    let mut stage = stage(restarts_by_itself());
+    let second = harness::step("second", StepKind::Cmd { script: "ver".into() });
+    stage.job.cell.update.push(second);
+    let told = stage.live().await;
+    healthy(&told);
+    let all = told.signals.iter().map(|signal| &signal.what);
+    assert_eq!(steps_and_resets(all)[..3], ["install", "reset", "second"]);
+    // One that never comes is not waited for for ever.
+    let mut stage = self::stage(windows().fails(MSI, 1641));
+    stage.job.cell.update.push(harness::step("second", StepKind::Cmd { script: "ver".into() }));
+    healthy(&stage.live().await);
+}
+
+/// What a cell's machine did in its setup.
 fn in_setup<'a>(signals: impl Iterator<Item = &'a SignalKind>) -> Vec<&'a str> {
-    let before = signals.take_while(|what| **what != SignalKind::PhaseStarted { at: Phase::Apply });
-    let told = before.filter_map(|what| match what {
+    steps_and_resets(signals.take_while(|what| **what != SignalKind::PhaseStarted { at: Phase::Apply }))
+}
+
+/// Steps' ends, and resets.
+fn steps_and_resets<'a>(signals: impl Iterator<Item = &'a SignalKind>) -> Vec<&'a str> {
+    let told = signals.filter_map(|what| match what {
         SignalKind::StepEnded { name, .. } => Some(name.as_str()),
         SignalKind::Reset => Some("reset"),
         SignalKind::Sealed { .. } => Some("sealed"),
@@ -339,11 +420,7 @@ async fn a_setup_step_that_wants_a_restart_gets_it_before_the_next_one() {
 
 #[tokio::test(start_paused = true)]
 async fn a_setup_step_that_restarts_the_machine_by_itself_needs_no_second_restart() {
-    let installs = Rule::on(MSI).takes(Duration::from_secs(30)).exits(1641);
-    let restarts = |boot: Boot| boot.at(BOOT + Duration::from_secs(32), Happening::Reset);
-    let good = Boot::silent().at(BOOT / 4 * 3, Happening::AgentUp).at(BOOT, Happening::Ready);
-    let script = windows().boots(vec![restarts(good.clone()), good]).rule(installs);
-    let told = prepared(script).live().await;
+    let told = prepared(restarts_by_itself()).live().await;
     healthy(&told);
     assert_eq!(in_setup(told.signals.iter().map(|signal| &signal.what)), ["first", "reset", "second"]);
 }

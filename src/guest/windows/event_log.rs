@@ -202,6 +202,7 @@ mod tests {
     use super::*;
     use crate::{
         guest::windows::{
+            look,
             telling::{TellingKind, telling},
             testing::sample,
         },
@@ -325,6 +326,8 @@ mod tests {
         let log = EventLog::read(&bytes, 10).unwrap();
         assert_eq!(log.events.iter().map(|event| event.id).collect::<Vec<_>>(), [12, 6008]);
         assert_eq!(log.unreadable, 1);
+        assert!(look::log(&bytes).unwrap().1, "nobody knows what else it told");
+        assert_eq!(look::log(&event_log(&[], 0)), Some((Vec::new(), false)));
     }
 
     #[test]

@@ -96,7 +96,8 @@ impl GuestFamily for Windows {
     }
 
     fn read_packages(&self, printed: &str) -> Option<Packages> {
-        Packages::read(questions::read_section(printed, questions::PACKAGES))
+        let is_whole = questions::has_end(printed);
+        is_whole.then(|| Packages::read(questions::read_section(printed, questions::PACKAGES)))?
     }
 
     fn leaves_dumps(&self) -> bool {

@@ -177,7 +177,7 @@ pub(super) fn log(content: &[u8]) -> Option<(Vec<String>, bool)> {
     }
     found.sort();
     found.dedup();
-    Some((found, log.left_out > 0))
+    Some((found, log.left_out > 0 || log.unreadable > 0))
 }
 
 /// The cause that a crash dump names.

@@ -24,7 +24,7 @@ mod telling;
 mod testing;
 
 pub(super) use family::Windows;
-pub use servicing::Packages;
+pub use servicing::{Installation, Packages};
 
 /// Most characters of a guest's text in a text for people.
 const LONG: usize = 200;

@@ -25,6 +25,7 @@ pub(super) const SAFE_MODE: &str = "safe-mode";
 pub(super) const UPDATE_POLICY: &str = "update-policy";
 pub(super) const UPDATE_SERVICE: &str = "update-service";
 pub(super) const PACKAGES: &str = "packages";
+pub(super) const END: &str = "end";
 pub(super) const SERVICING: &str = "servicing";
 pub(super) const PANIC_DRIVER: &str = "panic-driver";
 /// Each is there only where a restart is pending.
@@ -68,10 +69,10 @@ pub(super) fn inventory(tag: &str) -> Command {
     captured_script(tag, &[running(), section(DUMPS, dumps), pending(), DONE.to_owned()].concat())
 }
 
-/// The packages of component based servicing, and their states.
+/// The packages of component based servicing, and their states. What is cut has no end: a full disk is no error of `reg`'s.
 pub(super) fn packages(tag: &str) -> Command {
     let all = r#"reg query "HKLM\SOFTWARE\Microsoft\Windows\CurrentVersion\Component Based Servicing\Packages" /s /v CurrentState 2>nul"#;
-    captured_script(tag, &(section(PACKAGES, all) + DONE))
+    captured_script(tag, &[&section(PACKAGES, all), &section(END, "rem"), DONE].concat())
 }
 
 /// What Windows it is, and how it is set up.
@@ -94,7 +95,8 @@ pub(super) fn facts(tag: &str) -> Command {
 /// The logs that tell how a machine is.
 const LOGS: [&str; 4] = ["System", "Application", "Setup", "Microsoft-Windows-CodeIntegrity/Operational"];
 
-/// Exports the logs' events since this moment, in Unix milliseconds, and the files that they are in then.
+/// Exports the logs' events since this moment, in Unix milliseconds, and the files that they are in then. Prints those that
+/// are there: the agent's words for one that is not are in the guest's language.
 pub(super) fn export_logs(since: i64, tag: &str) -> (Command, Vec<String>) {
     let since = OffsetDateTime::from_unix_timestamp(since.div_euclid(1000)).unwrap_or(OffsetDateTime::UNIX_EPOCH);
     let since = since.format(&Rfc3339).unwrap_or_default();
@@ -102,7 +104,8 @@ pub(super) fn export_logs(since: i64, tag: &str) -> (Command, Vec<String>) {
     let query = format!("*[System[TimeCreated[@SystemTime>='{since}']]]");
     let export = |(log, file): (&&str, &String)| format!("wevtutil epl {log} \"{file}\" \"/q:{query}\" /ow:true\n");
     let lines: String = LOGS.iter().zip(&files).map(export).collect();
-    (captured_script(tag, &(lines + DONE)), files.to_vec())
+    let there = format!("for %%f in ({}) do if exist %%f echo %%f\n", files.join(" "));
+    (captured_script(tag, &[&lines, &there, DONE].concat()), files.to_vec())
 }
 
 /// Whatever the last question came to.
@@ -150,6 +153,11 @@ pub(super) fn read_section<'a>(printed: &'a str, name: &str) -> &'a str {
     found
 }
 
+/// Whether all of it is there: the section that a script ends with is the last line.
+pub(super) fn has_end(printed: &str) -> bool {
+    printed.trim_end().strip_suffix(END).is_some_and(|rest| rest.trim_end().ends_with(SECTION))
+}
+
 /// Where the next section begins, and what is behind its mark.
 fn next_section(text: &str) -> Option<(usize, &str)> {
     let at = text.match_indices(SECTION).map(|(at, _)| at).find(|at| *at == 0 || text[..*at].ends_with('\n'))?;
@@ -169,11 +177,22 @@ mod tests {
     }
 
     #[test]
+    fn what_was_cut_before_its_last_section_has_no_end() {
+        let whole = "[bootgate] packages\r\none\r\n[bootgate] end\r\n";
+        assert!(has_end(whole));
+        for cut in 1..whole.len() {
+            assert_eq!(has_end(&whole[..whole.len() - cut]), cut < 3, "{cut}");
+        }
+    }
+
+    #[test]
     fn logs_are_exported_from_a_moment_on() {
         let (command, files) = export_logs(1_763_000_000_123, "4");
         assert_eq!(files[0], r"C:\Windows\Temp\bootgate-4-System.evtx");
         let text = String::from_utf8(command.scripts[0].content.clone()).unwrap();
         assert!(text.contains("\"/q:*[System[TimeCreated[@SystemTime>='2025-11-13T02:13:20Z']]]\" /ow:true"), "{text}");
+        assert!(files.iter().all(|file| !file.contains(' ')), "{files:?}");
+        assert!(text.contains(&format!("for %%f in ({}) do if exist %%f echo %%f\r\n", files.join(" "))), "{text}");
     }
 
     #[test]
