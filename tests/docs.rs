@@ -69,6 +69,11 @@ fn every_key_of_the_users_files_is_explained() {
             .collect();
         assert!(missing.is_empty(), "docs/matrix.md has no {missing:?} in \"{heading}\"");
     }
+    let told = rows(&document("docs/policy.md"));
+    let top = ["version", "name", "rules"];
+    let missing: Vec<String> =
+        keys("policy").into_iter().filter(|key| !told.contains(key) && !top.contains(&key.as_str())).collect();
+    assert!(missing.is_empty(), "docs/policy.md has no {missing:?}");
 }
 
 #[test]
@@ -79,6 +84,7 @@ fn links_between_documents_lead_somewhere() {
         "CHANGELOG.md",
         "docs/architecture.md",
         "docs/matrix.md",
+        "docs/policy.md",
         "docs/verdicts.md",
         "docs/windows-images.md",
     ] {

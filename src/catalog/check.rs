@@ -5,6 +5,8 @@ use std::{
     sync::Arc,
 };
 
+use time::{Date, format_description::well_known::Iso8601};
+
 use super::{
     CatalogFile, Recipe,
     file::{BackingEntry, ImageEntry},
@@ -182,6 +184,7 @@ impl Checker {
             ("boot", raw.boot.is_some()),
             ("settled", raw.settled.is_some()),
             ("quirks", raw.quirks.is_some()),
+            ("made", raw.made.is_some()),
         ];
         let given: Vec<String> = given.into_iter().filter(|(_, is)| *is).map(|(key, _)| format!("`{key}`")).collect();
         if !given.is_empty() {
@@ -252,6 +255,11 @@ impl Checker {
         let with_tpm = tpm.then_some(()).ok_or("`tpm: true`");
         let tpm_state = self.state("tpm_state", raw.tpm_state, raw.tpm_state_sha256, with_tpm);
         let by_family = if family == Family::Windows { Clock::Localtime } else { Clock::Utc };
+        let made = raw.made.and_then(|made| {
+            let day = Date::parse(&made.value, &Iso8601::DATE);
+            let hint = "write the day as 2026-11-25";
+            day.map_err(|_| self.error(made.place, format!("`{}` is no day", made.value), hint)).ok()
+        });
         let labels = raw.labels.value.0.into_iter().map(|(key, value)| (key.value, value.value.0)).collect();
         Some(GoldenImage {
             labels,
@@ -275,6 +283,7 @@ impl Checker {
             }),
             settled: raw.settled.map(|settled| settled.value),
             quirks: raw.quirks.unwrap_or_default(),
+            made,
             unbaked: None,
             name,
         })

@@ -74,6 +74,8 @@ pub struct ImageEntry {
     pub boot: Option<BootEntry>,
     /// A shell command in the guest that succeeds once a boot has finished. By default the family's own question.
     pub settled: Option<Placed<String>>,
+    /// The day on which the disk was made, e.g. `2026-11-25`: a policy may refuse old ones.
+    pub made: Option<Placed<String>>,
     /// What this OS does that would look like a fault in another.
     pub quirks: Option<Quirks>,
 }

@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, path::Path};
 
 use serde_json::json;
+use time::{Date, format_description::well_known::Iso8601};
 
 use super::{Baked, BakedFiles, baked_folder};
 use crate::{
@@ -59,6 +60,7 @@ impl Recipe {
             nvram: state(files.nvram, recorded.and_then(|baked| baked.nvram.as_ref())),
             tpm_state: state(files.tpm_state, recorded.and_then(|baked| baked.tpm_state.as_ref())),
             disk: files.disk,
+            made: recorded.and_then(|baked| Date::parse(baked.utc.get(..10)?, &Iso8601::DATE).ok()),
             unbaked,
             ..base.clone()
         }

@@ -14,6 +14,7 @@ mod completions;
 mod context;
 mod doctor;
 mod explain;
+mod gate;
 mod images;
 mod judge;
 mod plan;
@@ -63,6 +64,8 @@ enum Verb {
     Judge(judge::Args),
     /// Tell the story of one cell of a run
     Explain(explain::Args),
+    /// Decide over a run by a policy
+    Gate(gate::Args),
     /// Remove what a killed bootgate left behind
     Clean(clean::Args),
     /// Print the JSON Schema of matrix or catalogue files, for editors
@@ -101,6 +104,7 @@ fn verb() -> ExitCode {
         Verb::Report(args) => report::run(args, &context),
         Verb::Judge(args) => judge::run(args, &context),
         Verb::Explain(args) => explain::run(args, &context),
+        Verb::Gate(args) => gate::run(&args, &context),
         Verb::Clean(args) => clean::run(args, &context),
         Verb::Schema(args) => schema::run(args, &context),
         Verb::Completions(args) => completions::run(args, &context),

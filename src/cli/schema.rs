@@ -1,5 +1,8 @@
 use super::Context;
-use crate::{catalog::CatalogFile, matrix::MatrixFile};
+use crate::{
+    catalog::CatalogFile,
+    matrix::{MatrixFile, PolicyFile},
+};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -20,12 +23,15 @@ enum Of {
     Matrix,
     /// The golden images
     Catalog,
+    /// An approver's own rules
+    Policy,
 }
 
 pub fn run(args: Args, context: &Context) -> anyhow::Result<u8> {
     let schema = match args.of {
         Of::Matrix => schemars::schema_for!(MatrixFile),
         Of::Catalog => schemars::schema_for!(CatalogFile),
+        Of::Policy => schemars::schema_for!(PolicyFile),
     };
     context.print(&(serde_json::to_string_pretty(&schema)? + "\n"))?;
     Ok(0)

@@ -85,7 +85,7 @@ pub fn heavier(a: Decision, b: Decision) -> Decision {
 }
 
 /// When several hold, the heavier one is the run's decision.
-fn weight(decision: Decision) -> u8 {
+pub(super) fn weight(decision: Decision) -> u8 {
     match decision {
         Decision::Approved => 0,
         Decision::Inconclusive => 1,

@@ -4,8 +4,10 @@
 //! bars it as well.
 
 mod decide;
+mod policy;
 
 mod believe;
 
 pub use believe::judge_again;
 pub use decide::{Ruling, decide, heavier, retried_after_lab_fault, ruling};
+pub use policy::{Assessment, RuleOutcome, assess};

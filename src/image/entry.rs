@@ -1,5 +1,7 @@
 use std::{collections::BTreeMap, fmt::Write as _};
 
+use time::Date;
+
 use crate::model::{Bytes, Family, Firmware, Sha256};
 
 /// A golden image's entry in the catalogue, as text.
@@ -21,6 +23,8 @@ pub struct Entry {
     pub memory: Bytes,
     pub vcpus: u32,
     pub family: Family,
+    /// The day, UTC.
+    pub made: Option<Date>,
 }
 
 impl Entry {
@@ -64,6 +68,9 @@ impl Entry {
         line("memory", &size(self.memory));
         line("vcpus", &self.vcpus.to_string());
         line("family", self.family.as_str());
+        if let Some(made) = self.made {
+            line("made", &made.to_string());
+        }
         out
     }
 }
@@ -127,6 +134,7 @@ pub mod tests {
             memory: Bytes::mib(2048),
             vcpus: 2,
             family: Family::Linux,
+            made: None,
         }
     }
 
@@ -141,6 +149,7 @@ pub mod tests {
             network_model: "e1000e",
             memory: Bytes::mib(4097),
             family: Family::Windows,
+            made: Date::from_ordinal_date(2026, 1).ok(),
             ..entry("win11-24h2")
         };
         insta::assert_snapshot!(full.yaml(2));

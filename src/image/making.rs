@@ -147,6 +147,7 @@ impl Making {
             memory: machine.memory,
             vcpus: machine.vcpus,
             family: self.family,
+            made: Some(time::OffsetDateTime::now_utc().date()),
         })
     }
 }

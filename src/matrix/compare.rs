@@ -39,7 +39,7 @@ impl Checker {
         }
     }
 
-    fn number(&mut self, raw: Option<Placed<f64>>, low: f64, high: f64, hint: &str) -> Option<f64> {
+    pub(super) fn number(&mut self, raw: Option<Placed<f64>>, low: f64, high: f64, hint: &str) -> Option<f64> {
         let Placed { value, place } = raw?;
         if !(low..=high).contains(&value) {
             self.error(place, format!("{value} is not between {low} and {high}"), hint);

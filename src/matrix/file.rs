@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// Axes and, for each, a value or a list of values.
-pub(super) type AxisValues = Entries<Placed<OneOrMany<Placed<Written>>>>;
+pub type AxisValues = Entries<Placed<OneOrMany<Placed<Written>>>>;
 
 /// A bootgate matrix: which golden images to clone, what update to apply, and what healthy means.
 #[derive(Debug, Deserialize, JsonSchema)]

@@ -8,6 +8,7 @@ mod checked;
 mod compare;
 mod file;
 mod guest_path;
+mod policy;
 mod steps;
 mod steps_file;
 mod template;
@@ -15,6 +16,7 @@ mod template;
 pub use checked::{Action, Axis, CheckSpec, HealthSpec, Matrix, Pairs, StepSpec, is_name};
 pub use file::MatrixFile;
 pub(crate) use guest_path::{GUEST_PATH_HINT, guest_path_problem};
+pub use policy::{PolicyFile, PolicyRules};
 pub use steps_file::StepEntry;
 pub use template::{Part, Template};
 

@@ -13,6 +13,7 @@ mod lab_time;
 mod package;
 mod phase;
 mod plan;
+mod rules;
 mod screen;
 mod secrets;
 mod signal;
@@ -36,6 +37,7 @@ pub use plan::{
     AxisValue, BackingFile, Candidate, Cell, DirectBoot, Family, GoldenImage, Network, PLAN_VERSION, Plan, Policy,
     Quirks, Role, Start,
 };
+pub use rules::{Labels, Quarantine, Rules};
 pub use screen::{KnownScreen, ScreenKind};
 pub use secrets::Secrets;
 pub use signal::{

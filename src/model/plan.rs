@@ -4,6 +4,7 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
+use time::Date;
 
 use super::{About, Bytes, CellId, Clock, Collect, DiskBus, Firmware, Health, NetworkModel, Sha256, StateFile, Step};
 
@@ -157,6 +158,9 @@ pub struct GoldenImage {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub settled: Option<String>,
     pub quirks: Quirks,
+    /// The day on which its disk was made, as the catalogue says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub made: Option<Date>,
     /// Why its disk is not the one that the catalogue asks for, where it is a layer above another image; none: it is, as far as
     /// the catalogue can tell.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -196,6 +200,7 @@ impl GoldenImage {
             boot: None,
             settled: None,
             quirks: Quirks::default(),
+            made: None,
             unbaked: None,
         }
     }

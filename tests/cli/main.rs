@@ -9,6 +9,7 @@ mod import;
 mod judge;
 mod mistakes;
 mod plan;
+mod policy;
 mod schema;
 mod seals;
 mod windows;

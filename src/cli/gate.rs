@@ -1,0 +1,94 @@
+use std::path::{Path, PathBuf};
+
+use serde_json::json;
+use time::OffsetDateTime;
+
+use super::{Context, plan::Format, report::read_run};
+use crate::{
+    event::RunState,
+    gate::{Assessment, RuleOutcome, assess},
+    matrix::PolicyRules,
+    model::{Plan, Rules, one_line},
+    run::RunFolder,
+};
+
+/// Most cells that are named behind a rule.
+const NAMED: usize = 8;
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  bootgate gate runs/20260102T030405Z-nightly
+  bootgate gate runs/20260102T030405Z-nightly --policy production.yaml
+
+Without a policy every cell must be healthy and none flaky. docs/policy.md has the rules; `bootgate schema policy` is their
+JSON Schema. Each rule is told with the cells that it rests on.
+Exit code 0: approved; 1: rejected; 2: the run or the policy cannot be read; 3: inconclusive; 130: the run was cancelled.")]
+pub struct Args {
+    /// The run's directory, the one with events.jsonl
+    run: PathBuf,
+    /// The approver's rules
+    #[arg(long, value_name = "FILE")]
+    policy: Option<PathBuf>,
+    /// How to print
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+}
+
+pub fn run(args: &Args, context: &Context) -> anyhow::Result<u8> {
+    let policy = match &args.policy {
+        Some(path) => PolicyRules::read(path)?,
+        None => PolicyRules { name: "every cell healthy".to_owned(), rules: Rules::default() },
+    };
+    let state = read_run(&args.run)?;
+    let plan = plan_of(&args.run, &state)?;
+    let assessment = assess(&state, &plan, &policy.rules, OffsetDateTime::now_utc());
+    let text = match args.format {
+        Format::Table => told(&assessment, &policy.name),
+        Format::Json => serde_json::to_string_pretty(&for_programs(&assessment, &policy.name))? + "\n",
+    };
+    context.print(&text)?;
+    Ok(assessment.ruling.decision.exit_code())
+}
+
+/// The plan whose digest the journal has.
+fn plan_of(run: &Path, state: &RunState) -> anyhow::Result<Plan> {
+    let start = state.start.as_ref().ok_or_else(|| anyhow::anyhow!("{} has no start", run.display()))?;
+    let (_, plan) = RunFolder::open(run, state.run.clone(), &start.plan_sha256)?;
+    Ok(plan)
+}
+
+fn told(assessment: &Assessment, policy: &str) -> String {
+    let width = assessment.rules.iter().map(|rule| rule.rule.len()).max().unwrap_or_default();
+    let mut text = String::new();
+    for rule in &assessment.rules {
+        let sign = match rule.against {
+            None => console::style("✓").green(),
+            Some(_) => console::style("✗").red(),
+        };
+        text += &format!("  {sign} {:width$}  {}{}\n", rule.rule, one_line(&rule.says), cells(rule));
+    }
+    let word = assessment.ruling.decision.as_str().to_uppercase();
+    text + &format!("\n  {word}  by the policy `{}`\n", one_line(policy))
+}
+
+fn cells(rule: &RuleOutcome) -> String {
+    if rule.cells.is_empty() {
+        return String::new();
+    }
+    let named: Vec<&str> = rule.cells.iter().take(NAMED).map(|cell| cell.0.as_str()).collect();
+    let more = rule.cells.len() - named.len();
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    format!(": {}{more}", named.join(", "))
+}
+
+fn for_programs(assessment: &Assessment, policy: &str) -> serde_json::Value {
+    let rules = assessment.rules.iter().map(
+        |rule| json!({ "rule": rule.rule, "holds": rule.against.is_none(), "says": rule.says, "cells": rule.cells }),
+    );
+    json!({
+        "decision": assessment.ruling.decision.as_str(),
+        "policy": policy,
+        "rules": rules.collect::<Vec<_>>(),
+    })
+}

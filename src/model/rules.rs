@@ -1,0 +1,70 @@
+use serde::{Deserialize, Serialize};
+use time::Date;
+
+use super::{AxisValue, Millis};
+
+/// By what an approver decides, beside the verdicts. The default is as strict as can be: every cell healthy, none flaky.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rules {
+    /// Each entry matches at least one cell, and every one that it matches is healthy.
+    pub required: Vec<Labels>,
+    /// How many of the cells must be healthy, in percent.
+    pub coverage: f64,
+    /// A cell that is only `slow-boot` counts as healthy up to so many times its control's restart; and one that is healthy
+    /// must not be slower than that.
+    pub slow_down: Option<f64>,
+    /// How many flaky cells are let pass.
+    pub flaky: u32,
+    pub quarantine: Vec<Quarantine>,
+    /// How old the run may be at its decision.
+    pub max_age: Option<Millis>,
+    /// Further restarts that every cell must have been planned with.
+    pub soak: u32,
+    /// How many days old a golden image may be at the run's begin.
+    pub image_age: Option<u32>,
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Self {
+            required: Vec::new(),
+            coverage: 100.0,
+            slow_down: None,
+            flaky: 0,
+            quarantine: Vec::new(),
+            max_age: None,
+            soak: 0,
+            image_age: None,
+        }
+    }
+}
+
+/// Axes, and the values each of them may have.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Labels(pub Vec<(String, Vec<String>)>);
+
+impl Labels {
+    pub fn matches(&self, axes: &[AxisValue]) -> bool {
+        let value = |name: &str| axes.iter().find(|pair| pair.axis == name).map(|pair| &pair.value);
+        self.0.iter().all(|(name, values)| value(name).is_some_and(|value| values.contains(value)))
+    }
+}
+
+impl std::fmt::Display for Labels {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let pairs: Vec<String> = self.0.iter().map(|(name, values)| format!("{name}={}", values.join("|"))).collect();
+        f.write_str(&pairs.join(" "))
+    }
+}
+
+/// Cells whose outcome does not count for a while.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Quarantine {
+    pub cells: Labels,
+    /// For whoever reads the decision.
+    pub reason: String,
+    /// The last day, UTC, on which it holds.
+    pub until: Date,
+}

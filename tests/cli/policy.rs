@@ -1,0 +1,44 @@
+//! `bootgate gate`: rules, and what they make of a run.
+
+use std::fs;
+
+use crate::harness::Bench;
+
+/// A recorded run in `run/`: `os-8.p1` is healthy in the end, others are not.
+fn bench() -> Bench {
+    let bench = Bench::new();
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/journal-v1");
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        bench.file(&format!("run/{}", path.file_name().unwrap().to_str().unwrap()), fs::read(&path).unwrap());
+    }
+    bench
+}
+
+#[test]
+fn rules_that_make_no_sense_are_refused_where_they_stand() {
+    let bench = bench();
+    for (rules, told) in [
+        ("{coverag: 90}", "did you mean `coverage`?"),
+        ("{coverage: 101}", "it is a share in percent"),
+        ("{slow_down: 0.5}", "1 is as long as the control's restart"),
+        ("{max_age: 0s}", "a deadline of zero is always missed"),
+        ("{required: [{}]}", "this names no axis"),
+        ("{quarantine: [{cells: {os: a}, reason: x, until: soon}]}", "`soon` is no day"),
+        ("{quarantine: [{cells: {os: a}, reason: '', until: 2026-12-31}]}", "this is no reason"),
+        ("{quarantine: [{cells: {os: a}, until: 2026-12-31}]}", "the key `reason` is missing here"),
+    ] {
+        bench.file("policy.yaml", format!("version: 1\nname: p\nrules: {rules}\n"));
+        let err = bench.run("gate run --policy policy.yaml").expect(2).err;
+        assert!(err.contains(told) && err.contains("policy.yaml:3:"), "{rules}: {err}");
+    }
+}
+
+#[test]
+fn a_run_whose_plan_is_not_the_one_it_began_with_is_not_decided() {
+    let bench = bench();
+    bench.file("run/plan.json", "{}");
+    let err = bench.run("gate run").expect(2).err;
+    assert!(err.contains("plan"), "{err}");
+    assert!(bench.run("gate nowhere").expect(2).err.contains("no run directory"));
+}
