@@ -8,6 +8,7 @@ mod images;
 mod import;
 mod judge;
 mod mistakes;
+mod output;
 mod plan;
 mod schema;
 mod seals;
