@@ -75,6 +75,39 @@ impl Catalog {
     }
 }
 
+/// Most names of a circle of layers that are told.
+const MAX_NAMES: usize = 8;
+
+/// A layer and where in the file it stands.
+struct Layer {
+    index: usize,
+    labels: BTreeMap<String, String>,
+    recipe: Recipe,
+}
+
+/// The layers that stand on each other, each circle once, each layer before the one below it.
+fn circles(layers: &[Recipe]) -> Vec<Vec<&Recipe>> {
+    let by_name: BTreeMap<&str, &Recipe> = layers.iter().map(|layer| (layer.image.as_str(), layer)).collect();
+    // On which way down each was met.
+    let mut met = BTreeMap::new();
+    let mut found = Vec::new();
+    for (way, top) in layers.iter().enumerate() {
+        let (mut down, mut next) = (Vec::new(), Some(top));
+        while let Some(layer) = next {
+            if let Some(earlier) = met.get(layer.image.as_str()) {
+                if *earlier == way {
+                    found.push(down.into_iter().skip_while(|above: &&Recipe| above.image != layer.image).collect());
+                }
+                break;
+            }
+            met.insert(layer.image.as_str(), way);
+            down.push(layer);
+            next = by_name.get(layer.from.value.as_str()).copied();
+        }
+    }
+    found
+}
+
 struct Checker {
     file: Arc<SourceFile>,
     found: Diagnostics,
@@ -105,6 +138,7 @@ impl Checker {
     /// In the file's order; a layer's base may stand behind it.
     fn images(&mut self, raw: Vec<Placed<ImageEntry>>) -> (Vec<GoldenImage>, Vec<Recipe>) {
         let mut images: Vec<Option<GoldenImage>> = raw.iter().map(|_| None).collect();
+        let declared = raw.iter().map(|entry| entry.value.name.value.clone()).collect();
         let (mut recipes, mut layers) = (Vec::new(), Vec::new());
         for (index, entry) in raw.into_iter().enumerate() {
             let entry = entry.value;
@@ -112,35 +146,64 @@ impl Checker {
             if entry.from.is_some() || entry.apply.is_some() {
                 let labels = entry.labels.value.0.iter().map(|(key, value)| (key.value.clone(), value.value.0.clone()));
                 let labels: BTreeMap<_, _> = labels.collect();
-                layers.extend(self.recipe(entry).map(|recipe| (index, labels, recipe)));
+                layers.extend(self.recipe(entry).map(|recipe| Layer { index, labels, recipe }));
             } else {
                 images[index] = self.image(entry);
             }
         }
-        // Each turn takes the layers whose base is known.
-        loop {
-            let known = |name: &str| images.iter().flatten().find(|image| image.name == name).cloned();
-            let ready = layers.iter().position(|(_, _, recipe): &(_, _, Recipe)| known(&recipe.from.value).is_some());
-            let Some(ready) = ready else { break };
-            let (index, labels, recipe) = layers.remove(ready);
-            images[index] = known(&recipe.from.value).map(|base| recipe.image(labels, &base, self.file.folder()));
-            recipes.push(recipe);
-        }
-        let names: Vec<String> = images.iter().flatten().map(|image| image.name.clone()).collect();
-        for (_, _, Recipe { from, .. }) in &layers {
-            if layers.iter().any(|(_, _, other)| other.image == from.value) {
-                let message =
-                    format!("the layers above `{}` stand on each other, or on one that cannot be made", from.value);
-                self.error(from.place, message, "the lowest one needs an image that has a disk of its own");
+        self.stack(layers, &mut images, &mut recipes, &declared);
+        (images.into_iter().flatten().collect(), recipes)
+    }
+
+    /// Each turn takes the first layer whose base is known.
+    fn stack(
+        &mut self,
+        layers: Vec<Layer>,
+        images: &mut [Option<GoldenImage>],
+        recipes: &mut Vec<Recipe>,
+        declared: &BTreeSet<String>,
+    ) {
+        let named = images.iter().enumerate().filter_map(|(index, image)| Some((image.as_ref()?.name.clone(), index)));
+        let mut known: BTreeMap<String, usize> = named.collect();
+        let mut ready = BTreeMap::new();
+        let mut waiting: BTreeMap<String, Vec<Layer>> = BTreeMap::new();
+        for layer in layers {
+            let from = &layer.recipe.from.value;
+            if known.contains_key(from) {
+                ready.insert(layer.index, layer);
             } else {
-                let hint = match nearest(&from.value, names.iter().map(String::as_str)) {
-                    Some(meant) => format!("did you mean `{meant}`?"),
-                    None => "name another image of this catalogue".to_owned(),
-                };
-                self.error(from.place, format!("there is no image `{}` to stand on", from.value), hint);
+                waiting.entry(from.clone()).or_default().push(layer);
             }
         }
-        (images.into_iter().flatten().collect(), recipes)
+        while let Some((_, Layer { index, labels, recipe })) = ready.pop_first() {
+            let base = known.get(&recipe.from.value).and_then(|base| images[*base].as_ref());
+            let image = base.map(|base| recipe.image(labels, base, self.file.folder()));
+            known.insert(recipe.image.clone(), index);
+            ready.extend(waiting.remove(&recipe.image).into_iter().flatten().map(|layer| (layer.index, layer)));
+            images[index] = image;
+            recipes.push(recipe);
+        }
+        let mut left: Vec<Layer> = waiting.into_values().flatten().collect();
+        left.sort_by_key(|layer| layer.index);
+        let left: Vec<Recipe> = left.into_iter().map(|layer| layer.recipe).collect();
+        for circle in circles(&left) {
+            let first = circle[0].from.place;
+            let mut names: Vec<String> =
+                circle.iter().take(MAX_NAMES).map(|layer| format!("`{}`", layer.image)).collect();
+            if circle.len() > MAX_NAMES {
+                names.push(format!("{} more", circle.len() - MAX_NAMES));
+            }
+            let message = format!("layers stand on each other: {} on `{}`", names.join(" on "), circle[0].image);
+            self.error(first, message, "the lowest one needs an image that has a disk of its own");
+        }
+        // What stands on one that is wrong itself is not told: that is.
+        for Recipe { from, .. } in left.iter().filter(|layer| !declared.contains(&layer.from.value)) {
+            let hint = match nearest(&from.value, known.keys().map(String::as_str)) {
+                Some(meant) => format!("did you mean `{meant}`?"),
+                None => "name another image of this catalogue".to_owned(),
+            };
+            self.error(from.place, format!("there is no image `{}` to stand on", from.value), hint);
+        }
     }
 
     fn name_and_labels(&mut self, raw: &ImageEntry) {
@@ -341,5 +404,52 @@ impl Checker {
             self.error(raw.place, message, "`sha256sum FILE` prints the 64 hexadecimal digits");
         }
         digest
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A catalogue of an image `one` and these layers, each with the image below it.
+    fn read(layers: &[(String, String)]) -> Result<Catalog, Diagnostics> {
+        let digest = "a".repeat(64);
+        let image =
+            format!("{{name: one, labels: {{n: one}}, disk: d, sha256: {digest}, memory: 1GiB, family: linux}}");
+        let layer = |(name, from): &(String, String)| {
+            format!("\n  - {{name: {name}, labels: {{n: {name}}}, from: {from}, apply: [{{sh: x}}]}}")
+        };
+        let layers: String = layers.iter().map(layer).collect();
+        let text = format!("version: 1\nimages:\n  - {image}{layers}\n");
+        Catalog::from_source(Arc::new(SourceFile::from_text("/nowhere/catalog.yaml", text)))
+    }
+
+    fn pair(name: impl Into<String>, from: impl Into<String>) -> (String, String) {
+        (name.into(), from.into())
+    }
+
+    #[test]
+    fn a_thousand_layers_may_stand_above_the_one_below_them_in_the_file() {
+        let mut layers: Vec<_> = (1..1000).rev().map(|n| pair(format!("l{n}"), format!("l{}", n - 1))).collect();
+        layers.push(pair("l0", "one"));
+        let catalog = read(&layers).unwrap();
+        assert_eq!(catalog.images[1].name, "l999");
+        assert_eq!(catalog.images[1].backing.len(), 1000);
+        let order: Vec<&str> = catalog.recipes.iter().map(|recipe| recipe.image.as_str()).collect();
+        assert_eq!((order[0], order[999]), ("l0", "l999"));
+    }
+
+    #[test]
+    fn a_circle_of_layers_is_one_error_with_its_names() {
+        let told = |layers: &[(String, String)]| {
+            read(layers).unwrap_err().0.into_iter().map(|error| error.message).collect::<Vec<_>>()
+        };
+        let circle = [pair("top", "a"), pair("a", "b"), pair("b", "c"), pair("c", "a"), pair("fine", "one")];
+        assert_eq!(told(&circle), ["layers stand on each other: `a` on `b` on `c` on `a`"]);
+        let two = [pair("a", "a"), pair("b", "b"), pair("c", "on")];
+        let itself = |name: &str| format!("layers stand on each other: `{name}` on `{name}`");
+        assert_eq!(told(&two), [itself("a"), itself("b"), "there is no image `on` to stand on".to_owned()]);
+        let many: Vec<_> = (0..1000).map(|n| pair(format!("l{n}"), format!("l{}", (n + 1) % 1000))).collect();
+        assert!(told(&many).concat().ends_with("on `l7` on 992 more on `l0`"));
     }
 }

@@ -12,7 +12,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 use sha2::Digest as _;
 
-use crate::model::Sha256;
+use crate::{model::Sha256, source::open_regular};
 
 /// Told how many more bytes were read; `Break` stops the reading.
 pub type OnBytes<'a> = &'a mut dyn FnMut(u64) -> ControlFlow<()>;
@@ -48,9 +48,9 @@ impl DigestCache {
     /// The digest of a file, from the cache unless `rehash`.
     ///
     /// # Errors
-    /// The file cannot be read, changed while it was read, or `on_bytes` stopped it (`Interrupted`).
+    /// The file cannot be read, is no regular one, changed while it was read, or `on_bytes` stopped it (`Interrupted`).
     pub fn digest(&self, path: &Path, rehash: bool, on_bytes: OnBytes<'_>) -> io::Result<Sha256> {
-        let mut file = File::open(path)?;
+        let mut file = open_regular(path)?;
         let before = identity(&file.metadata()?);
         if !rehash && let Some(known) = self.lock().get(&before) {
             return Ok(known.clone());
@@ -97,7 +97,7 @@ pub fn sha256_file(path: &Path) -> io::Result<Sha256> {
 /// # Errors
 /// The file cannot be read, or `on_bytes` stopped it (`Interrupted`).
 pub fn sha256_watched(path: &Path, on_bytes: OnBytes<'_>) -> io::Result<Sha256> {
-    hash(&mut File::open(path)?, on_bytes)
+    hash(&mut open_regular(path)?, on_bytes)
 }
 
 fn hash(file: &mut File, on_bytes: OnBytes<'_>) -> io::Result<Sha256> {
@@ -133,7 +133,9 @@ fn may_change_unseen(about: &Metadata) -> bool {
 }
 
 fn load(path: &Path) -> BTreeMap<String, Sha256> {
-    let parsed = fs::read(path).ok().and_then(|bytes| serde_json::from_slice::<CacheFile>(&bytes).ok());
+    let mut bytes = Vec::new();
+    let read = open_regular(path).and_then(|mut file| file.read_to_end(&mut bytes));
+    let parsed = read.ok().and_then(|_| serde_json::from_slice::<CacheFile>(&bytes).ok());
     parsed.filter(|cache| cache.version == CACHE_VERSION).unwrap_or_default().digests
 }
 
@@ -192,6 +194,19 @@ mod tests {
             fs::write(&state, damaged).unwrap();
             assert_eq!(count(&DigestCache::open(&state), &file, false).1, 3);
             assert_eq!(count(&DigestCache::open(&state), &file, false).1, 0);
+        }
+    }
+
+    #[test]
+    fn what_may_have_no_end_is_not_read_and_not_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let pipe = folder.path().join("pipe");
+        rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, rustix::fs::Mode::RWXU).unwrap();
+        let cache = DigestCache::open(&pipe);
+        for path in [&pipe, Path::new("/dev/zero"), folder.path()] {
+            let error = cache.digest(path, false, &mut |_| ControlFlow::Continue(())).unwrap_err();
+            assert_eq!(error.to_string(), "it is no regular file", "{}", path.display());
+            assert_eq!(sha256_file(path).unwrap_err().to_string(), "it is no regular file");
         }
     }
 

@@ -86,7 +86,10 @@ pub fn verify(
         }
     }
     for path in image.boot.iter().flat_map(|boot| [Some(&boot.kernel), boot.initrd.as_ref()]).flatten() {
-        fs::metadata(path).map_err(|error| ImageProblem::from_io(path, &error))?;
+        let about = fs::metadata(path).map_err(|error| ImageProblem::from_io(path, &error))?;
+        if !about.is_file() {
+            return Err(ImageProblem::Unreadable { path: path.clone(), why: "it is no regular file".into() });
+        }
     }
     Ok(())
 }
@@ -139,7 +142,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        model::{BackingFile, StateFile},
+        model::{BackingFile, DirectBoot, StateFile},
         qcow2::tests::header,
     };
 
@@ -218,6 +221,23 @@ mod tests {
             fs::remove_file(&file).unwrap();
             assert_eq!(check(folder.path(), &image).unwrap_err().reason(), ReasonId::ImageMissing);
         }
+    }
+
+    #[test]
+    fn a_kernel_that_is_no_regular_file_is_refused() {
+        let folder = chain();
+        let with = |kernel: &str, initrd: Option<&str>| {
+            let mut image = image(folder.path(), &["base.qcow2"]);
+            let (kernel, initrd) = (folder.path().join(kernel), initrd.map(PathBuf::from));
+            image.boot = Some(DirectBoot { kernel, initrd, cmdline: String::new() });
+            check(folder.path(), &image).map_err(|problem| problem.to_string())
+        };
+        assert_eq!(with("top.qcow2", None), Ok(()));
+        assert!(with("", None).unwrap_err().ends_with("cannot be read: it is no regular file"));
+        assert_eq!(
+            with("top.qcow2", Some("/dev/zero")).unwrap_err(),
+            "`/dev/zero` cannot be read: it is no regular file"
+        );
     }
 
     #[test]

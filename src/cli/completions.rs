@@ -1,5 +1,3 @@
-use std::io;
-
 use clap::CommandFactory as _;
 
 use super::{Cli, Context};
@@ -11,7 +9,10 @@ pub struct Args {
     shell: clap_complete::Shell,
 }
 
-pub fn run(args: Args, _context: &Context) -> anyhow::Result<u8> {
-    clap_complete::generate(args.shell, &mut Cli::command(), "bootgate", &mut io::stdout());
+pub fn run(args: Args, context: &Context) -> anyhow::Result<u8> {
+    // The generators panic where they cannot write.
+    let mut script = Vec::new();
+    clap_complete::generate(args.shell, &mut Cli::command(), "bootgate", &mut script);
+    context.print(&String::from_utf8(script)?)?;
     Ok(0)
 }

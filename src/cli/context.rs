@@ -7,7 +7,7 @@ use std::{
 
 use crate::{
     catalog::DigestCache,
-    model::{StateDir, plain},
+    model::{StateDir, plain, short_words},
     seal::SealCache,
     source::{Diagnostics, Severity},
 };
@@ -64,7 +64,7 @@ impl Context {
             }
         }
         // It may quote a damaged file.
-        let text: String = plain(&text).chars().take(LONGEST_ERROR).collect();
+        let text: String = short_words(&plain(&text)).chars().take(LONGEST_ERROR).collect();
         tell!("{} {text}", style.apply_to("error:"));
     }
 

@@ -23,7 +23,7 @@ Examples:
   bootgate judge runs/20260102T030405Z-nightly --cell debian-12.p1 --trace panics.jsonl
   bootgate judge panics.jsonl
 
-Exit code 0: every verdict is the recorded one; 1: one is not, or\na cell has none; 2: it cannot be read.")]
+Exit code 0: every verdict is the recorded one; 1: one is not, or\na cell has none, or the run has no cell; 2: it cannot be read.")]
 pub struct Args {
     /// A run's directory, or a trace: a file with a signal a line
     #[arg(value_name = "RUN|TRACE")]
@@ -72,6 +72,10 @@ pub fn run(args: Args, context: &Context) -> anyhow::Result<u8> {
         Format::Json => serde_json::to_string_pretty(&all)? + "\n",
     };
     context.print(&text)?;
+    if all.is_empty() {
+        tell!("{}: the run planned no cell, so nothing was judged", args.source.display());
+        return Ok(1);
+    }
     let answered = |judged: &Judged| judged.as_recorded.unwrap_or(judged.cell.is_none());
     Ok(u8::from(!all.iter().all(answered)))
 }

@@ -33,6 +33,8 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 pub use context::Context;
 pub use select::Select;
 
+use crate::model::{is_hidden, plain};
+
 /// Exit code for usage and configuration errors.
 pub const EXIT_USAGE: u8 = 2;
 /// Exit code when bootgate could not tell, its own internal errors included.
@@ -85,7 +87,12 @@ fn verb() -> ExitCode {
     let cli = match Cli::command().try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches)) {
         Ok(cli) => cli,
         Err(error) => {
-            let _ = error.print();
+            // It may quote an argument as it is.
+            if std::env::args_os().any(|arg| arg.to_string_lossy().chars().any(is_hidden)) {
+                tell!("{}", plain(&error.render().to_string()).trim_end());
+            } else {
+                let _ = error.print();
+            }
             return ExitCode::from(if error.use_stderr() { EXIT_USAGE } else { 0 });
         }
     };

@@ -24,6 +24,9 @@ use crate::{
 };
 
 #[derive(Debug, clap::Args)]
+#[command(override_usage = "\
+bootgate run [OPTIONS] <MATRIX>
+       bootgate run [OPTIONS] --resume <RUN>")]
 #[command(after_help = "\
 Examples:
   bootgate run matrices/demo.yaml

@@ -1,7 +1,7 @@
 use std::collections::HashMap;
 
-use super::{Attempt, CellState, Event, Level, Note, PhaseSpan, RunEvent, RunState, StepSpan};
-use crate::model::{Millis, RunId, SignalKind};
+use super::{Attempt, CellState, Event, Level, Note, PhaseSpan, PlannedCell, RunEvent, RunState, StepSpan};
+use crate::model::{Millis, Role, RunId, SignalKind};
 
 impl RunState {
     /// A run of which nothing is known yet.
@@ -49,6 +49,7 @@ impl RunState {
                         self.contradictions.push(format!("two cells were planned as `{}`", cell.planned.id));
                     }
                 }
+                self.find_controls();
                 self.start = Some((**start).clone());
             }
             RunEvent::RunResumed { utc } => {
@@ -69,9 +70,9 @@ impl RunState {
                     None => self.notes.push(note),
                 }
             }
-            RunEvent::CellStarted { attempt } => {
+            RunEvent::CellStarted { attempt: number } => {
                 let attempt = Attempt {
-                    number: *attempt,
+                    number: *number,
                     started: at,
                     phases: Vec::new(),
                     steps: Vec::new(),
@@ -82,21 +83,35 @@ impl RunState {
                 match event.cell.as_ref().and_then(|id| self.attempts_of(id)) {
                     Some(attempts) => {
                         attempts.push(attempt);
+                        let expected = attempts.len();
                         self.running += 1;
                         self.lanes = self.lanes.max(self.running);
+                        if usize::try_from(*number) != Ok(expected) {
+                            self.contradict(
+                                event,
+                                &format!("began as attempt {number} where attempt {expected} belongs"),
+                            );
+                        }
                     }
                     None => self.stray(event),
                 }
             }
             RunEvent::Signal { signal } => match self.open_attempt(event) {
-                Some(attempt) => attempt.observe(at, signal),
+                Some(attempt) => {
+                    attempt.observe(at, signal);
+                    self.compare_with_plan(event, signal);
+                }
                 None => self.stray(event),
             },
             RunEvent::CellEnded { end } => match self.open_attempt(event) {
                 Some(attempt) => {
                     attempt.close_phase(at);
                     attempt.end = Some(end.clone());
+                    let number = attempt.number;
                     self.running = self.running.saturating_sub(1);
+                    if end.attempt != number {
+                        self.contradict(event, &format!("ended its attempt {}, and attempt {number} ran", end.attempt));
+                    }
                 }
                 None => self.stray(event),
             },
@@ -109,6 +124,56 @@ impl RunState {
 
     fn open_attempt(&mut self, event: &Event) -> Option<&mut Attempt> {
         self.attempts_of(event.cell.as_ref()?)?.last_mut().filter(|attempt| attempt.end.is_none())
+    }
+
+    /// Whoever is compared with a control needs one in the same run, known from an earlier one or not, of its image.
+    fn find_controls(&mut self) {
+        let found = self.cells.iter().filter_map(|CellState { planned, .. }| {
+            let Role::Compared { with } = &planned.role else { return None };
+            let control = self.cell(with).map(|cell| &cell.planned);
+            let why = match control {
+                None => "nobody planned",
+                Some(control) if !control.role.is_control() => "is no control",
+                Some(control) if control.image != planned.image => "is the control of another image",
+                Some(_) => return None,
+            };
+            Some(format!("`{}` was to be compared with `{with}`, which {why}", planned.id))
+        });
+        let found: Vec<String> = found.collect();
+        self.contradictions.extend(found);
+    }
+
+    /// What a cell set out to do is what the run planned for it, or the run has not done what it claims.
+    fn compare_with_plan(&mut self, event: &Event, signal: &SignalKind) {
+        let SignalKind::Planned { soak, checks, role, .. } = signal else { return };
+        let Some(PlannedCell { soak: planned_soak, checks: planned_checks, role: planned_role, .. }) =
+            event.cell.as_ref().and_then(|id| self.cell(id)).map(|cell| &cell.planned)
+        else {
+            return;
+        };
+        let role_of = |role: &Role| match role {
+            Role::Alone => "a cell that is judged alone".to_owned(),
+            Role::Compared { with } => format!("a cell that is compared with `{with}`"),
+            Role::Control => "a control".to_owned(),
+        };
+        let mut differs = Vec::new();
+        if soak != planned_soak {
+            differs.push(format!("set out with soak {soak}, and {planned_soak} was planned"));
+        }
+        if checks != planned_checks {
+            let (is, was) = (checks.join(", "), planned_checks.join(", "));
+            differs.push(format!("set out with the checks [{is}], and [{was}] was planned"));
+        }
+        if role != planned_role {
+            let (is, was) = (role_of(role), role_of(planned_role));
+            differs.push(format!("set out as {is}, and was planned as {was}"));
+        }
+        differs.iter().for_each(|what| self.contradict(event, what));
+    }
+
+    fn contradict(&mut self, event: &Event, what: &str) {
+        let whose = event.cell.as_ref().map_or("", AsRef::as_ref);
+        self.contradictions.push(format!("`{whose}` {what}"));
     }
 
     fn stray(&mut self, event: &Event) {

@@ -22,6 +22,7 @@ mod tests {
     use crate::{
         event::{Decision, testing::Story},
         gate::decide,
+        model::{Role, SignalKind},
     };
 
     #[test]
@@ -32,5 +33,32 @@ mod tests {
         let ruling = decide(&state);
         assert_eq!(ruling.decision, Decision::Inconclusive);
         assert!(ruling.reasons[0].contains("a.p1 is recorded as healthy"), "{:?}", ruling.reasons);
+    }
+
+    #[test]
+    fn a_cell_that_did_less_than_its_run_planned_is_not_approved() {
+        let mut story = Story::of(&["a.p1"]);
+        let planned = |soak, checks: &[String]| SignalKind::Planned {
+            update_steps: 1,
+            soak,
+            checks: checks.to_vec(),
+            evidence: vec![],
+            implied: vec![],
+            role: Role::Alone,
+        };
+        story.healthy("a.p1", 1);
+        let sensor = ["sensor".to_owned()];
+        let second = |soak, checks: &[String]| {
+            let mut events = story.events.clone();
+            let what = crate::event::RunEvent::Signal { signal: planned(soak, checks) };
+            events.insert(2, crate::event::Event { what, ..events[1].clone() });
+            decide(&RunState::of("r".into(), &events))
+        };
+        assert_eq!(second(1, &sensor).decision, Decision::Approved);
+        let ruling = second(0, &sensor);
+        assert_eq!(ruling.decision, Decision::Inconclusive);
+        let told = "the journal contradicts itself: `a.p1` set out with soak 0, and 1 was planned";
+        assert_eq!(ruling.reasons, [told]);
+        assert_eq!(second(1, &[]).decision, Decision::Inconclusive);
     }
 }

@@ -5,14 +5,15 @@
 
 use std::{
     env, fs,
-    io::Read as _,
-    os::unix::fs::MetadataExt as _,
+    io::{self, Read as _, Write as _},
+    os::unix::{fs::MetadataExt as _, process::CommandExt as _},
     path::Path,
-    process::{Command, Stdio},
+    process::{Child, Command, Stdio},
     thread,
     time::{Duration, Instant},
 };
 
+use rustix::process::{Signal, getpid, getppid, set_parent_process_death_signal};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -124,25 +125,28 @@ enum Outcome {
 }
 
 fn boot(qemu: &Path, accelerator: &str, deadline: Duration) -> Result<Outcome, LabError> {
-    let disk = tempfile::NamedTempFile::new().map_err(LabError::io("create a file in", &env::temp_dir()))?;
-    fs::write(disk.path(), boot_sector()).map_err(LabError::io("write", disk.path()))?;
+    let temp = env::temp_dir();
+    let in_temp = |action| LabError::io(action, &temp);
+    // Without a name, so that nothing is left of it whatever happens.
+    let mut disk = tempfile::tempfile().map_err(in_temp("create a file in"))?;
+    disk.write_all(&boot_sector()).map_err(in_temp("write a file in"))?;
 
-    let mut child = Command::new(qemu)
+    let mut command = Command::new(qemu);
+    command
         .args(["-accel", accelerator, "-machine", "pc", "-m", "16", "-nodefaults", "-no-user-config"])
-        .args(["-display", "none", "-device", &format!("isa-debug-exit,{PORT}"), "-drive"])
-        .arg(format!("if=ide,format=raw,file={}", disk.path().display().to_string().replace(',', ",,")))
-        .stdin(Stdio::null())
+        .args(["-display", "none", "-device", &format!("isa-debug-exit,{PORT}")])
+        .args(["-drive", "if=ide,format=raw,file=/proc/self/fd/0"])
+        .stdin(disk)
         .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .map_err(LabError::io("run", qemu))?;
+        .stderr(Stdio::piped());
+    let mut guest = TestGuest::start(&mut command).map_err(LabError::io("run", qemu))?;
     let end = Instant::now() + deadline;
     let status = loop {
-        match child.try_wait().map_err(LabError::io("wait for", qemu))? {
+        match guest.0.try_wait().map_err(LabError::io("wait for", qemu))? {
             Some(status) => break status,
             None if Instant::now() >= end => {
-                let _ = child.kill();
-                let _ = child.wait();
+                let _ = guest.0.kill();
+                let _ = guest.0.wait();
                 return Ok(Outcome::Hung);
             }
             None => thread::sleep(Duration::from_millis(10)),
@@ -152,10 +156,38 @@ fn boot(qemu: &Path, accelerator: &str, deadline: Duration) -> Result<Outcome, L
         return Ok(Outcome::Ran);
     }
     let mut said = String::new();
-    if let Some(stderr) = child.stderr.take() {
+    if let Some(stderr) = guest.0.stderr.take() {
         let _ = stderr.take(64 << 10).read_to_string(&mut said);
     }
     Ok(Outcome::Failed(said.lines().next().map_or_else(|| status.to_string(), str::to_owned)))
+}
+
+/// A QEMU that ends with whoever waits for it: one whose guest hangs ends by nothing else.
+struct TestGuest(Child);
+
+impl TestGuest {
+    /// The kernel kills it when the thread that starts it ends (prctl(2), `PR_SET_PDEATHSIG`): that has to be the one that
+    /// waits for it.
+    #[allow(unsafe_code)]
+    fn start(command: &mut Command) -> io::Result<Self> {
+        let us = getpid();
+        let die_with_us = move || {
+            set_parent_process_death_signal(Some(Signal::KILL))?;
+            // We may have ended before that.
+            if getppid() == Some(us) { Ok(()) } else { Err(io::ErrorKind::NotFound.into()) }
+        };
+        // SAFETY: between fork and exec, two system calls and nothing that allocates or locks.
+        unsafe { command.pre_exec(die_with_us) };
+        command.spawn().map(Self)
+    }
+}
+
+impl Drop for TestGuest {
+    fn drop(&mut self) {
+        if let Ok(None) = self.0.try_wait() {
+            let _ = self.0.kill();
+        }
+    }
 }
 
 #[cfg(test)]
@@ -182,6 +214,25 @@ mod tests {
         fs::write(&fake, "#!/bin/sh\necho Could not access KVM >&2\nexit 1\n").unwrap();
         let detected = try_kvm(&fake, Duration::from_secs(60)).unwrap();
         assert_eq!(detected.why, "QEMU cannot use KVM: Could not access KVM");
+    }
+
+    #[test]
+    fn a_test_guest_ends_with_the_thread_that_waits_for_it() {
+        let start = || TestGuest::start(Command::new("sleep").arg("600")).unwrap();
+        // As a bootgate that is killed: nothing of ours runs any more.
+        let mut left = thread::spawn(move || std::mem::ManuallyDrop::new(start())).join().unwrap();
+        let status = left.0.wait().unwrap();
+        assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(Signal::KILL.as_raw()));
+
+        let dropped = start();
+        let process = format!("/proc/{}/status", dropped.0.id());
+        drop(dropped);
+        let ended = || fs::read_to_string(&process).map_or(true, |status| status.contains("State:\tZ"));
+        let begun = Instant::now();
+        while !ended() {
+            assert!(begun.elapsed() < Duration::from_secs(60), "it still runs");
+            thread::yield_now();
+        }
     }
 
     #[test]

@@ -213,7 +213,7 @@ impl Checker {
         match SourceFile::read(&self.file.folder().join(&path.value)) {
             Ok(script) => Some(script.text.clone()),
             Err(Diagnostic { message, .. }) => {
-                self.error(path.place, message, "the path is relative to the matrix");
+                self.error(path.place, message, "the path is relative to this file");
                 None
             }
         }

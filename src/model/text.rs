@@ -81,6 +81,21 @@ pub fn is_label(text: &str) -> bool {
     is_shown(text, 200)
 }
 
+/// The text with the middle of its very long words left out: no path or name is worth a screen.
+pub fn short_words(text: &str) -> String {
+    const LONGEST: usize = 400;
+    const KEPT: usize = 150;
+    let short = |word: &str| match word.chars().count() {
+        length if length <= LONGEST => word.to_owned(),
+        length => {
+            let begin: String = word.chars().take(KEPT).collect();
+            let end: String = word.chars().skip(length - KEPT).collect();
+            format!("{begin}[{} more characters]{end}", length - 2 * KEPT)
+        }
+    };
+    text.split_inclusive(char::is_whitespace).map(short).collect()
+}
+
 /// A number and what it counts: `1 cell`, `2 cells`.
 pub fn count(n: usize, what: &str) -> String {
     format!("{n} {what}{}", if n == 1 { "" } else { "s" })
@@ -108,5 +123,14 @@ mod tests {
             assert_eq!(plain(dirty), clean, "{dirty:?}");
         }
         assert_eq!(one_line(" a\r\n\tb "), "a b");
+    }
+
+    #[test]
+    fn of_a_word_that_is_too_long_begin_and_end_are_left() {
+        assert_eq!(short_words("a  b\nc "), "a  b\nc ");
+        let long = format!("no `/{}/x`: it is a folder", "é".repeat(5000));
+        let short = short_words(&long);
+        assert!(short.starts_with("no `/é") && short.ends_with("é/x`: it is a folder"), "{short}");
+        assert!(short.contains("[4707 more characters]") && short.chars().count() < 400, "{short}");
     }
 }

@@ -1,7 +1,7 @@
 use std::{fmt, sync::Arc};
 
 use super::{Place, SourceFile};
-use crate::model::is_hidden;
+use crate::model::{is_hidden, short_words};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Severity {
@@ -54,19 +54,19 @@ impl fmt::Display for Diagnostic {
             Severity::Error => "error",
             Severity::Warning => "warning",
         };
-        writeln!(f, "{word}: {}", harmless(&self.message))?;
+        writeln!(f, "{word}: {}", harmless(&short_words(&self.message)))?;
         if let Some((file, place)) = &self.at {
             fmt_snippet(f, file, *place)?;
         }
         for hint in &self.hints {
-            writeln!(f, "hint: {}", harmless(hint))?;
+            writeln!(f, "hint: {}", harmless(&short_words(hint)))?;
         }
         Ok(())
     }
 }
 
 fn fmt_snippet(f: &mut fmt::Formatter<'_>, file: &SourceFile, place: Place) -> fmt::Result {
-    let path = harmless(&file.path.display().to_string());
+    let path = harmless(&short_words(&file.path.display().to_string()));
     let Some(line) = place.line.checked_sub(1).and_then(|n| file.text.lines().nth(n)) else {
         return writeln!(f, "  --> {path}");
     };

@@ -218,6 +218,15 @@ fn a_layer_that_was_baked_is_there_until_something_below_it_changes() {
 }
 
 #[test]
+fn what_a_layer_brings_in_is_named_relative_to_the_catalogue() {
+    let bench = bench();
+    let step = "{copy: {from: nothing, to: /x}}, {sh: {file: none.sh}}";
+    layered(&bench, &format!("  - {{name: two, labels: {{os: b}}, from: one, apply: [{step}]}}\n"));
+    let err = bench.run("images bake").expect(2).err;
+    assert!(err.contains("relative to this file") && !err.contains("matrix"), "{err}");
+}
+
+#[test]
 fn layers_that_make_no_sense_are_refused_where_they_stand() {
     for (layer, told) in [
         ("{name: two, labels: {os: b}, from: oen, apply: [{sh: x}]}", "did you mean `one`?"),
@@ -251,7 +260,14 @@ fn only_layers_are_baked_and_their_steps_must_suit_the_image_below() {
         err.contains("`msu` cannot be done in a guest of the family linux") && err.contains("catalog.yaml:"),
         "{err}"
     );
-    assert_eq!(fs::read_dir(bench.path("images/baked")).unwrap().count(), 0);
+    assert!(!bench.path("images/baked").exists(), "nothing was put into it");
+    fs::create_dir(bench.path("images/baked")).unwrap();
+    bench.run("images bake").expect(2);
+    assert!(bench.path("images/baked").exists(), "it was there before");
+    fs::remove_dir(bench.path("images/baked")).unwrap();
+    bench.file("images/baked", "");
+    let err = bench.run("images bake").expect(2).err;
+    assert!(err.contains("images/baked is no folder, and layers are kept in one of that name: move it away"), "{err}");
     // The layer outlives the run.
     let secret = self::bench();
     layered(&secret, "  - {name: two, labels: {os: b}, from: one, apply: [{sh: 'echo ${env:HOME}'}]}\n");

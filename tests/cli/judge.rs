@@ -71,3 +71,14 @@ fn a_cell_is_explained_and_one_that_is_not_there_names_the_nearest() {
     let err = bench.run(&format!("explain run {id}x")).expect(2).err;
     assert!(err.contains(&format!("did you mean `{id}`?")), "{err}");
 }
+
+#[test]
+fn a_run_without_a_cell_was_not_judged_and_says_so() {
+    let bench = bench();
+    let journal = fs::read_to_string(bench.path("run/events.jsonl")).unwrap();
+    let mut first: serde_json::Value = serde_json::from_str(journal.lines().next().unwrap()).unwrap();
+    first["start"]["cells"] = serde_json::json!([]);
+    bench.file("none/events.jsonl", format!("{first}\n"));
+    let answer = bench.run("judge none").expect(1);
+    assert!(answer.err.contains("none: the run planned no cell, so nothing was judged"), "{}", answer.err);
+}

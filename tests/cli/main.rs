@@ -8,6 +8,7 @@ mod images;
 mod import;
 mod judge;
 mod mistakes;
+mod output;
 mod plan;
 mod policy;
 mod schema;

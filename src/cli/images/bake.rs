@@ -5,6 +5,7 @@ use std::{
     fs::{self, File},
     io,
     ops::ControlFlow,
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -12,7 +13,7 @@ use std::{
     },
 };
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use rustix::fs::{FlockOperation, flock};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
@@ -69,7 +70,7 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<u8> {
         return Ok(0);
     }
     let folder = baked_folder(catalog.file.folder());
-    let _one_at_a_time = lock(&folder)?;
+    let _one_at_a_time = Workplace::lock(&folder)?;
     let keep_in = tempfile::Builder::new().prefix(UNFINISHED).tempdir_in(&folder);
     let keep_in = keep_in.with_context(|| format!("cannot write to {}", folder.display()))?;
     crate::lab::make_state_dir(&context.state)?;
@@ -141,20 +142,48 @@ fn chosen(catalog: &Catalog, names: &[String]) -> Result<Vec<String>, Diagnostic
     found.or(wanted.into_iter().rev().map(|recipe| recipe.image.clone()).collect())
 }
 
-/// Waits until nobody else bakes here, and keeps others from it as long as it lives. What an earlier one left is removed.
-fn lock(folder: &Path) -> anyhow::Result<File> {
-    fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
-    let held = File::open(folder).with_context(|| format!("cannot open {}", folder.display()))?;
-    if flock(&held, FlockOperation::NonBlockingLockExclusive).is_err() {
-        tell!("another `images bake` works in {}: waiting for it", folder.display());
-        flock(&held, FlockOperation::LockExclusive).with_context(|| format!("cannot lock {}", folder.display()))?;
+/// Where layers are put, kept from others as long as this lives.
+struct Workplace {
+    folder: PathBuf,
+    /// It was not there before: it is removed again if nothing was put into it.
+    made: bool,
+    _lock: File,
+}
+
+impl Workplace {
+    /// Waits until nobody else bakes here. What an earlier one left is removed.
+    fn lock(folder: &Path) -> anyhow::Result<Self> {
+        let shown = folder.display();
+        if fs::metadata(folder).is_ok_and(|about| !about.is_dir()) {
+            bail!("{shown} is no folder, and layers are kept in one of that name: move it away");
+        }
+        let made = !folder.exists();
+        fs::create_dir_all(folder).with_context(|| format!("cannot make {shown}"))?;
+        let lock = File::open(folder).with_context(|| format!("cannot open {shown}"))?;
+        if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
+            tell!("another `images bake` works in {shown}: waiting for it");
+            flock(&lock, FlockOperation::LockExclusive).with_context(|| format!("cannot lock {shown}"))?;
+        }
+        let ours = lock.metadata().with_context(|| format!("cannot look at {shown}"))?;
+        // Who was there before may have removed it.
+        if !fs::metadata(folder).is_ok_and(|there| (there.dev(), there.ino()) == (ours.dev(), ours.ino())) {
+            return Self::lock(folder);
+        }
+        for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+            if entry.file_name().to_string_lossy().starts_with(UNFINISHED) {
+                let _ = fs::remove_file(entry.path()).or_else(|_| fs::remove_dir_all(entry.path()));
+            }
+        }
+        Ok(Self { folder: folder.to_owned(), made, _lock: lock })
     }
-    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-        if entry.file_name().to_string_lossy().starts_with(UNFINISHED) {
-            let _ = fs::remove_file(entry.path()).or_else(|_| fs::remove_dir_all(entry.path()));
+}
+
+impl Drop for Workplace {
+    fn drop(&mut self) {
+        if self.made {
+            let _ = fs::remove_dir(&self.folder);
         }
     }
-    Ok(held)
 }
 
 /// Whether the layer is what the catalogue asks for. Where it cannot be planned, because an update that has been baked in is

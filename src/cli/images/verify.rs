@@ -3,7 +3,7 @@ use std::ops::ControlFlow;
 use super::super::Context;
 use crate::{
     catalog::{Catalog, DigestCache, verify},
-    model::GoldenImage,
+    model::{GoldenImage, one_line},
     source::{Diagnostic, Diagnostics, nearest},
 };
 
@@ -44,7 +44,8 @@ pub(super) fn verify_all(images: &[&GoldenImage], rehash: bool, context: &Contex
         let line = match &held {
             Ok(()) => format!("{}  {}\n", console::style("ok    ").green(), image.name),
             Err(problem) => {
-                format!("{}  {}: {problem}\n", console::style(format!("{}", problem.reason())).red(), image.name)
+                let why = one_line(&problem.to_string());
+                format!("{}  {}: {why}\n", console::style(format!("{}", problem.reason())).red(), image.name)
             }
         };
         all_hold &= held.is_ok();

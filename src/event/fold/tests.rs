@@ -4,7 +4,7 @@ use crate::{
         Decision, StopCause,
         testing::{self, Story},
     },
-    model::{Outcome, Phase, Progress, ReasonId},
+    model::{Outcome, Phase, Progress, ReasonId, Role},
 };
 
 #[test]
@@ -89,6 +89,64 @@ fn what_cannot_be_is_kept_as_a_contradiction() {
     assert!(found[1].contains("`a.p1`, which was not running"), "{found:?}");
     assert!(found[2].contains("after the run had ended"), "{found:?}");
     assert_eq!(Story::of(&["a.p1", "a.p1"]).state().contradictions, ["two cells were planned as `a.p1`"]);
+}
+
+/// The signal of a cell that sets out like this.
+fn sets_out(soak: u32, checks: &[&str], role: Role) -> SignalKind {
+    let checks = checks.iter().map(|&check| check.to_owned()).collect();
+    SignalKind::Planned { update_steps: 1, soak, checks, evidence: vec![], implied: vec![], role }
+}
+
+#[test]
+fn a_cell_that_sets_out_to_do_something_else_than_was_planned_is_a_contradiction() {
+    let compared = || Role::Compared { with: "control-os-9-p1".into() };
+    let found = |soak, checks: &[&str], role| {
+        let mut story = Story::of(&["control-os-9-p1", "os-9.p1"]);
+        story.start("os-9.p1", 1).signal("os-9.p1", sets_out(soak, checks, role)).state().contradictions
+    };
+    assert_eq!(found(1, &["sensor"], compared()), Vec::<String>::new());
+    let one = |soak, checks: &[&str], role, told: &str| {
+        let found = found(soak, checks, role);
+        assert!(found.len() == 1 && found[0] == format!("`os-9.p1` set out {told}"), "{found:?}");
+    };
+    one(0, &["sensor"], compared(), "with soak 0, and 1 was planned");
+    one(1, &[], compared(), "with the checks [], and [sensor] was planned");
+    one(1, &["sensor", "b"], compared(), "with the checks [sensor, b], and [sensor] was planned");
+    one(
+        1,
+        &["sensor"],
+        Role::Alone,
+        "as a cell that is judged alone, and was planned as a cell that is compared with `control-os-9-p1`",
+    );
+    assert_eq!(found(3, &[], Role::Control).len(), 3);
+}
+
+#[test]
+fn a_cell_that_is_compared_with_no_control_of_its_image_is_a_contradiction() {
+    let found = |with: &str| {
+        let mut story = Story::of(&["control-os-8-p1", "control-os-9-p1", "os-9.p1"]);
+        let RunEvent::RunStarted { start } = &mut story.events[0].what else { panic!("no start") };
+        start.cells[2].role = Role::Compared { with: with.into() };
+        story.state().contradictions.join(", ")
+    };
+    assert_eq!(found("control-os-9-p1"), "");
+    assert_eq!(found("nobody"), "`os-9.p1` was to be compared with `nobody`, which nobody planned");
+    assert_eq!(found("os-9.p1"), "`os-9.p1` was to be compared with `os-9.p1`, which is no control");
+    assert!(found("control-os-8-p1").ends_with("which is the control of another image"));
+}
+
+#[test]
+fn attempts_that_are_not_counted_from_one_or_end_as_another_are_contradictions() {
+    let found = |story: &mut Story| story.state().contradictions.join(", ");
+    assert_eq!(found(&mut testing::three()), "");
+    assert_eq!(found(Story::of(&["a.p1"]).healthy("a.p1", 2)), "`a.p1` began as attempt 2 where attempt 1 belongs");
+    let mut again = Story::of(&["a.p1"]);
+    again.failed("a.p1", 1, Phase::Boot, ReasonId::HostLost, "x").healthy("a.p1", 1);
+    assert_eq!(found(&mut again), "`a.p1` began as attempt 1 where attempt 2 belongs");
+    let healthy = crate::model::Verdict { outcome: Outcome::Healthy, reasons: vec![] };
+    let mut other = Story::of(&["a.p1"]);
+    other.start("a.p1", 1).end("a.p1", 7, healthy);
+    assert_eq!(found(&mut other), "`a.p1` ended its attempt 7, and attempt 1 ran");
 }
 
 #[test]
