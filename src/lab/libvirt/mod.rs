@@ -29,6 +29,7 @@ mod save_image;
 mod screenshot;
 mod seal;
 mod stats;
+mod threads;
 mod tpm;
 mod vm;
 
