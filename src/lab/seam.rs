@@ -177,8 +177,6 @@ pub struct Stats {
     pub process_cpu: Millis,
     /// Time virtual CPUs waited for a core; zero where the host does not tell.
     pub cpu_wait: Millis,
-    /// Time the process's other threads waited for one; zero where the host does not tell.
-    pub emulator_wait: Millis,
     /// How many virtual CPUs that is of; zero where the lab does not tell.
     pub vcpus: u32,
     pub disk_reads: u64,

@@ -110,11 +110,6 @@ pub(super) fn sweep_root(root: &Path) -> CleanReport {
     report
 }
 
-/// The QEMU whose machine has its files in `dir`.
-pub(super) fn process_of(dir: &Path) -> Option<i32> {
-    processes(dir, machine_name).first().map(|(pid, _)| pid.as_raw_pid())
-}
-
 /// Kills the QEMU whose machine has its files in `dir`, if there is one. Answers whether there was.
 pub(super) fn kill_machine(dir: &Path) -> io::Result<bool> {
     let mut found = false;

@@ -25,13 +25,9 @@ use super::{
     nvram,
     save_image::Identity,
     seal::{self, Memory},
-    threads::Threads,
     tpm,
 };
-use crate::{
-    lab::{KEPT_DISK, LabError, LabRoot, open_guest_written, sweep},
-    model::Millis,
-};
+use crate::lab::{KEPT_DISK, LabError, LabRoot, open_guest_written, sweep};
 
 /// A connection and the root it works in. Whoever holds a part of it keeps both.
 pub struct Session {
@@ -75,7 +71,6 @@ pub struct Machine {
     /// What it begins from, if not from power-on.
     pub memory: Option<Memory>,
     pub state: Mutex<State>,
-    pub threads: Mutex<Threads>,
 }
 
 pub enum State {
@@ -98,11 +93,6 @@ impl Machine {
             State::Running(domain) => Some(Arc::clone(domain)),
             State::Created | State::Ended | State::Gone => None,
         }
-    }
-
-    /// How long QEMU's threads beside the virtual CPUs waited for a core.
-    pub fn emulator_waited(&self) -> Millis {
-        self.threads.lock().unwrap_or_else(PoisonError::into_inner).waited(&self.dir)
     }
 
     pub fn start(&self) -> Result<(), LabError> {

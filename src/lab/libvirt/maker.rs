@@ -57,21 +57,7 @@ impl Maker {
         let (board, state) = (Board::of(&spec.image), Mutex::new(State::Created));
         let (has_tpm, has_variables) = (spec.image.tpm, spec.image.firmware.is_uefi());
         Ok((
-            Machine {
-                session,
-                name,
-                uuid,
-                dir,
-                has_tpm,
-                tpm,
-                board,
-                has_variables,
-                xml,
-                passed,
-                memory,
-                state,
-                threads: Mutex::default(),
-            },
+            Machine { session, name, uuid, dir, has_tpm, tpm, board, has_variables, xml, passed, memory, state },
             files,
         ))
     }

@@ -29,7 +29,6 @@ mod save_image;
 mod screenshot;
 mod seal;
 mod stats;
-mod threads;
 mod tpm;
 mod vm;
 

@@ -6,7 +6,7 @@ use virt::{domain::Domain, error::Error, sys};
 
 use crate::{lab::Stats, model::Millis};
 
-/// All counters that libvirt has, in one call.
+/// All counters in one call.
 pub fn read(domain: &Domain) -> Result<Stats, Error> {
     // SAFETY: the list of domains is NULL-terminated, as virDomainListGetStats asks, and the domain outlives the call.
     let (records, count) = unsafe {
@@ -87,7 +87,6 @@ impl Sums {
             cpu: millis(self.vcpu_time),
             process_cpu: millis(self.process_time),
             cpu_wait: millis(self.delay),
-            emulator_wait: Millis::ZERO,
             vcpus: u32::try_from(self.vcpus).unwrap_or(u32::MAX),
             disk_reads: self.reads,
             disk_writes: self.writes,
@@ -122,7 +121,6 @@ mod tests {
             sums.add(name, value);
         }
         let expected = Stats {
-            emulator_wait: Millis::ZERO,
             vcpus: 2,
             cpu: Millis(2500),
             process_cpu: Millis(3000),

@@ -149,12 +149,7 @@ impl Vm for LibvirtVm {
 
     async fn stats(&self) -> Result<Stats, LabError> {
         let action = "read the machine's counters";
-        let machine = Arc::clone(&self.machine);
-        self.call(action, move |domain| {
-            let stats = stats::read(domain).map_err(|error| failed(action, &error))?;
-            Ok(Stats { emulator_wait: machine.emulator_waited(), ..stats })
-        })
-        .await
+        self.call(action, move |domain| stats::read(domain).map_err(|error| failed(action, &error))).await
     }
 
     async fn insert_medium(&self, medium: Option<&Path>) -> Result<(), LabError> {
