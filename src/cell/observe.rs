@@ -83,8 +83,8 @@ pub(super) struct Observer {
     secrets: Secrets,
     /// What restarts cost and which checks failed, for a control.
     pub seen: ControlFacts,
-    /// What ran in the guest when its last boot had just settled.
-    pub first_look: Option<Look>,
+    /// What ran in the guest when its last boot had just settled, and what the lab had taken from it until then.
+    pub first_look: Option<(Look, LabTime)>,
     /// The crash dumps that were read, and the boot in which.
     pub dumps: Option<(u64, Vec<CrashDump>)>,
     /// Telling lines passed on in this boot.

@@ -12,7 +12,7 @@ use super::{
 use crate::{
     event::Level,
     guest::{Command, Look},
-    model::{Exit, ReasonId, SignalKind},
+    model::{Exit, LabTime, Millis, ReasonId, SignalKind},
 };
 
 /// How long the guest may take to answer one look.
@@ -33,19 +33,21 @@ const MOST_DRIFT: Duration = Duration::from_secs(10);
 /// Looks at what runs now that the last boot has settled. False: the judge is over.
 pub(super) async fn first_look(watcher: &mut Observer, mate: &Cellmate<'_>) -> bool {
     let command = mate.family.services(&mate.tag());
-    watcher.first_look = look(watcher, mate, &command).await;
+    let before = watcher.lab_time().await;
+    watcher.first_look = look(watcher, mate, &command).await.map(|look| (look, before));
     !watcher.judge.is_over()
 }
 
 /// Tells what the guest is like. False: the judge is over.
 pub(super) async fn tell(watcher: &mut Observer, mate: &Cellmate<'_>) -> bool {
-    let mut before = watcher.first_look.take();
+    let (mut before, begin) = watcher.first_look.take().unzip();
     let mut first = before.clone().unwrap_or_default();
     for turn in 1..=LOOKS {
         let Some(mut now) = look(watcher, mate, &mate.family.inventory(&mate.tag())).await else { break };
         let is_steady = before.as_ref().is_some_and(|before| before.services.keys().eq(now.services.keys()));
         if is_steady || turn == LOOKS {
-            if let Some(why) = runs_wild(&first, &now) {
+            let taken = LabTime::taken(&begin.unwrap_or_default(), &watcher.lab_time().await);
+            if let Some(why) = runs_wild(&first, &now, taken) {
                 watcher.emit(SignalKind::LabFault { reason: ReasonId::HostLost, message: why });
                 break;
             }
@@ -73,10 +75,12 @@ pub(super) async fn tell(watcher: &mut Observer, mate: &Cellmate<'_>) -> bool {
 
 /// Why a guest whose clock does not run as fast as the host's tells nothing, if it is one: where a busy host gives an emulated
 /// guest no core while its kernel measures the processor's clock, time in it runs many times too fast from then on, and
-/// all that waits in it gives up too soon.
-fn runs_wild(first: &Look, now: &Look) -> Option<String> {
+/// all that waits in it gives up too soon. One that stands still while its machine gets no core, for no longer than that, is
+/// only late.
+fn runs_wild(first: &Look, now: &Look, taken: Millis) -> Option<String> {
     let drift = now.clock_ahead_ms?.saturating_sub(first.clock_ahead_ms?);
-    let wild = drift.unsigned_abs() > MOST_DRIFT.as_millis() as u64;
+    let most = MOST_DRIFT.as_millis() as u64 + if drift < 0 { taken.0 } else { 0 };
+    let wild = drift.unsigned_abs() > most;
     wild.then(|| {
         format!("the guest's clock moved by {drift} ms against the host's while it was watched: its kernel could not measure it")
     })
@@ -121,5 +125,23 @@ async fn look(watcher: &mut Observer, mate: &Cellmate<'_>, command: &Command) ->
             watcher.note(Level::Info, format!("what the guest is like is not known: {exit:?}"));
             None
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_may_lose_what_the_lab_took_and_never_run_away() {
+        let look = |ahead| {
+            let mut look = Look::default();
+            look.clock_ahead_ms = Some(ahead);
+            look
+        };
+        let wild = |drift: i64, taken| runs_wild(&look(500), &look(500 + drift), Millis(taken)).is_some();
+        assert!(!wild(9_000, 0) && !wild(-9_000, 0));
+        assert!(wild(-11_000, 0) && !wild(-11_000, 5_000));
+        assert!(wild(11_000, 0) && wild(11_000, 5_000));
     }
 }

@@ -1,4 +1,4 @@
-use super::differ::{Seen, differences, unknown};
+use super::differ::{Restarted, Seen, differences, unknown};
 use crate::model::{
     Activity, CellId, ControlFacts, GuestState, Millis, Outcome, Phase, Reason, ReasonId, Tolerances, Verdict,
 };
@@ -22,7 +22,7 @@ pub(super) struct Own<'a> {
     /// What the guest is like, and when it said so.
     pub state: Option<&'a (Millis, Box<GuestState>)>,
     /// How long its last restart took.
-    pub restart: Option<Millis>,
+    pub restart: Option<Restarted>,
     /// What it did at the end of its last watch.
     pub activity: Option<(Millis, Activity)>,
     /// How far it came.
@@ -62,13 +62,18 @@ pub(super) fn compare(cell: Own<'_>, control: Option<&ControlEnd>, with: &CellId
                 let seen =
                     Seen { guest: state.map(|(_, state)| &**state), restart, activity: activity.map(|(_, of)| of) };
                 let at = state.map(|(at, _)| *at).or(activity.map(|(at, _)| at)).unwrap_or_default();
-                let found = differences(seen, facts, tolerances);
+                let mut found = differences(seen, facts, tolerances);
+                // How long it would have taken with a core of the host, nobody knows.
+                let is_starved = restart.is_some_and(Restarted::is_starved);
+                let unclear = is_starved && found.iter().any(|(id, _)| *id == ReasonId::SlowBoot);
+                found.retain(|(id, _)| !is_starved || *id != ReasonId::SlowBoot);
                 own.extend(found.into_iter().map(|(id, message)| reason(at, id, message)));
                 // The first cause in time leads.
                 own.sort_by_key(|reason| reason.at);
                 let missing = [
                     (state.is_none() && facts.guest.is_some(), "the guest did not say what it is like"),
                     (restart.is_none() && !facts.restart.is_zero(), "nobody knows how long its restart took"),
+                    (unclear, "the lab was too slow to tell how long its restart took"),
                     (activity.is_none() && facts.activity.is_some(), "nobody saw whether it came to rest"),
                 ];
                 if own.is_empty()

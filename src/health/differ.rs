@@ -1,6 +1,6 @@
 //! What is worse on a machine than on its control.
 
-use crate::model::{Activity, Bytes, ControlFacts, DiskState, GuestState, Millis, ReasonId, Tolerances};
+use crate::model::{Activity, Bytes, ControlFacts, DiskState, GuestState, LabTime, Millis, ReasonId, Tolerances};
 
 /// Less more than this is no growth, whatever the factor: a small guest's memory is all noise.
 const MEMORY_NOISE: Bytes = Bytes::mib(32);
@@ -22,9 +22,27 @@ pub(super) struct Seen<'a> {
     /// None: it did not say what it is like.
     pub guest: Option<&'a GuestState>,
     /// How long the restart took, without the time that the lab took from it.
-    pub restart: Option<Millis>,
+    pub restart: Option<Restarted>,
     /// What it did at the end of its watch.
     pub activity: Option<Activity>,
+}
+
+/// How long a restart took, and how much of that was the lab's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Restarted {
+    pub took: Millis,
+    pub waited: Millis,
+}
+
+impl Restarted {
+    fn own(self) -> Millis {
+        self.took.since(self.waited)
+    }
+
+    /// The guest got next to nothing of the host: its own time may be shorter than it looks.
+    pub fn is_starved(self) -> bool {
+        LabTime::took_nearly_all(self.took, self.waited)
+    }
 }
 
 /// Every difference that is not tolerated, the most telling first.
@@ -34,7 +52,9 @@ pub(super) fn differences(seen: Seen<'_>, control: &ControlFacts, tolerances: &T
         _ => Vec::new(),
     };
     let ignore = Ignore(&tolerances.ignore);
-    found.push(ignore.first(ReasonId::SlowBoot, slow(seen.restart, control.restart, tolerances.boot)));
+    found.push(
+        ignore.first(ReasonId::SlowBoot, slow(seen.restart.map(Restarted::own), control.restart, tolerances.boot)),
+    );
     found.push(ignore.first(ReasonId::BootTimeout, restless(seen.activity, control.activity)));
     found.into_iter().filter_map(|(id, message)| Some((id, message?))).collect()
 }
@@ -210,7 +230,8 @@ mod tests {
         change(&mut own);
         let ignore = ignore.iter().map(|&text| text.to_owned()).collect();
         let tolerances = Tolerances { ignore, ..Tolerances::default() };
-        let seen = Seen { guest: Some(&own), restart: Some(Millis::from_secs(boot)), activity: None };
+        let restart = Restarted { took: Millis::from_secs(boot), waited: Millis::ZERO };
+        let seen = Seen { guest: Some(&own), restart: Some(restart), activity: None };
         let all = differences(seen, &control(), &tolerances);
         all.into_iter().map(|(id, _)| id).collect()
     }

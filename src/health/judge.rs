@@ -1,6 +1,7 @@
 use super::{
     boot::Boot,
     compare::{ControlEnd, Own, compare},
+    differ::Restarted,
     proof::{Done, Planned},
     resets::Resets,
     stuck, words,
@@ -50,7 +51,7 @@ pub struct Judge {
     /// What the guest said it is like, and when, since its last restart.
     state: Option<(Millis, Box<GuestState>)>,
     /// How long that restart took.
-    restart: Option<Millis>,
+    restart: Option<Restarted>,
     /// What the machine did at the end of the last watch since then.
     activity: Option<(Millis, Activity)>,
     /// The run has turned to collecting: what happens now is our own doing.
@@ -186,7 +187,7 @@ impl Judge {
             }
             SignalKind::GuestState { .. } => {}
             SignalKind::BootCost { took, waited, .. } if self.update_began && !self.over => {
-                self.restart = Some(took.since(*waited));
+                self.restart = Some(Restarted { took: *took, waited: *waited });
             }
             SignalKind::BootCost { .. } => {}
             SignalKind::ControlKnown { .. } => self.known = true,

@@ -28,11 +28,22 @@ impl LabTime {
     /// waited and what the probe lost are two views of the same: the greater is taken off. They may have waited while
     /// nobody looked as well, so of the time in which somebody did, an eighth always counts.
     pub fn counted(span: Millis, begin: &LabTime, end: &LabTime) -> Millis {
+        let seen = span.since(end.timer_late.since(begin.timer_late));
+        span.since(Self::taken(begin, end)).max(Millis(seen.0 / MOST_STRETCH))
+    }
+
+    /// All that is known of what the lab took between two moments.
+    pub fn taken(begin: &LabTime, end: &LabTime) -> Millis {
         let late = end.timer_late.since(begin.timer_late);
         let waited = end.cpu_wait.since(begin.cpu_wait);
         let lost = end.probe_lost.since(begin.probe_lost);
-        let seen = span.since(late);
-        seen.since(waited.max(lost)).max(Millis(seen.0 / MOST_STRETCH))
+        Millis(late.0.saturating_add(waited.max(lost).0))
+    }
+
+    /// Whether the lab took so much of a span that what counts of it is no more than the share that always does: how long the
+    /// guest took is not known then.
+    pub fn took_nearly_all(span: Millis, taken: Millis) -> bool {
+        span.since(taken).0.saturating_mul(MOST_STRETCH) <= span.0.saturating_add(MOST_STRETCH)
     }
 }
 
