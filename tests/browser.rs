@@ -110,7 +110,8 @@ impl Recorded {
 
     fn report(&self, args: &[&str]) {
         let mut command = Command::new(env!("CARGO_BIN_EXE_bootgate"));
-        let output = command.arg("report").arg(self.dir.path()).args(args).output().unwrap();
+        command.arg("report").arg(self.dir.path()).args(args);
+        let output = command.env("BOOTGATE_STATE", self.dir.path().join("state")).output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
 

@@ -23,6 +23,13 @@ pub(super) struct Support {
     elsewhere: Share,
 }
 
+impl Support {
+    /// Whether every cell there is unhealthy, and none elsewhere.
+    pub(super) fn is_exact(&self) -> bool {
+        self.there.unhealthy == self.there.all && self.elsewhere.unhealthy == 0
+    }
+}
+
 /// How many of some cells are unhealthy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Share {
@@ -66,7 +73,7 @@ pub(super) fn common_ground(state: &RunState) -> Option<CommonGround> {
     if let Some(suspects) = explain(&guilty, &innocent) {
         let names: Vec<String> = suspects.iter().map(name).collect();
         let unanswered = guilty.len() + innocent.len() < state.permutations().count();
-        let caveat = if unanswered { ", as far as cells answered" } else { "" };
+        let caveat = if unanswered { ", as far as is known" } else { "" };
         let sentence = format!("It breaks wherever {}, and only there{caveat}.", names.join(", or "));
         return Some(CommonGround { sentence, support: support(&suspects) });
     }
@@ -172,7 +179,7 @@ mod tests {
         let breaks = |what: &str| Some(format!("It breaks wherever {what}, and only there."));
         assert_eq!(sentence(&["a.p3", "b.p3", "c.p3"], &[]), breaks("patch = p3"));
         let told = sentence(&["a.p3", "b.p3"], &["c.p3"]).unwrap();
-        assert_eq!(told, "It breaks wherever patch = p3, and only there, as far as cells answered.");
+        assert_eq!(told, "It breaks wherever patch = p3, and only there, as far as is known.");
         assert_eq!(sentence(&["a.p3", "b.p3", "c.p1", "c.p2", "c.p3"], &[]), breaks("patch = p3, or os = c"));
     }
 
@@ -206,7 +213,7 @@ mod tests {
                 prop_assert_eq!(there.unhealthy, counts.unhealthy);
                 prop_assert_eq!(elsewhere.unhealthy, 0);
                 prop_assert_eq!(there.all + elsewhere.all, counts.unhealthy + counts.healthy);
-                prop_assert_eq!(sentence.contains("only there"), there.all == there.unhealthy);
+                prop_assert_eq!(sentence.contains("only there"), Support { there, elsewhere }.is_exact());
             }
         }
 

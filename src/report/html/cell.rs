@@ -212,7 +212,7 @@ fn step_view(step: &StepSpan, healthy: bool, budget: &mut Budget) -> StepView {
 fn end_of(dirty: &str, most: usize) -> (String, bool) {
     let clean = plain(dirty);
     let clean = clean.trim_end();
-    let from = clean.ceil_char_boundary(clean.len().saturating_sub(most));
+    let from = (clean.len().saturating_sub(most)..).find(|at| clean.is_char_boundary(*at)).unwrap_or(clean.len());
     (clean[from..].to_owned(), from > 0)
 }
 
@@ -246,6 +246,9 @@ fn known_facts(control: &Attempt) -> Option<&ControlFacts> {
     })
 }
 
+/// Tells one thing of a guest.
+type Tell = fn(&GuestState) -> String;
+
 /// What the judge compares with the control.
 fn measured(attempt: &Attempt, control: Option<&Attempt>) -> Vec<(&'static str, String, String)> {
     let facts = control.and_then(|control| {
@@ -264,12 +267,12 @@ fn measured(attempt: &Attempt, control: Option<&Attempt>) -> Vec<(&'static str, 
     });
     let other = facts.and_then(|facts| facts.guest.as_deref());
     let time = |time: Option<Millis>| time.map_or(String::new(), |time| time.to_string());
-    let of = |state: Option<&GuestState>, tell: fn(&GuestState) -> String| state.map_or(String::new(), tell);
+    let of = |state: Option<&GuestState>, tell: Tell| state.map_or(String::new(), tell);
     let free = |state: &GuestState| -> String {
         let disks = state.disks.iter().take(6).map(|disk| format!("{} on {}", disk.free, text(&disk.mount)));
         disks.collect::<Vec<_>>().join(", ")
     };
-    let asked: [(&'static str, fn(&GuestState) -> String); 6] = [
+    let asked: [(&str, Tell); 6] = [
         ("Memory used", |state| state.memory_used.to_string()),
         ("Services that run", |state| state.services.len().to_string()),
         ("Different errors in the log", |state| state.errors.len().to_string()),

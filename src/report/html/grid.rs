@@ -1,4 +1,4 @@
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use serde::Serialize;
 
@@ -45,6 +45,9 @@ struct Data<'a> {
     cells: &'a [Spot],
 }
 
+/// Most squares of a grid.
+const MOST: usize = 10_000;
+
 /// What stands for the value of a cell without this axis.
 const NONE: &str = "—";
 
@@ -80,26 +83,17 @@ impl Matrix {
         let at = |spot: &Spot, axis: Option<usize>| {
             axis.map_or(String::new(), |axis| spot.values[axis].clone().unwrap_or_else(|| NONE.to_owned()))
         };
-        let distinct = |axis: Option<usize>| {
-            let mut found: Vec<String> = Vec::new();
-            for value in spots.iter().map(|spot| at(spot, axis)) {
-                if !found.contains(&value) {
-                    found.push(value);
-                }
-            }
-            found
+        let (mut heads, mut columns) = (Vec::new(), Vec::new());
+        let mut places: HashMap<(usize, usize), Vec<&Spot>> = HashMap::new();
+        for spot in spots.iter().filter(|_| row.is_some()) {
+            let place = (place_in(&mut heads, at(spot, row)), place_in(&mut columns, at(spot, column)));
+            places.entry(place).or_default().push(spot);
+        }
+        let squares = |row: usize| {
+            let here = (0..columns.len()).map(|column| places.get(&(row, column)).map_or(&[][..], Vec::as_slice));
+            here.map(square).collect()
         };
-        let columns = distinct(column);
-        let square = |row_value: &String, column_value: &String| {
-            let here = spots.iter().filter(|spot| at(spot, row) == *row_value && at(spot, column) == *column_value);
-            square(&here.collect::<Vec<_>>())
-        };
-        let rows = if axes.is_empty() { Vec::new() } else { distinct(row) };
-        let rows = rows.into_iter().map(|value| {
-            let squares = columns.iter().map(|column| square(&value, column)).collect();
-            (value, squares)
-        });
-        let rows = rows.collect();
+        let rows = heads.into_iter().enumerate().map(|(n, head)| (head, squares(n))).collect();
         let axes = axes.into_iter().enumerate().map(|(n, name)| (name, row == Some(n), column == Some(n))).collect();
         Self { axes, columns, rows, data }
     }
@@ -115,8 +109,16 @@ impl Matrix {
     }
 }
 
+/// Where a value stands among those that came before; behind them if it is new.
+fn place_in(values: &mut Vec<String>, value: String) -> usize {
+    values.iter().position(|known| *known == value).unwrap_or_else(|| {
+        values.push(value);
+        values.len() - 1
+    })
+}
+
 /// The axes of rows and columns: the first two of which there are several values. Of many values in few rows, the rows
-/// are the many.
+/// are the many. A grid that would be mostly empty has no columns.
 fn chosen(axes: &[String], spots: &[Spot]) -> (Option<usize>, Option<usize>) {
     let values = |axis: usize| spots.iter().map(|spot| &spot.values[axis]).collect::<BTreeSet<_>>().len();
     let mut order: Vec<usize> = (0..axes.len()).collect();
@@ -124,6 +126,7 @@ fn chosen(axes: &[String], spots: &[Spot]) -> (Option<usize>, Option<usize>) {
     match order[..] {
         [] => (None, None),
         [only] => (Some(only), None),
+        [first, second, ..] if values(first) * values(second) > MOST => (Some(first), None),
         [first, second, ..] if values(second) > values(first).max(12) => (Some(second), Some(first)),
         [first, second, ..] => (Some(first), Some(second)),
     }

@@ -172,7 +172,8 @@ impl Decided {
     fn of(state: &RunState) -> Self {
         let gate::Ruling { decision, reasons } = gate::ruling(state);
         let told = decided(state, decision, &reasons);
-        let also = reasons.iter().map(|reason| text(reason)).filter(|reason| *reason != told).collect();
+        // The leading reason is what the sentence says.
+        let also = reasons.iter().skip(1).map(|reason| text(reason)).collect();
         let mark = match decision {
             Decision::Approved => Mark::Healthy,
             Decision::Rejected => Mark::Unhealthy,

@@ -124,10 +124,11 @@
   addEventListener("hashchange", go);
   go();
 
-  // On paper: what is not healthy, opened.
+  // On paper: what is not healthy, opened, unless that were a book.
   let opened = [];
   addEventListener("beforeprint", () => {
-    opened = cells.filter((cell) => !cell.open && !cell.hidden && cell.dataset.mark !== "healthy");
+    opened = visible().filter((cell) => !cell.open && cell.dataset.mark !== "healthy");
+    if (opened.length > 20) opened = [];
     for (const cell of opened) cell.open = true;
   });
   addEventListener("afterprint", () => {

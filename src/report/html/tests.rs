@@ -71,7 +71,7 @@ fn the_first_screen_has_decision_reasons_candidate_and_matrix() {
         "<span class=\"word\">rejected</span>",
         "3 of 9 permutations break",
         "1 of 9 cells inconclusive",
-        "It breaks wherever patch = p3, and only there, as far as cells answered.",
+        "It breaks wherever patch = p3, and only there, as far as is known.",
         "3 of 3 cells there unhealthy, 0 of 5 elsewhere",
         "content-291.bin",
         Sha256::of(b"candidate").as_ref(),
