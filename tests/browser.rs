@@ -237,6 +237,7 @@ frame.addEventListener("load", async () => {
     answer.after = { rows: heads("tbody th"), columns: heads("thead th"), links: get("grid").querySelectorAll("a").length };
     await set("columns", get("rows").value);
     answer.swapped = get("rows").value !== get("columns").value;
+    for (const cell of cells) cell.open = false;
     get("open").click();
     await wait(400);
     answer.all_open = cells.every((cell) => cell.open);

@@ -102,8 +102,9 @@
     const all = visible();
     const closed = all.some((cell) => !cell.open);
     for (const cell of all) cell.open = closed;
-    tell();
   });
+  // Toggles do not bubble, and are heard on their way down.
+  document.addEventListener("toggle", tell, true);
   filter.hidden = false;
   apply();
 
@@ -119,7 +120,6 @@
     target.open = true;
     target.scrollIntoView();
     target.querySelector("summary").focus({ preventScroll: true });
-    tell();
   };
   addEventListener("hashchange", go);
   go();
