@@ -71,7 +71,8 @@ pub(super) struct OutputView {
 
 pub(super) struct CheckView {
     pub(super) id: String,
-    pub(super) ok: bool,
+    /// None: it was not answered.
+    pub(super) ok: Option<bool>,
     pub(super) here: String,
     pub(super) control: String,
 }
@@ -84,6 +85,7 @@ pub(super) struct AttemptView {
 }
 
 pub(super) struct Artifact {
+    /// In the cell's folder, if it is there.
     pub(super) path: String,
     /// None: it has no place that the page knows.
     pub(super) link: Option<String>,
@@ -230,7 +232,7 @@ fn checks(cell: &CellState, control: Option<&Attempt>) -> Vec<CheckView> {
         });
         CheckView {
             id: text(id),
-            ok: here.as_ref().is_some_and(|(ok, _)| *ok),
+            ok: here.as_ref().map(|(ok, _)| *ok),
             here: here.map_or("not answered".to_owned(), |(_, told)| text(&told)),
             control: answer(control, id).map(|(_, told)| text(&told)).or(known).unwrap_or_default(),
         }
@@ -311,9 +313,10 @@ fn earlier(cell: &CellState) -> Vec<AttemptView> {
 /// The files of all attempts.
 fn artifacts(cell: &CellState, links: Links) -> Vec<Artifact> {
     let paths = cell.attempts.iter().filter_map(|attempt| attempt.end.as_ref()).flat_map(|end| &end.artifacts);
+    let folder = format!("cells/{}/", cell.planned.id);
     let view = |path: &String| {
         let link = (links == Links::Beside && is_below(path)).then(|| encoded(path));
-        Artifact { path: text(path), link }
+        Artifact { path: text(path.strip_prefix(&folder).unwrap_or(path)), link }
     };
     paths.take(2 * LISTED).map(view).collect()
 }

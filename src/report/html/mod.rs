@@ -207,14 +207,20 @@ fn facts(state: &RunState) -> Vec<(&'static str, String)> {
     let and = if controls == 0 { String::new() } else { format!(" and {}", count(controls, "control")) };
     let mut rows = vec![
         ("Tested", format!("{}{and}, in {}", count(state.permutations().count(), "cell"), state.now)),
-        ("Started", text(&start.utc)),
+        ("Started", moment(&start.utc)),
     ];
     if !state.resumed.is_empty() {
-        rows.push(("Resumed", text(&state.resumed.join(", "))));
+        rows.push(("Resumed", state.resumed.iter().map(|utc| moment(utc)).collect::<Vec<_>>().join(", ")));
     }
     rows.push(("Lab", text(&format!("{}, {}", start.lab, start.accelerator))));
     rows.push(("Bootgate", text(&start.bootgate)));
     rows
+}
+
+/// A moment without what nobody reads.
+fn moment(utc: &str) -> String {
+    let seconds = utc.split_once('.').map_or(utc.trim_end_matches('Z'), |(seconds, _)| seconds);
+    text(&format!("{} UTC", seconds.replacen('T', " ", 1)))
 }
 
 fn tallies<'a>(state: &RunState, cells: impl Iterator<Item = &'a CellState>) -> Vec<Tally> {

@@ -98,7 +98,7 @@ fn a_cell_stands_beside_its_control() {
         "Compared with control-os-8-p2",
         "Phase Here Control",
         "watch not reached",
-        "check sensor ✗ not answered exited with 0",
+        "check sensor not answered exited with 0",
     ] {
         assert!(cell.contains(told), "{told} is missing: {cell}");
     }
@@ -251,6 +251,6 @@ fn pictures_are_in_the_page_as_far_as_there_is_room_the_failing_cells_first() {
 #[test]
 fn elsewhere_the_page_has_no_links_to_the_runs_files() {
     let html = String::from_utf8(render(&nine().state(), Path::new("/nowhere"), Links::None).unwrap()).unwrap();
-    assert!(html.contains("<code>cells/os-8.p1/serial.log</code>") && !html.contains("href=\"./"));
+    assert!(html.contains("<code>serial.log</code>") && !html.contains("href=\"./"));
     assert!(page(&nine()).contains("href=\"./cells/os-8.p1/serial.log\""));
 }

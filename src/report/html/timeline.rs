@@ -42,13 +42,14 @@ impl Timeline {
     pub(super) fn of(state: &RunState, attempt: &Attempt, verdict: &Verdict, control: Option<&Attempt>) -> Self {
         let own = spans(attempt);
         let other = control.map(spans).unwrap_or_default();
-        let end = |spans: &[(Name, &PhaseSpan)]| spans.iter().map(|(_, span)| span.from + span.took(state.now)).max();
-        let length = end(&own).map_or(Millis::ZERO, |end| end.since(attempt.started));
-        let other_length = end(&other).zip(control).map_or(Millis::ZERO, |(end, control)| end.since(control.started));
-        let scale = length.max(other_length).0.max(1);
-        let bar = |attempt: &Attempt, span: &PhaseSpan| {
-            Bar::of(span.from.since(attempt.started), span.took(state.now), scale)
+        // Before its first phase a cell waits for room on the host.
+        let power_on = |spans: &[(Name, &PhaseSpan)]| spans.first().map_or(Millis::ZERO, |(_, span)| span.from);
+        let (begin, other_begin) = (power_on(&own), power_on(&other));
+        let length = |spans: &[(Name, &PhaseSpan)], begin: Millis| {
+            spans.iter().map(|(_, span)| (span.from + span.took(state.now)).since(begin)).max().unwrap_or_default()
         };
+        let scale = length(&own, begin).max(length(&other, other_begin)).0.max(1);
+        let bar = |span: &PhaseSpan, begin: Millis| Bar::of(span.from.since(begin), span.took(state.now), scale);
         let took = |span: Option<&PhaseSpan>| span.map_or(String::new(), |span| span.took(state.now).to_string());
         let find = |spans: &[(Name, &'_ PhaseSpan)], name: Name| {
             spans.iter().find(|(found, _)| *found == name).map(|(_, span)| **span)
@@ -61,17 +62,17 @@ impl Timeline {
                 name: name.0.to_string(),
                 took: took(mine.as_ref()),
                 control_took: took(its.as_ref()),
-                bar: mine.map(|span| bar(attempt, &span)),
-                control_bar: its.zip(control).map(|(span, control)| bar(control, &span)),
+                bar: mine.map(|span| bar(&span, begin)),
+                control_bar: its.map(|span| bar(&span, other_begin)),
                 done: mine.is_none_or(|span| span.done),
             }
         };
         let mut rows: Vec<Row> = names.into_iter().map(row).collect();
-        if let Some(lead) = verdict.lead().filter(|lead| lead.at > attempt.started) {
-            let at = lead.at.since(attempt.started);
+        if let Some(lead) = verdict.lead().filter(|lead| lead.at > begin) {
+            let at = lead.at.since(begin);
             rows.push(Row {
                 name: "verdict".to_owned(),
-                took: format!("at {at}"),
+                took: format!("after {at}"),
                 control_took: String::new(),
                 bar: Some(Bar::of(at, Millis::ZERO, scale)),
                 control_bar: None,
