@@ -11,6 +11,9 @@ use crate::{
 /// Most kinds of systems in the table: it has to stay one page.
 const ROWS: usize = 20;
 
+/// Most troubles, the most frequent first.
+const TROUBLES: usize = 8;
+
 /// Most systems that are named for one trouble.
 const NAMED: usize = 8;
 
@@ -31,6 +34,7 @@ struct Page {
     rows: Vec<Row>,
     more_rows: usize,
     troubles: Vec<Trouble>,
+    more_troubles: usize,
     run: String,
 }
 
@@ -64,6 +68,9 @@ pub(in crate::report) fn render(state: &RunState) -> Result<Vec<u8>, String> {
     let mut rows = rows(state);
     let more_rows = rows.len().saturating_sub(ROWS);
     rows.truncate(ROWS);
+    let mut troubles = troubles(state);
+    let more_troubles = troubles.len().saturating_sub(TROUBLES);
+    troubles.truncate(TROUBLES);
     let page = Page {
         policy: policy(""),
         style: STYLE,
@@ -79,7 +86,8 @@ pub(in crate::report) fn render(state: &RunState) -> Result<Vec<u8>, String> {
         kind: state.permutations().find_map(kind).map_or("System".to_owned(), |(axis, _)| axis),
         rows,
         more_rows,
-        troubles: troubles(state),
+        troubles,
+        more_troubles,
         run: state.run.to_string(),
     };
     let mut html = page.render().map_err(|error| error.to_string())?;
@@ -194,6 +202,7 @@ fn troubles(state: &RunState) -> Vec<Trouble> {
             None => found.push((told, vec![name(cell)])),
         }
     }
+    found.sort_by_key(|(_, on)| std::cmp::Reverse(on.len()));
     let trouble = |(told, mut on): (&'static str, Vec<String>)| {
         let more = on.len().saturating_sub(NAMED);
         on.truncate(NAMED);

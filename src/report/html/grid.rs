@@ -25,8 +25,8 @@ pub(super) struct Group {
     pub(super) id: String,
     /// For who does not see it.
     pub(super) label: String,
-    /// Below the sign, of one cell alone.
-    pub(super) reason: String,
+    /// Below the sign of one cell alone: its reason, or that it is healthy.
+    pub(super) word: String,
 }
 
 /// A cell of the matrix as the script sees it.
@@ -143,8 +143,12 @@ fn square(here: &[&Spot]) -> Square {
             (true, false) => format!("{}: {}, {}", first.id, first.mark, first.reason),
             (false, _) => format!("{} of {} {}, the first is {}", found.len(), here.len(), first.mark, first.id),
         };
-        let reason = if alone { first.reason.clone() } else { String::new() };
-        Some(Group { mark, cells: found.len(), id: first.id.clone(), label, reason })
+        let word = match (alone, first.reason.is_empty()) {
+            (true, true) => first.mark.to_owned(),
+            (true, false) => first.reason.clone(),
+            (false, _) => String::new(),
+        };
+        Some(Group { mark, cells: found.len(), id: first.id.clone(), label, word })
     };
     kinds.into_iter().filter_map(group).collect()
 }

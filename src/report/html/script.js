@@ -30,7 +30,7 @@
         : `${found.length} of ${here.length} ${mark}, the first is ${first.id}`;
       const sign = make("span", { class: "sign" }, signs[mark] + (found.length > 1 ? ` ${found.length}` : ""));
       const link = make("a", { class: mark, href: `#cell-${first.id}`, title: label, "aria-label": label }, sign);
-      if (alone && first.reason) link.append(make("small", {}, first.reason));
+      if (alone) link.append(make("small", {}, first.reason || mark));
       return [link];
     };
 

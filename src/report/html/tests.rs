@@ -82,7 +82,8 @@ fn the_first_screen_has_decision_reasons_candidate_and_matrix() {
     }
     assert_eq!(
         text_of(&html, "grid"),
-        "p1 p2 p3 os-8 ✓ ✓ ✗ stop-error os-9 ✓ ✓ ✗ stop-error os-10 ? host-lost ✓ ✗ boot-hang"
+        "p1 p2 p3 os-8 ✓ healthy ✓ healthy ✗ stop-error os-9 ✓ healthy ✓ healthy ✗ stop-error os-10 ? host-lost ✓ healthy ✗ \
+         boot-hang"
     );
 }
 
