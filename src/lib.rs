@@ -17,7 +17,7 @@
 //!        v  emits signals
 //!   -> health/   judge(signals) -> Verdict           the pure core
 //!   -> event/    RunEvent stream -> events.jsonl     the journal, written first
-//!   -> report/   terminal, junit, json               folds over events
+//!   -> report/   terminal, junit, json, html         folds over events
 //!   -> gate/     policy(events) -> Decision -> exit code
 //! ```
 //!

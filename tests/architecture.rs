@@ -18,7 +18,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("health", &["model"]),
     ("event", &["model"]),
     ("gate", &["model", "event", "health"]),
-    ("report", &["model", "event", "gate"]),
+    ("report", &["model", "event", "gate", "health"]),
     ("lab", &["model", "event", "qcow2"]),
     ("guest", &["model", "event", "lab"]),
     ("seal", &["model", "lab", "catalog"]),

@@ -45,19 +45,47 @@ fn reports_are_rebuilt_and_the_decision_is_told() {
     let run = Run::committed();
     let output = run.report(&[]);
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
-    assert!(run.has("junit.xml") && run.has("result.json"));
+    assert!(run.has("junit.xml") && run.has("result.json") && run.has("report.html"));
     assert!(String::from_utf8(output.stdout).unwrap().contains("REJECTED  3 of 9 permutations break"));
 
-    let before = ["junit.xml", "result.json"].map(|name| fs::read(run.0.path().join(name)).unwrap());
+    let before = ["junit.xml", "result.json", "report.html"].map(|name| fs::read(run.0.path().join(name)).unwrap());
     run.report(&[]);
-    assert_eq!(before, ["junit.xml", "result.json"].map(|name| fs::read(run.0.path().join(name)).unwrap()));
+    assert_eq!(
+        before,
+        ["junit.xml", "result.json", "report.html"].map(|name| fs::read(run.0.path().join(name)).unwrap())
+    );
 }
 
 #[test]
 fn one_report_can_be_chosen_and_the_gates_code_be_asked_for() {
     let run = Run::committed();
     assert_eq!(run.report(&["--only", "junit", "--exit-code"]).status.code(), Some(1));
-    assert!(run.has("junit.xml") && !run.has("result.json"));
+    assert!(run.has("junit.xml") && !run.has("result.json") && !run.has("report.html"));
+}
+
+#[test]
+fn any_report_is_written_elsewhere_and_nothing_is_rebuilt_then() {
+    let run = Run::committed();
+    for (format, begins) in
+        [("html", "<!DOCTYPE html>"), ("client", "<!DOCTYPE html>"), ("junit", "<?xml"), ("json", "{")]
+    {
+        let printed = run.report(&["--format", format]);
+        assert_eq!(printed.status.code(), Some(0), "{}", stderr(&printed));
+        assert!(String::from_utf8_lossy(&printed.stdout).starts_with(begins), "{format}");
+        let path = run.0.path().join("elsewhere");
+        let written = run.report(&["--format", format, "--out", path.to_str().unwrap(), "--exit-code"]);
+        assert_eq!((written.status.code(), written.stdout.len()), (Some(1), 0), "{}", stderr(&written));
+        assert_eq!(fs::read(&path).unwrap(), printed.stdout, "{format}");
+    }
+    assert!(!run.has("junit.xml") && !run.has("report.html"));
+}
+
+#[test]
+fn a_page_that_cannot_be_written_is_told() {
+    let run = Run::committed();
+    let output = run.report(&["--format", "client", "--out", "/nowhere/at/all.html"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("cannot write /nowhere/at/all.html"), "{}", stderr(&output));
 }
 
 #[test]

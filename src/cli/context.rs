@@ -86,8 +86,16 @@ impl Context {
     /// # Errors
     /// Standard output cannot be written.
     pub fn print(&self, text: &str) -> anyhow::Result<()> {
+        self.print_bytes(text.as_bytes())
+    }
+
+    /// The same of bytes.
+    ///
+    /// # Errors
+    /// Standard output cannot be written.
+    pub fn print_bytes(&self, bytes: &[u8]) -> anyhow::Result<()> {
         let mut out = io::stdout().lock();
-        match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        match out.write_all(bytes).and_then(|()| out.flush()) {
             Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
             _ => Ok(()),
         }

@@ -10,20 +10,30 @@ use crate::{
     event::{self, JournalError, RunState, Tail},
     gate,
     report::{
-        ReportFile,
+        Document, ReportFile, replace,
         terminal::{self, Look},
         write_all,
     },
 };
 
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example: bootgate report runs/20260102T030405Z-nightly --only junit")]
+#[command(after_help = "\
+Examples:
+  bootgate report runs/20260102T030405Z-nightly
+  bootgate report runs/20260102T030405Z-nightly --only junit
+  bootgate report runs/20260102T030405Z-nightly --format client --out for-the-client.html")]
 pub struct Args {
     /// The run's directory, the one with events.jsonl
     run: PathBuf,
     /// Rebuild only these
     #[arg(long, value_name = "REPORT", value_delimiter = ',')]
     only: Vec<Only>,
+    /// Rebuild nothing, and write this one to standard output or to --out
+    #[arg(long, value_enum, value_name = "REPORT", conflicts_with = "only")]
+    format: Option<Format>,
+    /// Where to write it
+    #[arg(long, value_name = "FILE", requires = "format")]
+    out: Option<PathBuf>,
     /// Exit with the run's own code: 0 approved, 1 rejected, 3 inconclusive, 130 cancelled
     #[arg(long)]
     exit_code: bool,
@@ -35,17 +45,40 @@ enum Only {
     Junit,
     /// result.json
     Json,
+    /// report.html
+    Html,
 }
 
-pub fn run(args: Args, _context: &Context) -> anyhow::Result<u8> {
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Format {
+    /// As junit.xml
+    Junit,
+    /// As result.json
+    Json,
+    /// As report.html, without links to the files beside it
+    Html,
+    /// A page for a client: what was tested, on what, the result, a recommendation
+    Client,
+}
+
+pub fn run(args: Args, context: &Context) -> anyhow::Result<u8> {
     let state = read_run(&args.run).inspect_err(|_| tell_what_is_stale(&args.run))?;
+    let own_code = if args.exit_code { gate::ruling(&state).decision.exit_code() } else { 0 };
+    if let Some(format) = args.format {
+        let bytes = format.document().render(&state, &args.run).map_err(anyhow::Error::msg)?;
+        match &args.out {
+            Some(path) => replace(path, &bytes).with_context(|| format!("cannot write {}", path.display()))?,
+            None => context.print_bytes(&bytes)?,
+        }
+        return Ok(own_code);
+    }
     let files: Vec<ReportFile> = match args.only.as_slice() {
         [] => ReportFile::ALL.to_vec(),
         only => only.iter().map(|only| only.file()).collect(),
     };
     // A closed pipe (`| head`) must not keep the files from being written.
     let _ = io::stdout().write_all(terminal::summary(&state, Look::of_stdout(), &args.run).as_bytes());
-    let mut code = if args.exit_code { gate::ruling(&state).decision.exit_code() } else { 0 };
+    let mut code = own_code;
     for written in write_all(&args.run, &state, &files) {
         if let Err(error) = written.result {
             tell!("cannot write {}: {error}", written.path.display());
@@ -69,6 +102,18 @@ impl Only {
         match self {
             Only::Junit => ReportFile::Junit,
             Only::Json => ReportFile::Json,
+            Only::Html => ReportFile::Html,
+        }
+    }
+}
+
+impl Format {
+    fn document(self) -> Document {
+        match self {
+            Format::Junit => Document::Junit,
+            Format::Json => Document::Json,
+            Format::Html => Document::Html,
+            Format::Client => Document::Client,
         }
     }
 }

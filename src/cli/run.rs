@@ -7,6 +7,7 @@ use anyhow::{Context as _, bail};
 
 use super::{
     Context, Select,
+    report::read_run,
     session::{Begun, LabArgs, Session, Use, in_lab},
     table::table,
 };
@@ -173,8 +174,10 @@ fn resume(dir: &Path) -> anyhow::Result<Begun> {
 /// Writes the reports and the summary. A report that cannot be written never counts as an approval.
 fn report(finished: &Finished, dir: &Path, shown: &Path) -> Decision {
     let decision = finished.ruling.decision;
-    let mut complete = true;
-    for written in write_all(dir, &finished.state, &ReportFile::ALL) {
+    // A run in progress lets go of samples and screens; the reports are made of the journal, as `report` makes them.
+    let recorded = read_run(dir).inspect_err(|error| tell!("error: {error:#}"));
+    let mut complete = recorded.is_ok();
+    for written in write_all(dir, recorded.as_ref().unwrap_or(&finished.state), &ReportFile::ALL) {
         if let Err(error) = written.result {
             complete = false;
             tell!("error: cannot write {}: {error}", written.path.display());

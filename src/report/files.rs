@@ -4,7 +4,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{json, junit};
+use super::{html, html::Links, json, junit};
 use crate::event::RunState;
 
 /// A report that is a file in the run directory.
@@ -12,23 +12,52 @@ use crate::event::RunState;
 pub enum ReportFile {
     Junit,
     Json,
+    Html,
 }
 
 impl ReportFile {
-    pub const ALL: [Self; 2] = [Self::Junit, Self::Json];
+    pub const ALL: [Self; 3] = [Self::Junit, Self::Json, Self::Html];
 
     /// Its name in the run directory.
     pub fn file_name(self) -> &'static str {
         match self {
             Self::Junit => "junit.xml",
             Self::Json => "result.json",
+            Self::Html => "report.html",
         }
     }
 
-    fn render(self, state: &RunState) -> Result<Vec<u8>, String> {
+    fn render(self, state: &RunState, run_dir: &Path) -> Result<Vec<u8>, String> {
         match self {
             Self::Junit => junit::render(state),
             Self::Json => json::render(state),
+            Self::Html => html::render(state, run_dir, Links::Beside),
+        }
+    }
+}
+
+/// A report that stands by itself, wherever it is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Document {
+    Junit,
+    Json,
+    /// The whole run for people.
+    Html,
+    /// The run for somebody who has to decide, and has no use for how it was found.
+    Client,
+}
+
+impl Document {
+    /// Its bytes; pictures come from the run directory.
+    ///
+    /// # Errors
+    /// Not even the run's start was recorded.
+    pub fn render(self, state: &RunState, run_dir: &Path) -> Result<Vec<u8>, String> {
+        match self {
+            Self::Junit => junit::render(state),
+            Self::Json => json::render(state),
+            Self::Html => html::render(state, run_dir, Links::None),
+            Self::Client => html::render_client(state),
         }
     }
 }
@@ -46,7 +75,7 @@ pub struct Written {
 pub fn write_all(run_dir: &Path, state: &RunState, files: &[ReportFile]) -> Vec<Written> {
     let write = |&file: &ReportFile| {
         let path = run_dir.join(file.file_name());
-        let rendered = catch_unwind(AssertUnwindSafe(|| file.render(state)));
+        let rendered = catch_unwind(AssertUnwindSafe(|| file.render(state, run_dir)));
         let result = match rendered {
             Ok(Ok(bytes)) => replace(&path, &bytes),
             Ok(Err(message)) => Err(io::Error::other(message)),
@@ -58,7 +87,10 @@ pub fn write_all(run_dir: &Path, state: &RunState, files: &[ReportFile]) -> Vec<
 }
 
 /// Puts a whole file in place of whatever is there: a reader sees the old one or the new one.
-fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+///
+/// # Errors
+/// It cannot be written; what was there is still there.
+pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     use std::os::unix::fs::PermissionsExt as _;
     let folder = path.parent().unwrap_or(Path::new("."));
     let mut file = tempfile::Builder::new()
@@ -86,9 +118,9 @@ mod tests {
         fs::create_dir_all(dir.path().join("junit.xml/x")).unwrap();
         let written = write_all(dir.path(), &testing::nine().state(), &ReportFile::ALL);
         assert!(written[0].result.is_err());
-        assert!(written[1].result.is_ok());
+        assert!(written[1..].iter().all(|written| written.result.is_ok()));
         let left: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
-        assert_eq!(left.len(), 2, "no temporary file stays: {left:?}");
+        assert_eq!(left.len(), 3, "no temporary file stays: {left:?}");
     }
 
     #[test]

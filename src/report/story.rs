@@ -200,7 +200,8 @@ fn subject_word(subject: &Subject) -> &'static str {
     }
 }
 
-fn ended(result: &StepResult) -> String {
+/// How a step or check went.
+pub(super) fn ended(result: &StepResult) -> String {
     let how = match &result.exit {
         Exit::Code { code } => format!("exited with {}", told_exit_code(*code)),
         Exit::Signal { signal } => format!("was ended by signal {signal}"),

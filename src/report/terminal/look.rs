@@ -63,7 +63,7 @@ impl Look {
 
 /// How a cell stands, in one sign.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Mark {
+pub(in crate::report) enum Mark {
     Healthy,
     Flaky,
     Unhealthy,
@@ -71,7 +71,7 @@ pub(super) enum Mark {
 }
 
 impl Mark {
-    pub(super) fn of(cell: &CellState, verdict: &Verdict) -> Self {
+    pub(in crate::report) fn of(cell: &CellState, verdict: &Verdict) -> Self {
         match verdict.outcome {
             Outcome::Healthy if cell.is_flaky() => Mark::Flaky,
             Outcome::Healthy => Mark::Healthy,
@@ -80,11 +80,11 @@ impl Mark {
         }
     }
 
-    pub(super) fn of_ended(state: &RunState, cell: &CellState) -> Self {
+    pub(in crate::report) fn of_ended(state: &RunState, cell: &CellState) -> Self {
         Self::of(cell, &state.verdict(cell))
     }
 
-    pub(super) fn glyph(self, unicode: bool) -> &'static str {
+    pub(in crate::report) fn glyph(self, unicode: bool) -> &'static str {
         match (self, unicode) {
             (Mark::Healthy, true) => "✓",
             (Mark::Healthy, false) => "+",
@@ -95,7 +95,7 @@ impl Mark {
         }
     }
 
-    pub(super) fn word(self) -> &'static str {
+    pub(in crate::report) fn word(self) -> &'static str {
         match self {
             Mark::Healthy => "healthy",
             Mark::Flaky => "flaky",

@@ -1,6 +1,5 @@
 //! The terminal: a run while it goes on ([`Live`]), and what it came to ([`summary`]).
 
-mod blame;
 mod fitness;
 mod grid;
 mod live;
@@ -10,4 +9,6 @@ mod summary;
 pub use fitness::fitness;
 pub use live::{Live, LiveOptions};
 pub use look::Look;
+pub(super) use look::Mark;
 pub use summary::summary;
+pub(super) use summary::{advice, decided};

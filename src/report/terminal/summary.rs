@@ -3,7 +3,6 @@ use std::path::Path;
 use console::Style;
 
 use super::{
-    blame::common_ground,
     grid::{grid, pad},
     look::{Look, Mark},
 };
@@ -11,7 +10,7 @@ use crate::{
     event::{CellState, Counts, Decision, RunState},
     gate,
     model::{Outcome, Reason, ReasonId, count, one_line},
-    report::ReportFile,
+    report::{ReportFile, common::common_ground},
 };
 
 /// What a run came to, for people: the matrix at a glance, what broke and where, the decision.
@@ -31,8 +30,8 @@ pub fn summary(state: &RunState, look: Look, run_dir: &Path) -> String {
         state.permutations().filter_map(|cell| found(state, cell)).filter(|found| found.outcome == outcome).collect()
     };
     lines.extend(findings(of(Outcome::Unhealthy), look, "cell"));
-    if let Some(sentence) = common_ground(state) {
-        lines.extend([String::new(), format!("  {}", look.bold(&sentence))]);
+    if let Some(ground) = common_ground(state) {
+        lines.extend([String::new(), format!("  {}", look.bold(&ground.sentence))]);
     }
     lines.extend(findings(state.controls().filter_map(|cell| found(state, cell)).collect(), look, "control"));
     lines.extend(findings(of(Outcome::Inconclusive), look, "cell"));
@@ -143,7 +142,7 @@ fn findings(all: Vec<Found<'_>>, look: Look, what: &str) -> Vec<String> {
 }
 
 /// What to do about what the lab could not answer.
-fn advice(id: ReasonId) -> Option<&'static str> {
+pub(in crate::report) fn advice(id: ReasonId) -> Option<&'static str> {
     Some(match id {
         ReasonId::ControlUnhealthy => {
             "The golden image needs attention: its machine is not well without the candidate either."
@@ -181,9 +180,19 @@ fn decision(state: &RunState, look: Look) -> Vec<String> {
         Decision::Inconclusive | Decision::Cancelled => Style::new().yellow(),
     };
     let word = look.paint(color.bold(), &decision.as_str().to_uppercase());
+    let told = decided(state, decision, &reasons);
+    let mut lines =
+        vec![format!("  {word}  {}  {}", look.bold(&told), look.dim(&format!("exit code {}", decision.exit_code())))];
+    // The leading reason is what the line above says.
+    lines.extend(reasons.iter().skip(1).map(|reason| look.dim(&look.fit(&format!("  also: {}", one_line(reason))))));
+    lines
+}
+
+/// The decision in one sentence; the leading reason is in it.
+pub(in crate::report) fn decided(state: &RunState, decision: Decision, reasons: &[String]) -> String {
     let unhealthy = state.final_counts().unhealthy;
     let planned = state.permutations().count();
-    let told = match decision {
+    match decision {
         Decision::Approved if planned == 1 => "the only permutation came up healthy".to_owned(),
         Decision::Approved => format!("all {planned} permutations came up healthy"),
         Decision::Rejected if unhealthy > 0 => {
@@ -191,12 +200,7 @@ fn decision(state: &RunState, look: Look) -> Vec<String> {
             format!("{unhealthy} of {} {verb}", count(planned, "permutation"))
         }
         _ => reasons.first().cloned().unwrap_or_default(),
-    };
-    let mut lines =
-        vec![format!("  {word}  {}  {}", look.bold(&told), look.dim(&format!("exit code {}", decision.exit_code())))];
-    // The leading reason is what the line above says.
-    lines.extend(reasons.iter().skip(1).map(|reason| look.dim(&look.fit(&format!("  also: {}", one_line(reason))))));
-    lines
+    }
 }
 
 #[cfg(test)]
