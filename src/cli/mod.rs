@@ -9,6 +9,7 @@ macro_rules! tell {
     }};
 }
 
+mod approve;
 mod clean;
 mod completions;
 mod context;
@@ -19,11 +20,14 @@ mod judge;
 mod plan;
 mod reading;
 mod report;
+mod revoke;
 mod run;
 mod schema;
 mod select;
 mod session;
+mod signed;
 mod table;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -63,6 +67,12 @@ enum Verb {
     Judge(judge::Args),
     /// Tell the story of one cell of a run
     Explain(explain::Args),
+    /// Sign what a run says of the update, for whoever deploys it
+    Approve(approve::Args),
+    /// Check an approval and the files that it is about, offline
+    Verify(verify::Args),
+    /// Take an approval back
+    Revoke(revoke::Args),
     /// Remove what a killed bootgate left behind
     Clean(clean::Args),
     /// Print the JSON Schema of matrix or catalogue files, for editors
@@ -101,6 +111,9 @@ fn verb() -> ExitCode {
         Verb::Report(args) => report::run(args, &context),
         Verb::Judge(args) => judge::run(args, &context),
         Verb::Explain(args) => explain::run(args, &context),
+        Verb::Approve(args) => approve::run(args, &context),
+        Verb::Verify(args) => verify::run(args, &context),
+        Verb::Revoke(args) => revoke::run(args, &context),
         Verb::Clean(args) => clean::run(args, &context),
         Verb::Schema(args) => schema::run(args, &context),
         Verb::Completions(args) => completions::run(args, &context),

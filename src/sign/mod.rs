@@ -9,9 +9,9 @@ mod lab_key;
 mod private;
 mod public;
 
-pub use dsse::{Envelope, EnvelopeError, pae};
+pub use dsse::{Envelope, EnvelopeError};
 pub use lab_key::{known_lab_key, lab_key};
-pub use private::{PrivateKey, SSH_NAMESPACE};
+pub use private::PrivateKey;
 pub use public::PublicKey;
 
 use std::{

@@ -15,7 +15,7 @@ use ssh_key::{
 use super::{KeyError, PublicKey, agent::AgentKey, block, public::Kind as Public, read_text};
 
 /// What our SSHSIG signatures are for: `ssh-keygen -Y verify -n` must be told the same.
-pub const SSH_NAMESPACE: &str = "bootgate";
+const SSH_NAMESPACE: &str = "bootgate";
 
 /// A key that signs.
 pub struct PrivateKey {

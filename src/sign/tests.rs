@@ -4,7 +4,7 @@ use ed25519_dalek::pkcs8::{EncodePrivateKey as _, EncodePublicKey as _, spki::de
 use proptest::prelude::*;
 use ssh_key::private::Ed25519Keypair;
 
-use super::*;
+use super::{dsse::pae, *};
 use crate::model::StateDir;
 
 const TYPE: &str = "application/vnd.in-toto+json";
@@ -132,6 +132,9 @@ fn an_envelope_opens_for_its_key_and_its_type_only() {
 }
 
 proptest! {
+    // Arithmetic on curves is slow without optimisation.
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
     #[test]
     fn whatever_is_changed_of_an_envelope_is_refused(
         payload in prop::collection::vec(any::<u8>(), 1..200),
