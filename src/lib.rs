@@ -19,6 +19,7 @@
 //!   -> event/    RunEvent stream -> events.jsonl     the journal, written first
 //!   -> report/   terminal, junit, json, html         folds over events
 //!   -> gate/     policy(events) -> Decision -> exit code
+//!        |  signs with  sign/  (keys, envelopes)
 //! ```
 //!
 //! Beside it, before there is a catalogue:
@@ -52,4 +53,5 @@ pub mod qcow2;
 pub mod report;
 pub mod run;
 pub mod seal;
+pub mod sign;
 pub mod source;

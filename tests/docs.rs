@@ -82,6 +82,7 @@ fn links_between_documents_lead_somewhere() {
         "README.md",
         "CONTRIBUTING.md",
         "CHANGELOG.md",
+        "docs/approval.md",
         "docs/architecture.md",
         "docs/matrix.md",
         "docs/policy.md",

@@ -12,15 +12,17 @@ use anyhow::{Context as _, ensure};
 use bootgate::{
     catalog::{Catalog, DigestCache, sha256_file},
     event::{CellEnd, Event, JournalWriter, RunState},
+    gate::RunSigner,
     lab::{
         Boots, Lab, VmSpec,
         sim::{GuestScript, SimHost, SimLab},
     },
     matrix::Matrix,
-    model::{Accelerator, Bytes, Cell, Millis, Outcome, Plan, Secrets, Verdict},
+    model::{Accelerator, Bytes, Cell, Millis, Outcome, Plan, Secrets, StateDir, Verdict},
     plan::{self, Choices},
     report::{ReportFile, write_all},
     run::{self, Capacity, History, Images, Memory, Order, RunFolder, Sink},
+    sign::lab_key,
 };
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
@@ -96,10 +98,13 @@ async fn whole(cells: u32, slots: u32, script: fn(&VmSpec) -> GuestScript) -> an
     let lab = Arc::new(SimLab::new(SimHost::default(), script));
     let journal = JournalWriter::create(&folder.journal(), folder.run.clone())?;
     let dir = folder.dir.clone();
+    let key = lab_key(&StateDir::new(&here))?;
+    let signer = RunSigner::new(key, &folder.dir, folder.run.clone(), plan_sha256.clone());
     let order = Order {
         folder,
         plan,
         plan_sha256,
+        signer,
         secrets: Secrets::default(),
         lab: lab.clone(),
         capacity: Capacity::new(&here.join("slots"), lab.info(), Some(slots), Memory::Fixed(Bytes::mib(1 << 30)))?,

@@ -3,7 +3,11 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 use time::OffsetDateTime;
 
-use super::{Context, plan::Format, report::read_run};
+use super::{
+    Context,
+    plan::Format,
+    signed::{LabKeyArg, read_signed},
+};
 use crate::{
     event::RunState,
     gate::{Assessment, RuleOutcome, assess},
@@ -22,7 +26,7 @@ Examples:
   bootgate gate runs/20260102T030405Z-nightly --policy production.yaml
 
 Without a policy every cell must be healthy and none flaky. docs/policy.md has the rules; `bootgate schema policy` is their
-JSON Schema. Each rule is told with the cells that it rests on.
+JSON Schema. Each rule is told with the cells that it rests on. The run must be as this machine's own key signed it at its end.
 Exit code 0: approved; 1: rejected; 2: the run or the policy cannot be read; 3: inconclusive; 130: the run was cancelled.")]
 pub struct Args {
     /// The run's directory, the one with events.jsonl
@@ -30,6 +34,8 @@ pub struct Args {
     /// The approver's rules
     #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
+    #[command(flatten)]
+    lab_key: LabKeyArg,
     /// How to print
     #[arg(long, value_enum, default_value_t)]
     format: Format,
@@ -40,7 +46,7 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<u8> {
         Some(path) => PolicyRules::read(path)?,
         None => PolicyRules { name: "every cell healthy".to_owned(), rules: Rules::default() },
     };
-    let state = read_run(&args.run)?;
+    let state = read_signed(&args.run, &args.lab_key, context)?.state;
     let plan = plan_of(&args.run, &state)?;
     let assessment = assess(&state, &plan, &policy.rules, OffsetDateTime::now_utc());
     let text = match args.format {

@@ -9,6 +9,7 @@ macro_rules! tell {
     }};
 }
 
+mod approve;
 mod clean;
 mod completions;
 mod context;
@@ -20,11 +21,14 @@ mod judge;
 mod plan;
 mod reading;
 mod report;
+mod revoke;
 mod run;
 mod schema;
 mod select;
 mod session;
+mod signed;
 mod table;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -68,6 +72,12 @@ enum Verb {
     Explain(explain::Args),
     /// Decide over a run by a policy
     Gate(gate::Args),
+    /// Sign what a run says of the update, for whoever deploys it
+    Approve(approve::Args),
+    /// Check an approval and the files that it is about, offline
+    Verify(verify::Args),
+    /// Take an approval back
+    Revoke(revoke::Args),
     /// Remove what a killed bootgate left behind
     Clean(clean::Args),
     /// Print the JSON Schema of matrix or catalogue files, for editors
@@ -112,6 +122,9 @@ fn verb() -> ExitCode {
         Verb::Judge(args) => judge::run(args, &context),
         Verb::Explain(args) => explain::run(args, &context),
         Verb::Gate(args) => gate::run(&args, &context),
+        Verb::Approve(args) => approve::run(args, &context),
+        Verb::Verify(args) => verify::run(args, &context),
+        Verb::Revoke(args) => revoke::run(args, &context),
         Verb::Clean(args) => clean::run(args, &context),
         Verb::Schema(args) => schema::run(args, &context),
         Verb::Completions(args) => completions::run(args, &context),

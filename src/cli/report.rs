@@ -7,7 +7,7 @@ use anyhow::Context as _;
 
 use super::{Context, EXIT_INCONCLUSIVE};
 use crate::{
-    event::{self, JournalError, RunState, Tail},
+    event::{self, Journal, JournalError, RunState, Tail},
     gate,
     report::{
         Document, ReportFile, replace,
@@ -124,13 +124,19 @@ impl Format {
 /// There is no such run, or its journal is damaged.
 pub(super) fn read_run(run: &Path) -> anyhow::Result<RunState> {
     let path = run.join("events.jsonl");
-    let journal = event::read(&path).map_err(|error| not_a_run(error, run))?;
+    let journal = read_journal(run)?;
     if let Tail::Torn { line, .. } = journal.tail {
         tell!("bootgate was killed while it wrote line {line} of {}: that line is left out", path.display());
     }
     let mut state = RunState::of(journal.run, &journal.events);
     gate::judge_again(&mut state);
     Ok(state)
+}
+
+/// # Errors
+/// There is no such run, or its journal is damaged.
+pub(super) fn read_journal(run: &Path) -> anyhow::Result<Journal> {
+    event::read(&run.join("events.jsonl")).map_err(|error| not_a_run(error, run))
 }
 
 fn not_a_run(error: JournalError, run: &Path) -> anyhow::Error {

@@ -22,6 +22,7 @@ use crate::{
         write_all,
     },
     run::{Finished, RunFolder},
+    sign::lab_key,
 };
 
 #[derive(Debug, clap::Args)]
@@ -88,7 +89,7 @@ pub fn run(args: Args, context: &Context) -> anyhow::Result<u8> {
     }
     in_lab(context, &args.lab, async |session: &Session<'_>| match (args.repeat, planned) {
         (Some(times), Some(planned)) => repeat(&args, context, &planned, session, times).await,
-        (_, planned) => once(&args, planned, session).await.map(|ended| ended.decision.exit_code()),
+        (_, planned) => once(&args, planned, context, session).await.map(|ended| ended.decision.exit_code()),
     })
 }
 
@@ -110,7 +111,7 @@ async fn repeat(
     let mut rates = Rates::default();
     let mut worst = Decision::Approved;
     for _ in 0..times {
-        let Ended { decision, state } = once(args, Some(planned.clone()), session).await?;
+        let Ended { decision, state } = once(args, Some(planned.clone()), context, session).await?;
         worst = gate::heavier(worst, decision);
         let Some(state) = state else { break };
         // What was cut short says nothing about the cells.
@@ -137,10 +138,15 @@ fn stability(rates: &Rates) -> String {
     format!("\n{}\n{}", count(rates.runs() as usize, "run"), table(head, &rows))
 }
 
-async fn once(args: &Args, planned: Option<plan::Planned>, session: &Session<'_>) -> anyhow::Result<Ended> {
+async fn once(
+    args: &Args,
+    planned: Option<plan::Planned>,
+    context: &Context,
+    session: &Session<'_>,
+) -> anyhow::Result<Ended> {
     let begun = match (planned, &args.resume) {
         (Some(plan::Planned { plan, secrets, .. }), _) => Begun::new(&args.runs, plan, secrets)?,
-        (None, Some(dir)) => resume(dir)?,
+        (None, Some(dir)) => resume(dir, context)?,
         (None, None) => bail!("nothing to run"),
     };
     let dir = begun.folder.dir.clone();
@@ -158,10 +164,13 @@ async fn once(args: &Args, planned: Option<plan::Planned>, session: &Session<'_>
     })
 }
 
-fn resume(dir: &Path) -> anyhow::Result<Begun> {
+fn resume(dir: &Path, context: &Context) -> anyhow::Result<Begun> {
     let path = dir.join("events.jsonl");
-    let (journal, recorded) =
-        JournalWriter::resume(&path).with_context(|| format!("{} cannot be resumed", dir.display()))?;
+    let refused = || format!("{} cannot be resumed", dir.display());
+    let (journal, recorded) = JournalWriter::resume(&path).with_context(refused)?;
+    // What others put into the journal would be signed at the end.
+    let key = lab_key(&context.state)?.public();
+    gate::check_resumable(dir, &recorded, &key).with_context(refused)?;
     let state = RunState::of(recorded.run.clone(), &recorded.events);
     let Some(start) = &state.start else {
         bail!("{} ended before its first event: start it anew with `bootgate run MATRIX`", dir.display());

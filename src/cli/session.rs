@@ -7,6 +7,7 @@ use super::{Context, EXIT_INCONCLUSIVE};
 use crate::{
     catalog::DigestCache,
     event::{Decision, Event, JournalWriter, RunState},
+    gate::RunSigner,
     lab::{
         Boots, Lab, boot_places,
         libvirt::{LibvirtLab, OpenOptions},
@@ -15,6 +16,7 @@ use crate::{
     report::terminal::{Live, LiveOptions},
     run::{self, Capacity, Finished, History, Images, Memory, Order, RunFolder, Sink},
     seal::{SealCache, Seals},
+    sign::lab_key,
 };
 
 /// Which lab the machines run in.
@@ -147,10 +149,13 @@ impl Session<'_> {
         }
         let state = begun.resumed.clone().unwrap_or_else(|| RunState::new(begun.folder.run.clone()));
         let live = Live::new(state, LiveOptions { quiet: how.quiet, verbose: context.verbose });
+        let (run, plan_sha256) = (begun.folder.run.clone(), begun.plan_sha256.clone());
+        let signer = RunSigner::new(lab_key(&context.state)?, &begun.folder.dir, run, plan_sha256);
         let order = Order {
             folder: begun.folder,
             plan: begun.plan,
             plan_sha256: begun.plan_sha256,
+            signer,
             secrets: begun.secrets,
             lab: lab.clone(),
             capacity,

@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    Event, JOURNAL_VERSION, Journal, JournalError, Line, MAX_LINE, RunEvent,
+    Event, JOURNAL_VERSION, Journal, JournalError, Line, MAX_LINE,
     read::{Scan, is_regular, scan},
 };
 use crate::model::{Millis, RunId, Sha256};
@@ -62,14 +62,14 @@ impl JournalWriter {
         is_regular(path)?;
         let file = OpenOptions::new().read(true).append(true).open(path).map_err(JournalError::io("open", path))?;
         lock(&file, path)?;
-        let Scan { journal, last, good_bytes } = scan(path, &file)?;
+        let Scan { journal, good_bytes } = scan(path, &file)?;
         file.set_len(good_bytes).map_err(JournalError::io("repair", path))?;
         let writer = Self {
             file,
             path: path.to_owned(),
             run: journal.run.clone(),
             seq: journal.events.len() as u64,
-            prev: last,
+            prev: journal.sha256.clone(),
             good_bytes,
             last_at: journal.events.iter().map(|event| event.at).max().unwrap_or_default(),
             unusable: false,
@@ -80,6 +80,11 @@ impl JournalWriter {
     /// The latest moment recorded so far.
     pub fn last_at(&self) -> Millis {
         self.last_at
+    }
+
+    /// Digest of the last line written, and through the chain of all lines before it.
+    pub fn sha256(&self) -> &Sha256 {
+        &self.prev
     }
 
     /// Writes one event. What ends a cell or the run is on the disk, not only in the cache, on return.
@@ -118,7 +123,7 @@ impl JournalWriter {
         self.prev = digest;
         self.good_bytes += bytes.len() as u64;
         self.last_at = self.last_at.max(event.at);
-        if matches!(event.what, RunEvent::CellEnded { .. } | RunEvent::RunEnded { .. }) {
+        if event.what.ends_something() {
             self.file.sync_data().map_err(JournalError::io("save", &self.path))?;
             self.is_in_place()?;
         }

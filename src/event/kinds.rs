@@ -66,6 +66,13 @@ pub enum RunEvent {
     },
 }
 
+impl RunEvent {
+    /// Whether a cell or the run has its answer with it: what is to last.
+    pub fn ends_something(&self) -> bool {
+        matches!(self, Self::CellEnded { .. } | Self::RunEnded { .. })
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RunStart {
     /// RFC 3339, UTC: what `at_ms` 0 means.

@@ -17,6 +17,10 @@ pub struct Journal {
     /// At least one; the first is always `run-started`.
     pub events: Vec<Event>,
     pub tail: Tail,
+    /// Digest of the last whole line, and through the chain of all lines before it.
+    pub sha256: Sha256,
+    /// The same up to the last line that ended a cell or the run; none: nothing has ended.
+    pub last_end: Option<Sha256>,
 }
 
 /// How a journal's file ends.
@@ -107,8 +111,6 @@ pub(super) fn is_regular(path: &Path) -> Result<(), JournalError> {
 /// A journal and what a writer must know to go on with it.
 pub(super) struct Scan {
     pub journal: Journal,
-    /// Digest of the last whole line.
-    pub last: Sha256,
     /// Length of all whole lines, in bytes.
     pub good_bytes: u64,
 }
@@ -118,6 +120,7 @@ pub(super) fn scan(path: &Path, file: impl Read) -> Result<Scan, JournalError> {
     let mut events = Vec::new();
     let mut run: Option<RunId> = None;
     let mut last = Sha256::of(b"");
+    let mut last_end = None;
     let mut good_bytes = 0;
     let mut tail = Tail::Whole;
     let mut bytes = Vec::new();
@@ -158,10 +161,13 @@ pub(super) fn scan(path: &Path, file: impl Read) -> Result<Scan, JournalError> {
         }
         last = Sha256::of(&bytes);
         good_bytes += length;
+        if line.what.ends_something() {
+            last_end = Some(last.clone());
+        }
         events.push(Event { at: line.at_ms, cell: line.cell, what: line.what });
     }
     let run = run.ok_or_else(|| JournalError::Empty { path: path.to_owned() })?;
-    Ok(Scan { journal: Journal { run, events, tail }, last, good_bytes })
+    Ok(Scan { journal: Journal { run, events, tail, sha256: last, last_end }, good_bytes })
 }
 
 fn parse(path: &Path, line: u64, bytes: &[u8]) -> Result<Line, JournalError> {

@@ -21,6 +21,11 @@ pub struct Plan {
     pub matrix: PathBuf,
     /// The catalogue file, absolute.
     pub catalog: PathBuf,
+    /// What the two files were when they were read; none in a plan from before this was kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub matrix_sha256: Option<Sha256>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub catalog_sha256: Option<Sha256>,
     /// The file given with `--candidate` or by the matrix.
     pub candidate: Option<Candidate>,
     /// What the other files are that updates bring into guests, by their paths on the host; those that are merely text or

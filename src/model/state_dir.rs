@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 /// history.sqlite       how cells ended in earlier runs, how long they took, and what a boot costs
 /// digests.json         digests of golden images, by inode, size and change time
 /// accelerator.json     which accelerator was found to work
+/// lab-key.pem          the lab's own key, which signs runs (0600)
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StateDir(PathBuf);
@@ -45,6 +46,10 @@ impl StateDir {
 
     pub fn digests(&self) -> PathBuf {
         self.0.join("digests.json")
+    }
+
+    pub fn lab_key(&self) -> PathBuf {
+        self.0.join("lab-key.pem")
     }
 
     pub fn accelerator(&self) -> PathBuf {

@@ -59,18 +59,19 @@ impl fmt::Display for Millis {
     }
 }
 
-/// Reads `500ms`, `30s`, `5m`, `1h`, `1.5s`; a bare number is refused, because nobody knows its unit.
+/// Reads `500ms`, `30s`, `5m`, `1h`, `7d`, `1.5s`; a bare number is refused, because nobody knows its unit.
 impl FromStr for Millis {
     type Err = ParseUnitError;
     fn from_str(text: &str) -> Result<Self, ParseUnitError> {
         let wrong =
-            || ParseUnitError { text: text.to_owned(), wanted: "a length of time such as 500ms, 30s, 5m or 1h" };
+            || ParseUnitError { text: text.to_owned(), wanted: "a length of time such as 500ms, 30s, 5m, 1h or 7d" };
         let (number, unit) = split_unit(text).ok_or_else(wrong)?;
         let factor = match unit {
             "ms" => 1.0,
             "s" => 1e3,
             "m" | "min" => 60e3,
             "h" => 3600e3,
+            "d" => 86_400e3,
             _ => return Err(wrong()),
         };
         let ms = number * factor;

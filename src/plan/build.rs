@@ -83,6 +83,8 @@ pub fn plan(
         name: matrix.name.clone(),
         matrix: absolute(&matrix.file.path),
         catalog: absolute(&catalog.file.path),
+        matrix_sha256: Some(matrix.file.sha256.clone()),
+        catalog_sha256: Some(catalog.file.sha256.clone()),
         update_sha256: update_digest(candidate.as_ref(), &cells),
         candidate,
         files,

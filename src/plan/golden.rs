@@ -113,6 +113,8 @@ fn alone(name: String, image: &GoldenImage, catalog: &Path, set: impl FnOnce(&mu
         name,
         matrix: catalog.to_owned(),
         catalog: catalog.to_owned(),
+        matrix_sha256: None,
+        catalog_sha256: None,
         candidate: None,
         update_sha256: update_digest(None, &[]),
         files: BTreeMap::new(),

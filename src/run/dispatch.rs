@@ -24,7 +24,7 @@ use super::{
 use crate::{
     cell::{ControlEnd, Emitter, Job, Lived, compare, ended_early, live, not_started},
     event::{CellEnd, Event, JournalError, JournalWriter, Level, PlannedCell, RunEvent, RunStart, RunState, StopCause},
-    gate::{self, Ruling},
+    gate::{self, Ruling, RunSignatureError, RunSigner},
     lab::{Boots, Lab, boot_places},
     model::{Cell, CellId, GoldenImage, Millis, Outcome, Phase, Plan, ReasonId, Role, Secrets, Sha256, SignalKind},
     seal::Seals,
@@ -44,6 +44,8 @@ pub struct Order {
     pub folder: RunFolder,
     pub plan: Plan,
     pub plan_sha256: Sha256,
+    /// Signs the journal whenever something has ended.
+    pub signer: RunSigner,
     pub secrets: Secrets,
     pub lab: Arc<dyn Lab>,
     pub capacity: Capacity,
@@ -76,6 +78,9 @@ pub enum RunError {
     /// Without its journal nothing that a run finds may be claimed.
     #[error("the run was stopped, because its journal cannot be written: {0}")]
     Journal(#[from] JournalError),
+    /// Nothing may rest on a run without it.
+    #[error("the run was stopped: {0}")]
+    Signature(#[from] RunSignatureError),
     #[error("the slots for running VMs cannot be used: {0}")]
     Slots(#[from] io::Error),
 }
@@ -91,6 +96,7 @@ pub async fn run(order: Order, sink: &mut dyn Sink) -> Result<Finished, RunError
 struct Dispatcher<'a> {
     plan: Plan,
     plan_sha256: Sha256,
+    signer: RunSigner,
     shared: Arc<Shared>,
     capacity: Capacity,
     history: History,
@@ -167,6 +173,7 @@ impl<'a> Dispatcher<'a> {
         Self {
             plan,
             plan_sha256,
+            signer: order.signer,
             shared: Arc::new(shared),
             capacity,
             history,
@@ -284,8 +291,8 @@ impl<'a> Dispatcher<'a> {
         if self.broken.is_some() {
             return;
         }
-        if let Err(error) = self.journal.append(event) {
-            self.broken = Some(error.into());
+        if let Err(error) = self.record(event) {
+            self.broken = Some(error);
             self.halt();
             return;
         }
@@ -299,6 +306,15 @@ impl<'a> Dispatcher<'a> {
             }
             _ => {}
         }
+    }
+
+    /// What has ended is signed at once: a run that is killed goes on from what is.
+    fn record(&mut self, event: &Event) -> Result<(), RunError> {
+        self.journal.append(event)?;
+        if event.what.ends_something() {
+            self.signer.sign(self.journal.sha256())?;
+        }
+        Ok(())
     }
 
     /// What a signal says about other cells: whether they may start, and what their boots will cost.

@@ -9,6 +9,7 @@ use std::{
 use rustix::fs::OFlags;
 
 use super::Diagnostic;
+use crate::model::Sha256;
 
 /// Longest file that is read, in bytes: far above any matrix, far below what would hurt.
 pub const MAX_FILE: u64 = 4 * 1024 * 1024;
@@ -43,6 +44,8 @@ pub struct Place {
 pub struct SourceFile {
     pub path: PathBuf,
     pub text: String,
+    /// Of the file itself, byte order mark and all.
+    pub sha256: Sha256,
 }
 
 impl SourceFile {
@@ -89,8 +92,9 @@ impl SourceFile {
     pub fn from_text(path: impl Into<PathBuf>, text: impl Into<String>) -> Self {
         // A byte order mark would shift every place by one character.
         let text: String = text.into();
+        let sha256 = Sha256::of(text.as_bytes());
         let text = text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text);
-        Self { path: path.into(), text }
+        Self { path: path.into(), text, sha256 }
     }
 
     /// Where `needle` stands within the text at `place`; `place` itself if it is not there as written.

@@ -1,5 +1,6 @@
 //! The real binary, as a user meets it: arguments and files in; text, files and exit codes out.
 
+mod approval;
 mod build;
 mod candidate;
 mod fixtures;

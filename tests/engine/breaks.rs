@@ -3,10 +3,12 @@
 use std::{collections::BTreeSet, fs, time::Duration};
 
 use bootgate::{
-    event::{Decision, JournalError, RunEvent, RunState, read},
+    event::{Decision, Event, JournalError, RunEvent, RunState, read},
+    gate::{RUN_SIGNATURE, check_resumable},
     lab::LabError,
     model::*,
-    run::{self, RunError},
+    run::{self, RunError, RunFolder, Sink},
+    sign::PublicKey,
 };
 use tokio::time::Instant;
 
@@ -60,6 +62,41 @@ async fn a_journal_that_cannot_be_written_stops_the_run_and_every_machine_goes()
     assert_eq!(yard.census().created, 4);
     let events = read(&path).unwrap().events;
     assert!(!events.iter().any(|event| matches!(event.what, RunEvent::RunEnded { .. } | RunEvent::CellEnded { .. })));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_that_cannot_be_signed_is_stopped_and_every_machine_goes() {
+    let yard = Yard::new(4, |_| healthy());
+    let begun = yard.begin();
+    let (path, folder) = (begun.0.journal(), begun.0.dir.clone());
+    // A folder is in the way of the file.
+    fs::create_dir(folder.join(RUN_SIGNATURE).with_extension("json.new")).unwrap();
+    let error = run::run(yard.order(begun), &mut Silent).await.unwrap_err();
+    assert!(matches!(error, RunError::Signature(_)), "{error}");
+    yard.census();
+    let events = read(&path).unwrap().events;
+    assert!(!events.iter().any(|event| matches!(event.what, RunEvent::RunEnded { .. })));
+}
+
+/// Looks at every moment whether the run could go on if it was killed now.
+struct Resumable {
+    folder: RunFolder,
+    key: PublicKey,
+}
+
+impl Sink for Resumable {
+    fn event(&mut self, _event: &Event, _state: &RunState) {
+        check_resumable(&self.folder.dir, &read(&self.folder.journal()).unwrap(), &self.key).unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn whenever_a_run_is_killed_all_that_has_ended_by_then_is_signed() {
+    let yard = Yard::new(2, |_| healthy());
+    let begun = yard.begin();
+    let folder = begun.0.clone();
+    let order = yard.order(begun);
+    run::run(order, &mut Resumable { folder, key: yard.lab_key() }).await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]

@@ -11,6 +11,7 @@ use std::{
 use bootgate::{
     catalog::{DigestCache, sha256_file},
     event::{Decision, Event, JournalWriter, RunState, read},
+    gate::{RunSigner, check_run},
     health::judge,
     lab::{
         Boots, Lab, VmSpec,
@@ -19,6 +20,7 @@ use bootgate::{
     model::*,
     run::{self, Capacity, Finished, History, Images, Memory, Order, RunFolder, Sink},
     seal::{SealCache, Seals},
+    sign::{PublicKey, known_lab_key, lab_key},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -57,6 +59,8 @@ impl Yard {
             name: "yard".into(),
             matrix: "/matrix.yaml".into(),
             catalog: "/catalog.yaml".into(),
+            matrix_sha256: None,
+            catalog_sha256: None,
             candidate: None,
             files: BTreeMap::new(),
             update_sha256: Sha256::of(b"update"),
@@ -101,10 +105,13 @@ impl Yard {
         let slots = self.folder.path().join("slots");
         let digests = Arc::new(DigestCache::open(self.folder.path().join("digests.json")));
         let cache = SealCache::new(&StateDir::new(self.folder.path()), digests.clone(), SealCache::LIMIT);
+        let key = lab_key(&StateDir::new(self.folder.path())).unwrap();
+        let signer = RunSigner::new(key, &folder.dir, folder.run.clone(), plan_sha256.clone());
         Order {
             folder,
             plan: self.plan.clone(),
             plan_sha256,
+            signer,
             secrets: Secrets::default(),
             lab: self.lab.clone(),
             capacity: Capacity::new(&slots, self.lab.info(), Some(self.jobs), Memory::Fixed(self.memory)).unwrap(),
@@ -138,12 +145,13 @@ impl Yard {
         self.check(folder, finished)
     }
 
-    /// What holds after any run: nothing left, and the journal alone tells the same.
+    /// What holds after any run: nothing left, the journal alone tells the same, and it is signed.
     pub fn check(&self, folder: &RunFolder, finished: Finished) -> Ran {
         let census = self.census();
         let half_made = self.seal_entries().into_iter().filter(|path| path.extension().is_some_and(|end| end == "new"));
         assert_eq!(half_made.collect::<Vec<_>>(), Vec::<PathBuf>::new(), "a half-made seal is left");
         let journal = read(&folder.journal()).unwrap();
+        check_run(&folder.dir, &journal, &self.lab_key()).unwrap();
         let state = RunState::of(journal.run.clone(), &journal.events);
         let mut lean = state.clone();
         state.cells.iter().for_each(|cell| lean.forget_samples(&cell.planned.id));
@@ -156,6 +164,10 @@ impl Yard {
             }
         }
         Ran { state, decision: finished.ruling.decision, census }
+    }
+
+    pub fn lab_key(&self) -> PublicKey {
+        known_lab_key(&StateDir::new(self.folder.path())).unwrap()
     }
 
     /// Folders and locks of seals.

@@ -2,7 +2,7 @@ use std::{fs, path::PathBuf};
 
 use super::*;
 use crate::{
-    event::{Decision, Level, RunState, Tail, read, testing::Story},
+    event::{Decision, Level, RunEvent, RunState, Tail, read, testing::Story},
     model::{Phase, ReasonId},
 };
 

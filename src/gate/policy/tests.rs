@@ -31,6 +31,8 @@ fn plan() -> Plan {
         name: "demo".into(),
         matrix: "/m".into(),
         catalog: "/c".into(),
+        matrix_sha256: None,
+        catalog_sha256: None,
         candidate: None,
         files: BTreeMap::new(),
         update_sha256: Sha256::of(b""),

@@ -1,0 +1,125 @@
+use std::{
+    fs,
+    io::Write as _,
+    path::{Path, PathBuf},
+};
+
+use anyhow::Context as _;
+
+use super::{
+    Context, EXIT_INCONCLUSIVE,
+    signed::{LabKeyArg, SignedRun, read_signed},
+};
+use crate::{
+    gate::{self, STATEMENT_PAYLOAD, Statement, Unsignable},
+    model::one_line,
+    run::RunFolder,
+    sign::{Envelope, PrivateKey},
+};
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  bootgate approve runs/20260102T030405Z-nightly --key approver.pem
+  bootgate approve runs/20260102T030405Z-nightly --key ~/.ssh/approver --out approval.json
+
+Keys: Ed25519 in PEM (`openssl genpkey -algorithm ed25519 -out approver.pem`) or as OpenSSH has them
+(`ssh-keygen -t ed25519 -N '' -f approver`), and P-256 in PEM. An OpenSSH public key stands for the key that the
+ssh-agent holds. With an OpenSSH key, a signature for
+`ssh-keygen -Y verify -n bootgate` is written beside the approval, as FILE.sig.
+
+The run must be as this machine's own key signed it at its end.
+Exit code 0: approved, and signed as PASSED; 1: rejected, and signed as FAILED; 2: it cannot be read, or is not what the
+lab signed; 3: inconclusive or cancelled, nothing is signed.")]
+pub struct Args {
+    /// The run's directory, the one with events.jsonl
+    run: PathBuf,
+    /// The approver's private key, or the public half of one in the ssh-agent
+    #[arg(long, value_name = "FILE")]
+    key: PathBuf,
+    /// Where to write the approval [default: approval.json in the run's directory]
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    #[command(flatten)]
+    lab_key: LabKeyArg,
+}
+
+pub fn run(args: Args, context: &Context) -> anyhow::Result<u8> {
+    let key = PrivateKey::read(&args.key, ssh_agent())?;
+    let SignedRun { journal, state } = read_signed(&args.run, &args.lab_key, context)?;
+    let start = state.start.as_ref().context("the run has no start")?;
+    let (_, plan) = RunFolder::open(&args.run, state.run.clone(), &start.plan_sha256)?;
+    let statement = match gate::approve(&plan, &journal, &state) {
+        Ok(statement) => statement,
+        Err(error @ Unsignable::NoFiles) => return Err(error.into()),
+        Err(error) => {
+            context.print_error(&error.into());
+            return Ok(EXIT_INCONCLUSIVE);
+        }
+    };
+    let envelope = Envelope::sign(STATEMENT_PAYLOAD, &serde_json::to_vec(&statement)?, &key)?;
+    let out = args.out.unwrap_or_else(|| args.run.join("approval.json"));
+    write(&out, &envelope, &key)?;
+    context.print(&told(&statement, &key, &out))?;
+    Ok(statement.predicate.bootgate.decision.exit_code())
+}
+
+/// The approval last: it is there only if all of it is.
+fn write(out: &Path, envelope: &Envelope, key: &PrivateKey) -> anyhow::Result<()> {
+    let text = envelope.to_line();
+    let beside = signature_of(out);
+    match key.ssh_signature(text.as_bytes())? {
+        Some(signature) => replace(&beside, &signature)?,
+        // One from before would be of another approval.
+        None => match fs::remove_file(&beside) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(error).with_context(|| format!("cannot remove {}", beside.display()));
+            }
+            _ => {}
+        },
+    }
+    replace(out, &text)
+}
+
+/// Where the ssh-agent listens.
+pub(super) fn ssh_agent() -> Option<PathBuf> {
+    std::env::var_os("SSH_AUTH_SOCK").filter(|socket| !socket.is_empty()).map(PathBuf::from)
+}
+
+fn signature_of(approval: &Path) -> PathBuf {
+    let mut name = approval.as_os_str().to_owned();
+    name.push(".sig");
+    name.into()
+}
+
+/// A reader sees the old file or the new one, never half of one.
+fn replace(path: &Path, text: &str) -> anyhow::Result<()> {
+    let failed = || format!("cannot write {}", path.display());
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut file = tempfile::Builder::new()
+        .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644))
+        .tempfile_in(folder)
+        .with_context(failed)?;
+    file.write_all(text.as_bytes()).with_context(failed)?;
+    file.persist(path).with_context(failed)?;
+    Ok(())
+}
+
+fn told(statement: &Statement, key: &PrivateKey, out: &Path) -> String {
+    let result = &statement.predicate;
+    let mut text = format!(
+        "{}: {} passed, {} failed; signed by key {}\n",
+        result.bootgate.decision.as_str().to_uppercase(),
+        result.passed_tests.len(),
+        result.failed_tests.len(),
+        key.public().id()
+    );
+    for file in &statement.subject {
+        let sha256 = file.digest.get("sha256").map_or("", String::as_str);
+        text += &format!("  {sha256}  {}\n", one_line(&file.name));
+    }
+    for reason in &result.bootgate.reasons {
+        text += &format!("  {}\n", one_line(reason));
+    }
+    text + &format!("{}\n", out.display())
+}

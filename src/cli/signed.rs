@@ -1,0 +1,38 @@
+use std::path::{Path, PathBuf};
+
+use super::{Context, report::read_journal};
+use crate::{
+    event::{Journal, RunState},
+    gate,
+    sign::{PublicKey, known_lab_key},
+};
+
+/// Whose signature a run needs.
+#[derive(Clone, Debug, clap::Args)]
+pub struct LabKeyArg {
+    /// The public key of the lab that ran it, if that was another machine [default: this machine's own]
+    #[arg(long, value_name = "PUB")]
+    lab_key: Option<PathBuf>,
+}
+
+/// A run that is as its lab signed it.
+pub(super) struct SignedRun {
+    pub journal: Journal,
+    pub state: RunState,
+}
+
+/// Reads a run on which something is to rest: whole, unchanged since its end, and judged again.
+///
+/// # Errors
+/// There is no such run, it did not come to its end, or it is not what the lab's key signed.
+pub(super) fn read_signed(run: &Path, lab_key: &LabKeyArg, context: &Context) -> anyhow::Result<SignedRun> {
+    let journal = read_journal(run)?;
+    let key = match &lab_key.lab_key {
+        Some(path) => PublicKey::read(path)?,
+        None => known_lab_key(&context.state)?,
+    };
+    gate::check_run(run, &journal, &key)?;
+    let mut state = RunState::of(journal.run.clone(), &journal.events);
+    gate::judge_again(&mut state);
+    Ok(SignedRun { journal, state })
+}

@@ -1,0 +1,432 @@
+//! `bootgate approve`, `verify` and `revoke`: approvals are checked by other programs too, and forged in every way.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Output},
+};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use bootgate::{
+    event::{CellEnd, Decision, Event, JournalWriter, PlannedCell, RunEvent, RunStart},
+    gate::{RUN_SIGNATURE, RunSigner},
+    health::judge,
+    model::{Accelerator, Cell, CellId, Millis, Outcome, Plan, Sha256, Signal, SignalKind, StateDir},
+    run::RunFolder,
+    sign::lab_key,
+};
+use serde_json::Value;
+
+use super::harness::Bench;
+
+const MATRIX: &str = "\
+version: 1
+name: test
+axes: {os: [a, b]}
+candidate: content.txt
+update: [{copy: {from: '${candidate}', to: /x}}]
+health: {checks: [{id: sensor, sh: sensor}]}
+";
+const KNOWN: &str = "is-known-to-be-well-from-an-earlier-run";
+const WELL: &str = "is-as-well-as-its-control";
+const PANICS: &str = "panics-in-the-first-boot-with-the-update";
+const CANCELLED: &str = "is-cancelled-in-its-boot";
+
+/// A lab that made a run, whose cell of image `b` went as this trace says, and an approver's keys.
+struct Lab {
+    bench: Bench,
+    run: PathBuf,
+}
+
+impl Lab {
+    fn new(second: &str) -> Self {
+        let bench = Bench::new();
+        bench.catalog();
+        bench.file("m/test.yaml", MATRIX);
+        bench.file("m/content.txt", "content 1");
+        let plan = bench.run("plan m/test.yaml --format json").expect(0).out.replace("DIR", "/lab");
+        let plan: Plan = serde_json::from_str(&plan).unwrap();
+        let (folder, plan_sha256) = RunFolder::create(&bench.path("runs"), &plan).unwrap();
+        let key = lab_key(&StateDir::new(bench.path("state"))).unwrap();
+        let signer = RunSigner::new(key, &folder.dir, folder.run.clone(), plan_sha256.clone());
+        let mut journal = JournalWriter::create(&folder.journal(), folder.run.clone()).unwrap();
+        let (mut now, mut decision) = (0, Decision::Approved);
+        let mut write = |at: u64, cell: Option<&CellId>, what: RunEvent| {
+            let ends = what.ends_something();
+            journal.append(&Event { at: Millis(at), cell: cell.cloned(), what }).unwrap();
+            if ends {
+                signer.sign(journal.sha256()).unwrap();
+            }
+        };
+        write(0, None, RunEvent::RunStarted { start: Box::new(start(&plan, plan_sha256)) });
+        for Cell { id, role, image, .. } in &plan.cells {
+            let mut signals = trace(if role.is_control() {
+                KNOWN
+            } else if image == "img-a" {
+                WELL
+            } else {
+                second
+            });
+            for signal in &mut signals {
+                if let SignalKind::Planned { role: of, .. } = &mut signal.what {
+                    of.clone_from(role);
+                }
+            }
+            let verdict = judge(&signals);
+            match verdict.outcome {
+                Outcome::Healthy => {}
+                Outcome::Unhealthy => decision = Decision::Rejected,
+                Outcome::Inconclusive => decision = Decision::Inconclusive,
+            }
+            write(now, Some(id), RunEvent::CellStarted { attempt: 1 });
+            for Signal { at, what } in signals {
+                write(now + at.0, Some(id), RunEvent::Signal { signal: what });
+            }
+            now += 100_000;
+            let end = CellEnd { attempt: 1, verdict, artifacts: Vec::new(), took: Millis(100_000) };
+            write(now, Some(id), RunEvent::CellEnded { end });
+        }
+        write(now, None, RunEvent::RunEnded { decision });
+
+        let lab = Self { run: folder.dir, bench };
+        lab.tool("openssl genpkey -algorithm ed25519 -out ed.pem").good();
+        lab.tool("openssl pkey -in ed.pem -pubout -out ed.pub").good();
+        lab
+    }
+
+    fn approve(&self, words: &str, code: i32) -> String {
+        let answer =
+            self.bench.run(&format!("approve {} --out approval.json {words}", self.run.display())).expect(code);
+        answer.out + &answer.err
+    }
+
+    fn verify(&self, words: &str, code: i32) -> String {
+        let answer = self.bench.run(&format!("verify approval.json --update m/content.txt {words}")).expect(code);
+        answer.out + &answer.err
+    }
+
+    /// Runs another program in the bench's folder.
+    fn tool(&self, words: &str) -> Tool {
+        let mut words = words.split(' ');
+        let mut command = Command::new(words.next().unwrap());
+        Tool(command.args(words).current_dir(self.bench.path("")).output().unwrap())
+    }
+
+    fn shell(&self, script: &str) -> Tool {
+        Tool(Command::new("sh").args(["-c", script]).current_dir(self.bench.path("")).output().unwrap())
+    }
+
+    /// The approval: what was signed, by DSSE's words, and the signature, as files; and the statement.
+    fn signed(&self) -> Value {
+        let envelope: Value = serde_json::from_slice(&fs::read(self.bench.path("approval.json")).unwrap()).unwrap();
+        assert_eq!(envelope["payloadType"], "application/vnd.in-toto+json");
+        let decode = |text: &Value| STANDARD.decode(text.as_str().unwrap()).unwrap();
+        let payload = decode(&envelope["payload"]);
+        let head = format!("DSSEv1 28 application/vnd.in-toto+json {} ", payload.len());
+        self.bench.file("signed", [head.as_bytes(), &payload].concat());
+        self.bench.file("signature", decode(&envelope["signatures"][0]["sig"]));
+        serde_json::from_slice(&payload).unwrap()
+    }
+
+    fn journal(&self) -> PathBuf {
+        self.run.join("events.jsonl")
+    }
+
+    /// Replaces words in the journal and makes its chain whole again.
+    fn forge(&self, from: &str, to: &str) {
+        let mut prev = Sha256::of(b"");
+        let mut text = String::new();
+        for line in fs::read_to_string(self.journal()).unwrap().replace(from, to).lines() {
+            let mut value: Value = serde_json::from_str(line).unwrap();
+            value["prev"] = prev.0.into();
+            let line = value.to_string();
+            prev = Sha256::of(line.as_bytes());
+            text += &(line + "\n");
+        }
+        fs::write(self.journal(), text).unwrap();
+    }
+}
+
+struct Tool(Output);
+
+impl Tool {
+    #[track_caller]
+    fn good(self) {
+        assert!(self.0.status.success(), "{:?}", self.0);
+    }
+
+    #[track_caller]
+    fn bad(self) {
+        assert!(!self.0.status.success(), "{:?}", self.0);
+    }
+}
+
+fn start(plan: &Plan, plan_sha256: Sha256) -> RunStart {
+    RunStart {
+        utc: "2025-01-02T03:04:05Z".into(),
+        bootgate: "0.1.0".into(),
+        name: plan.name.clone(),
+        plan_sha256,
+        cells: plan.cells.iter().map(PlannedCell::from).collect(),
+        update_sha256: plan.update_sha256.clone(),
+        candidate_sha256: plan.candidate.as_ref().map(|candidate| candidate.sha256.clone()),
+        candidate_name: Some("content.txt".into()),
+        candidate_about: None,
+        lab: "sim".into(),
+        accelerator: Accelerator::Sim,
+        uncontrolled: false,
+    }
+}
+
+fn trace(name: &str) -> Vec<Signal> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/traces").join(name).with_extension("jsonl");
+    let text = fs::read_to_string(path).unwrap();
+    let lines = text.lines().skip(1).filter(|line| !line.is_empty());
+    lines.map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+#[test]
+fn an_approved_run_is_signed_and_another_machine_can_verify_that_with_the_file_alone() {
+    let lab = Lab::new(WELL);
+    let told = lab.approve("--key ed.pem", 0);
+    assert!(told.starts_with("APPROVED: 2 passed, 0 failed; signed by key "), "{told}");
+    let statement = lab.signed();
+    assert_eq!(statement["predicate"]["result"], "PASSED");
+    assert_eq!(statement["subject"][0]["digest"]["sha256"], Sha256::of(b"content 1").0);
+    let matrix = fs::read(lab.bench.path("m/test.yaml")).unwrap();
+    assert_eq!(statement["predicate"]["configuration"][0]["digest"]["sha256"], Sha256::of(&matrix).0);
+    fs::remove_dir_all(&lab.run).unwrap();
+    fs::remove_dir_all(lab.bench.path("state")).unwrap();
+    let told = lab.verify("--key ed.pub", 0);
+    assert!(told.starts_with("holds: 2 cells passed in the run "), "{told}");
+    assert!(!lab.bench.path("state/lab-key.pem").exists(), "nothing is made by looking");
+}
+
+#[test]
+fn by_default_the_approval_is_in_the_runs_directory() {
+    let lab = Lab::new(WELL);
+    lab.bench.run(&format!("approve {} --key ed.pem", lab.run.display())).expect(0);
+    assert!(lab.run.join("approval.json").is_file());
+}
+
+#[test]
+fn another_file_key_or_date_does_not_hold_and_what_cannot_be_read_is_told_apart() {
+    let lab = Lab::new(WELL);
+    lab.approve("--key ed.pem", 0);
+    lab.bench.file("other.txt", "content 2");
+    let told = lab.verify("other.txt --key ed.pub", 1);
+    assert!(told.contains("other.txt (sha256 ") && told.contains("is not among the files that were tested"), "{told}");
+    let told = lab.verify("--key ed.pub --max-age 7d", 1);
+    assert!(told.contains("ago: more than"), "{told}");
+    lab.verify("--key ed.pub --max-age 10000d", 0);
+    lab.tool("openssl genpkey -algorithm ed25519 -out other.pem").good();
+    lab.tool("openssl pkey -in other.pem -pubout -out other.pub").good();
+    assert!(lab.verify("--key other.pub", 1).contains("signed by another key"));
+    for words in ["--key ed.pem", "--key nowhere.pub", "nowhere.txt --key ed.pub", "--key ed.pub --revocations nowhere"]
+    {
+        lab.verify(words, 2);
+    }
+    let whole = fs::read(lab.bench.path("approval.json")).unwrap();
+    for length in [0, 20, whole.len() / 2, whole.len() - 3] {
+        lab.bench.file("approval.json", &whole[..length]);
+        lab.verify("--key ed.pub", 2);
+    }
+}
+
+#[test]
+fn a_rejected_run_is_signed_as_failed_and_does_not_hold() {
+    let lab = Lab::new(PANICS);
+    let told = lab.approve("--key ed.pem", 1);
+    assert!(told.starts_with("REJECTED: 1 passed, 1 failed"), "{told}");
+    let statement = lab.signed();
+    assert_eq!(statement["predicate"]["result"], "FAILED");
+    assert_eq!(statement["predicate"]["failedTests"], serde_json::json!(["b"]));
+    assert!(lab.verify("--key ed.pub", 1).contains("the update was rejected"));
+}
+
+#[test]
+fn an_inconclusive_run_is_never_signed() {
+    let lab = Lab::new(CANCELLED);
+    let told = lab.approve("--key ed.pem", 3);
+    assert!(told.contains("only what was approved or rejected is signed"), "{told}");
+    assert!(!lab.bench.path("approval.json").exists());
+}
+
+#[test]
+fn no_edit_of_a_runs_files_turns_a_rejection_into_an_approval() {
+    let refused = |edit: &dyn Fn(&Lab), why: &str| {
+        let lab = Lab::new(PANICS);
+        edit(&lab);
+        let told = lab.approve("--key ed.pem", 2);
+        assert!(told.contains(why), "{told}");
+        assert!(!lab.bench.path("approval.json").exists());
+    };
+    refused(&|lab| lab.forge("\"unhealthy\"", "\"healthy\""), "the journal is not the one that was signed");
+    refused(&|lab| lab.forge("\"rejected\"", "\"approved\""), "the journal is not the one that was signed");
+    let plain = |lab: &Lab| {
+        let text = fs::read_to_string(lab.journal()).unwrap();
+        fs::write(lab.journal(), text.replace("unhealthy", "healthy")).unwrap();
+    };
+    refused(&plain, "the chain is broken");
+    let cut = |lab: &Lab| {
+        let text = fs::read_to_string(lab.journal()).unwrap();
+        fs::write(lab.journal(), &text[..text.trim_end().rfind('\n').unwrap() + 1]).unwrap();
+    };
+    refused(&cut, "the run has no end");
+    refused(&|lab| fs::remove_file(lab.run.join(RUN_SIGNATURE)).unwrap(), "was not signed by the lab");
+    let other = |lab: &Lab| {
+        let other = Lab::new(WELL);
+        fs::copy(other.journal(), lab.journal()).unwrap();
+        fs::copy(other.run.join(RUN_SIGNATURE), lab.run.join(RUN_SIGNATURE)).unwrap();
+    };
+    refused(&other, "signed by another key");
+    let plan = |lab: &Lab| {
+        let path = lab.run.join("plan.json");
+        let text = fs::read_to_string(&path).unwrap();
+        fs::write(&path, text.replace(&Sha256::of(b"content 1").0, &Sha256::of(b"evil").0)).unwrap();
+    };
+    refused(&plan, "is not the plan that the run began with");
+    refused(&|lab| fs::remove_dir_all(lab.bench.path("state")).unwrap(), "this machine has no lab key");
+}
+
+#[test]
+fn a_run_that_was_copied_is_approved_elsewhere_with_the_labs_public_key() {
+    let lab = Lab::new(WELL);
+    lab.tool("openssl pkey -in state/lab-key.pem -pubout -out lab.pub").good();
+    fs::remove_dir_all(lab.bench.path("state")).unwrap();
+    lab.approve("--key ed.pem --lab-key lab.pub", 0);
+    assert!(lab.approve("--key ed.pem --lab-key ed.pub", 2).contains("signed by another key"));
+}
+
+#[test]
+fn openssl_and_securesystemslib_verify_approvals_of_ed25519_and_p256_keys() {
+    let lab = Lab::new(WELL);
+    lab.tool("openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out ec.pem").good();
+    lab.tool("openssl ecparam -name prime256v1 -genkey -out sec1.pem").good();
+    let python = lab.bench.file("verify.py", include_str!("verify_dsse.py"));
+    for (key, verify) in [
+        ("ed", "openssl pkeyutl -verify -pubin -inkey ed.pub -rawin -in signed -sigfile signature"),
+        ("ec", "openssl dgst -sha256 -verify ec.pub -signature signature signed"),
+        ("sec1", "openssl dgst -sha256 -verify sec1.pub -signature signature signed"),
+    ] {
+        lab.tool(&format!("openssl pkey -in {key}.pem -pubout -out {key}.pub")).good();
+        lab.approve(&format!("--key {key}.pem"), 0);
+        lab.verify(&format!("--key {key}.pub"), 0);
+        lab.signed();
+        lab.tool(verify).good();
+        let check = format!("/usr/bin/python3 {} approval.json {key}.pub", python.display());
+        lab.tool(&check).good();
+
+        let text = fs::read_to_string(lab.bench.path("approval.json")).unwrap();
+        let at = text.find("\"payload\":\"").unwrap() + 40;
+        let other = if &text[at..=at] == "A" { "B" } else { "A" };
+        lab.bench.file("approval.json", format!("{}{other}{}", &text[..at], &text[at + 1..]));
+        lab.tool(&check).bad();
+        lab.verify(&format!("--key {key}.pub"), 1);
+        let mut signed = fs::read(lab.bench.path("signed")).unwrap();
+        signed[60] ^= 1;
+        lab.bench.file("signed", signed);
+        lab.tool(verify).bad();
+    }
+}
+
+#[test]
+fn with_an_openssh_key_ssh_keygen_verifies_the_approval_too() {
+    let lab = Lab::new(WELL);
+    lab.shell("ssh-keygen -q -t ed25519 -N '' -C approver@example.com -f ssh").good();
+    lab.approve("--key ssh", 0);
+    lab.verify("--key ssh.pub", 0);
+    lab.shell("echo \"approver $(cat ssh.pub)\" > allowed").good();
+    let verify = "ssh-keygen -Y verify -f allowed -I approver -n bootgate -s approval.json.sig < approval.json";
+    lab.shell(verify).good();
+    lab.shell(&verify.replace("-n bootgate", "-n file")).bad();
+    lab.shell(&format!("echo >> approval.json; {verify}")).bad();
+    // One that is of another approval does not stay beside this one.
+    lab.approve("--key ed.pem", 0);
+    assert!(!lab.bench.path("approval.json.sig").exists());
+
+    // The agent holds the key, and its public half names it.
+    let agent = "eval $(ssh-agent) >/dev/null; trap 'ssh-agent -k >/dev/null' EXIT; ssh-add -q ssh; rm ssh";
+    let words = format!("approve {} --out approval.json --key ssh.pub", lab.run.display());
+    lab.bench.run(&words).expect(2);
+    let bootgate = env!("CARGO_BIN_EXE_bootgate");
+    lab.shell(&format!("{agent}; BOOTGATE_STATE=state {bootgate} {words} && {verify}")).good();
+    lab.verify("--key ssh.pub", 0);
+    lab.shell(&format!("{agent}; ssh-add -q -D; BOOTGATE_STATE=state {bootgate} {words}")).bad();
+
+    lab.shell("ssh-keygen -q -t ed25519 -N secret -f locked && ssh-keygen -q -t rsa -b 2048 -N '' -f rsa").good();
+    assert!(lab.approve("--key locked", 2).contains("protected by a passphrase"));
+    assert!(lab.approve("--key rsa", 2).contains("openssl genpkey"));
+    assert!(lab.approve("--key ssh.pub", 2).contains("there is no ssh-agent"));
+}
+
+#[test]
+fn a_revoked_approval_does_not_hold_where_revocations_are_asked_for() {
+    let lab = Lab::new(WELL);
+    lab.approve("--key ed.pem", 0);
+    lab.bench.run("revoke approval.json --key ed.pem --reason ticket-4711").expect(0);
+    lab.verify("--key ed.pub", 0);
+    let told = lab.verify("--key ed.pub --revocations revocations.jsonl", 1);
+    assert!(told.contains("it was revoked at ") && told.contains("ticket-4711"), "{told}");
+    // Signing the same again brings nothing back, and a second line is added behind the first.
+    lab.approve("--key ed.pem", 0);
+    lab.verify("--key ed.pub --revocations revocations.jsonl", 1);
+    lab.bench.run("revoke approval.json --key ed.pem --reason again").expect(0);
+    let text = fs::read_to_string(lab.bench.path("revocations.jsonl")).unwrap();
+    assert_eq!(text.lines().count(), 2);
+
+    lab.tool("openssl genpkey -algorithm ed25519 -out other.pem").good();
+    let told = lab.bench.run("revoke approval.json --key other.pem --reason mine").expect(2).err;
+    assert!(told.contains("cannot be revoked with other.pem"), "{told}");
+    lab.bench.file("revocations.jsonl", text.replacen("\"sig\":\"", "\"sig\":\"AAAA", 1));
+    assert!(lab.verify("--key ed.pub --revocations revocations.jsonl", 2).contains("line 1: "));
+    let told = lab.bench.run("revoke approval.json --key ed.pem --reason again").expect(2).err;
+    assert!(told.contains("which is damaged"), "{told}");
+    lab.bench.file("revocations.jsonl", "");
+    lab.verify("--key ed.pub --revocations revocations.jsonl", 0);
+}
+
+#[test]
+fn the_files_of_the_first_version_are_read() {
+    let bench = Bench::new();
+    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/approval-v1");
+    for name in [
+        "approval.json",
+        "approver.pub",
+        "lab.pub",
+        "revocations.jsonl",
+        "content.txt",
+        "run/events.jsonl",
+        "run/plan.json",
+        "run/run.sig.json",
+    ] {
+        bench.file(name, fs::read(fixture.join(name)).unwrap());
+    }
+    let verify = "verify approval.json --key approver.pub --update content.txt";
+    bench.run(verify).expect(0);
+    bench.run(&format!("{verify} --revocations revocations.jsonl")).expect(1);
+    let key = bench.path("key.pem");
+    assert!(
+        Command::new("openssl").args(["genpkey", "-algorithm", "ed25519", "-out"]).arg(key).status().unwrap().success()
+    );
+    bench.run("approve run --key key.pem --lab-key lab.pub").expect(0);
+}
+
+#[test]
+fn a_policy_decides_over_a_signed_run_and_over_no_other() {
+    let lab = Lab::new(WELL);
+    let gate = |policy: &str| {
+        lab.bench.file("policy.yaml", format!("version: 1\nname: production\nrules: {policy}\n"));
+        lab.bench.run(&format!("gate {} --policy policy.yaml", lab.run.display()))
+    };
+    let approved = gate("{soak: 0}").expect(0).out;
+    assert!(approved.contains("✓ cells") && approved.contains("APPROVED  by the policy `production`"), "{approved}");
+    let rejected = gate("{soak: 9, required: [{os: c}]}").expect(1).out;
+    assert!(rejected.contains("✗ soak") && rejected.contains("no cell was planned with os=c"), "{rejected}");
+    assert_eq!(gate("{max_age: 1s}").code, Some(1));
+    let panics = Lab::new(PANICS);
+    assert_eq!(panics.bench.run(&format!("gate {}", panics.run.display())).code, Some(1));
+
+    fs::remove_file(lab.run.join(RUN_SIGNATURE)).unwrap();
+    assert_eq!(gate("{soak: 0}").code, Some(2), "nobody signed it");
+}
