@@ -92,6 +92,7 @@ pub struct Args {
 pub fn run(args: Args, context: &Context) -> anyhow::Result<u8> {
     let shelf = Shelf::open(&args.catalog.place())?;
     let mut build = Build::check(&args)?;
+    shelf.check_name(&build.name)?;
     let labels = making::labels(args.labels)?;
     let out = making::out(args.out, &shelf)?;
     let uri = making::uri(args.connect)?;
