@@ -1,6 +1,5 @@
 use std::{
     fs,
-    io::Write as _,
     path::{Path, PathBuf},
 };
 
@@ -13,6 +12,7 @@ use super::{
 use crate::{
     gate::{self, STATEMENT_PAYLOAD, Statement, Unsignable},
     model::one_line,
+    report::replace,
     run::RunFolder,
     sign::{Envelope, PrivateKey},
 };
@@ -68,8 +68,9 @@ pub fn run(args: Args, context: &Context) -> anyhow::Result<u8> {
 fn write(out: &Path, envelope: &Envelope, key: &PrivateKey) -> anyhow::Result<()> {
     let text = envelope.to_line();
     let beside = signature_of(out);
+    let failed = |path: &Path| format!("cannot write {}", path.display());
     match key.ssh_signature(text.as_bytes())? {
-        Some(signature) => replace(&beside, &signature)?,
+        Some(signature) => replace(&beside, signature.as_bytes()).with_context(|| failed(&beside))?,
         // One from before would be of another approval.
         None => match fs::remove_file(&beside) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
@@ -78,7 +79,7 @@ fn write(out: &Path, envelope: &Envelope, key: &PrivateKey) -> anyhow::Result<()
             _ => {}
         },
     }
-    replace(out, &text)
+    replace(out, text.as_bytes()).with_context(|| failed(out))
 }
 
 /// Where the ssh-agent listens.
@@ -90,19 +91,6 @@ fn signature_of(approval: &Path) -> PathBuf {
     let mut name = approval.as_os_str().to_owned();
     name.push(".sig");
     name.into()
-}
-
-/// A reader sees the old file or the new one, never half of one.
-fn replace(path: &Path, text: &str) -> anyhow::Result<()> {
-    let failed = || format!("cannot write {}", path.display());
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut file = tempfile::Builder::new()
-        .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644))
-        .tempfile_in(folder)
-        .with_context(failed)?;
-    file.write_all(text.as_bytes()).with_context(failed)?;
-    file.persist(path).with_context(failed)?;
-    Ok(())
 }
 
 fn told(statement: &Statement, key: &PrivateKey, out: &Path) -> String {

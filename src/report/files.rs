@@ -92,7 +92,7 @@ pub fn write_all(run_dir: &Path, state: &RunState, files: &[ReportFile]) -> Vec<
 /// It cannot be written; what was there is still there.
 pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     use std::os::unix::fs::PermissionsExt as _;
-    let folder = path.parent().unwrap_or(Path::new("."));
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut file = tempfile::Builder::new()
         .prefix(".bootgate-")
         // Temporary files are private; a report is for everyone the umask lets in.
