@@ -8,13 +8,13 @@ use anyhow::{Context as _, bail};
 use super::{
     Context, Select,
     report::read_run,
-    session::{Begun, LabArgs, Session, Use, in_lab},
+    session::{Begun, LabArgs, RoomArgs, Session, Use, in_lab},
     table::table,
 };
 use crate::{
     event::{Decision, JournalWriter, RunState},
     gate,
-    model::{Bytes, count},
+    model::count,
     plan,
     report::{
         Rate, Rates, ReportFile,
@@ -53,17 +53,8 @@ pub struct Args {
     /// Where run directories are made
     #[arg(long, value_name = "DIR", default_value = "runs")]
     runs: PathBuf,
-    /// How many VMs at once, shared with other bootgate processes [default: as many as the memory
-    /// holds; how many of them boot at a time follows from the host's cores]
-    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4096))]
-    jobs: Option<u32>,
-    /// How much memory all VMs of this run may use together, such as 8GiB [default: what the host has free]
-    #[arg(long, value_name = "SIZE")]
-    memory: Option<Bytes>,
-    /// How much disk space seals (settled machines that cells start from) may take; the least recently used go
-    /// [default: 16GiB]
-    #[arg(long, value_name = "SIZE")]
-    seal_space: Option<Bytes>,
+    #[command(flatten)]
+    room: RoomArgs,
     /// Stop at the first unhealthy cell; the others are reported as cancelled
     #[arg(long)]
     fail_fast: bool,
@@ -150,21 +141,18 @@ async fn once(
         (None, None) => bail!("nothing to run"),
     };
     let dir = begun.folder.dir.clone();
-    let how = Use {
-        jobs: args.jobs,
-        memory: args.memory,
-        seal_space: args.seal_space,
-        fail_fast: args.fail_fast,
-        rehash: args.rehash,
-        quiet: args.quiet,
-    };
+    let how = Use { fail_fast: args.fail_fast, rehash: args.rehash, quiet: args.quiet, ..args.room.how() };
     Ok(match session.run(begun, how).await? {
         Some(finished) => Ended { decision: report(&finished, &dir, &shown(&dir)), state: Some(finished.state) },
         None => Ended { decision: Decision::Inconclusive, state: None },
     })
 }
 
-fn resume(dir: &Path, context: &Context) -> anyhow::Result<Begun> {
+/// An interrupted run, ready to go on.
+///
+/// # Errors
+/// It cannot: it is damaged, not this lab's, or at work.
+pub(super) fn resume(dir: &Path, context: &Context) -> anyhow::Result<Begun> {
     let path = dir.join("events.jsonl");
     let refused = || format!("{} cannot be resumed", dir.display());
     let (journal, recorded) = JournalWriter::resume(&path).with_context(refused)?;
@@ -180,8 +168,16 @@ fn resume(dir: &Path, context: &Context) -> anyhow::Result<Begun> {
     Ok(Begun { plan_sha256: start.plan_sha256.clone(), folder, plan, secrets, journal, resumed: Some(state) })
 }
 
-/// Writes the reports and the summary. A report that cannot be written never counts as an approval.
+/// Writes the reports and the summary.
 fn report(finished: &Finished, dir: &Path, shown: &Path) -> Decision {
+    let decision = write_reports(finished, dir);
+    // A closed pipe (`| head`) changes no verdict.
+    let _ = io::stdout().write_all(terminal::summary(&finished.state, Look::of_stdout(), shown).as_bytes());
+    decision
+}
+
+/// Writes the reports. One that cannot be written never counts as an approval.
+pub(super) fn write_reports(finished: &Finished, dir: &Path) -> Decision {
     let decision = finished.ruling.decision;
     // A run in progress lets go of samples and screens; the reports are made of the journal, as `report` makes them.
     let recorded = read_run(dir).inspect_err(|error| tell!("error: {error:#}"));
@@ -192,13 +188,11 @@ fn report(finished: &Finished, dir: &Path, shown: &Path) -> Decision {
             tell!("error: cannot write {}: {error}", written.path.display());
         }
     }
-    // A closed pipe (`| head`) changes no verdict.
-    let _ = io::stdout().write_all(terminal::summary(&finished.state, Look::of_stdout(), shown).as_bytes());
     if complete { decision } else { gate::heavier(decision, Decision::Inconclusive) }
 }
 
 /// A path as its user would write it here.
-fn shown(path: &Path) -> PathBuf {
+pub(super) fn shown(path: &Path) -> PathBuf {
     let here = std::env::current_dir().ok();
     here.and_then(|here| path.strip_prefix(here).ok()).unwrap_or(path).to_owned()
 }

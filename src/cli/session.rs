@@ -9,7 +9,7 @@ use crate::{
     event::{Decision, Event, JournalWriter, RunState},
     gate::RunSigner,
     lab::{
-        Boots, Lab, boot_places,
+        Boots, Lab, LabError, boot_places,
         libvirt::{LibvirtLab, OpenOptions},
     },
     model::{Accelerator, Bytes, Plan, Secrets, Sha256},
@@ -45,6 +45,28 @@ impl From<Choice> for Accelerator {
     }
 }
 
+/// How much of the host the machines of a run may take.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub struct RoomArgs {
+    /// How many VMs at once, shared with other bootgate processes [default: as many as the memory
+    /// holds; how many of them boot at a time follows from the host's cores]
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4096))]
+    jobs: Option<u32>,
+    /// How much memory all VMs of this run may use together, such as 8GiB [default: what the host has free]
+    #[arg(long, value_name = "SIZE")]
+    memory: Option<Bytes>,
+    /// How much disk space seals (settled machines that cells start from) may take; the least recently used go
+    /// [default: 16GiB]
+    #[arg(long, value_name = "SIZE")]
+    seal_space: Option<Bytes>,
+}
+
+impl RoomArgs {
+    pub fn how(&self) -> Use {
+        Use { jobs: self.jobs, memory: self.memory, seal_space: self.seal_space, ..Use::default() }
+    }
+}
+
 /// How a run uses the lab.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Use {
@@ -76,6 +98,15 @@ impl Begun {
     }
 }
 
+/// The user's ways to stop what goes on.
+#[derive(Clone, Debug, Default)]
+pub struct Stop {
+    /// Cleanly.
+    pub interrupt: CancellationToken,
+    /// At once.
+    pub hurry: CancellationToken,
+}
+
 /// An open lab, and the user's way to stop what goes on in it.
 pub struct Session<'a> {
     context: &'a Context,
@@ -90,30 +121,25 @@ pub fn in_lab(
     args: &LabArgs,
     work: impl AsyncFnOnce(&Session<'_>) -> anyhow::Result<u8>,
 ) -> anyhow::Result<u8> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let code = runtime.block_on(async {
-        let interrupt = CancellationToken::new();
-        let hurry = CancellationToken::new();
-        listen_for_signals(interrupt.clone(), hurry.clone())?;
-        let options = OpenOptions {
-            state: context.state.clone(),
-            uri: args.connect.clone(),
-            accelerator: args.accelerator.map(Accelerator::from),
-        };
-        let opened = tokio::select! {
-            opened = LibvirtLab::open(options) => opened,
-            () = interrupt.cancelled() => return Ok(Decision::Cancelled.exit_code()),
-        };
-        let lab = match opened {
-            Ok(lab) => lab,
+    stoppable(async |stop: &Stop| {
+        let session = match Session::open(context, args, stop).await {
+            Ok(Some(session)) => session,
+            Ok(None) => return Ok(Decision::Cancelled.exit_code()),
             Err(error) => return lab_failed(context, &error.into()),
         };
-        let session = Session { context, lab, interrupt, hurry };
         let result = work(&session).await;
-        if let Err(error) = session.lab.close().await {
-            tell!("warning: the lab could not be closed cleanly: {error}; `bootgate clean` removes what is left");
-        }
+        session.close().await;
         result
+    })
+}
+
+/// Works until the work ends, which the user may ask it to do.
+pub fn stoppable(work: impl AsyncFnOnce(&Stop) -> anyhow::Result<u8>) -> anyhow::Result<u8> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let code = runtime.block_on(async {
+        let stop = Stop::default();
+        listen_for_signals(stop.interrupt.clone(), stop.hurry.clone())?;
+        work(&stop).await
     });
     // A lab call that hangs must not keep the process from ending.
     runtime.shutdown_timeout(std::time::Duration::from_secs(2));
@@ -127,7 +153,32 @@ fn lab_failed(context: &Context, error: &anyhow::Error) -> anyhow::Result<u8> {
     Ok(EXIT_INCONCLUSIVE)
 }
 
-impl Session<'_> {
+impl<'a> Session<'a> {
+    /// Opens the lab. None: the user did not wait for it.
+    ///
+    /// # Errors
+    /// The lab's.
+    pub async fn open(context: &'a Context, args: &LabArgs, stop: &Stop) -> Result<Option<Self>, LabError> {
+        let options = OpenOptions {
+            state: context.state.clone(),
+            uri: args.connect.clone(),
+            accelerator: args.accelerator.map(Accelerator::from),
+        };
+        let opened = tokio::select! {
+            opened = LibvirtLab::open(options) => opened,
+            () = stop.interrupt.cancelled() => return Ok(None),
+        };
+        let Stop { interrupt, hurry } = stop.clone();
+        opened.map(|lab| Some(Self { context, lab, interrupt, hurry }))
+    }
+
+    /// Closes the lab; what cannot be closed is told.
+    pub async fn close(&self) {
+        if let Err(error) = self.lab.close().await {
+            tell!("warning: the lab could not be closed cleanly: {error}; `bootgate clean` removes what is left");
+        }
+    }
+
     /// Runs to the end. None: it broke, which has been told.
     ///
     /// # Errors
