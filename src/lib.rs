@@ -22,6 +22,14 @@
 //!        |  signs with  sign/  (keys, envelopes)
 //! ```
 //!
+//! Around it, where candidates come by themselves:
+//!
+//! ```text
+//! a folder
+//!   -> watch/    when a file is complete; the queue of what is tested, which survives a kill
+//!   -> a run of each, as above
+//! ```
+//!
 //! Beside it, before there is a catalogue:
 //!
 //! ```text
@@ -55,3 +63,4 @@ pub mod run;
 pub mod seal;
 pub mod sign;
 pub mod source;
+pub mod watch;

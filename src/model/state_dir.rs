@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 /// slots/               places for running VMs, shared by every bootgate process of the host, and what memory they need
 /// boots/               places for VMs that boot at the same time, shared likewise
 /// seals/               settled machines that cells start from, shared too
+/// watch/ID/            what `bootgate watch` keeps of one folder and matrix: its queue, and copies of what waits
 /// history.sqlite       how cells ended in earlier runs, how long they took, and what a boot costs
 /// digests.json         digests of golden images, by inode, size and change time
 /// accelerator.json     which accelerator was found to work
@@ -38,6 +39,10 @@ impl StateDir {
 
     pub fn boots(&self) -> PathBuf {
         self.0.join("boots")
+    }
+
+    pub fn watch(&self) -> PathBuf {
+        self.0.join("watch")
     }
 
     pub fn history(&self) -> PathBuf {
