@@ -87,6 +87,7 @@ fn links_between_documents_lead_somewhere() {
         "docs/matrix.md",
         "docs/policy.md",
         "docs/verdicts.md",
+        "docs/watch.md",
         "docs/windows-images.md",
     ] {
         let text = document(name);
@@ -95,5 +96,19 @@ fn links_between_documents_lead_somewhere() {
             let path = link.split('#').next().unwrap_or_default();
             assert!(link.contains("://") || folder.join(path).exists(), "{name} links to {link}");
         }
+    }
+}
+
+#[test]
+fn every_option_in_the_documents_of_watch_is_one_that_it_has() {
+    let out = std::process::Command::new(env!("CARGO_BIN_EXE_bootgate")).args(["watch", "--help"]).output().unwrap();
+    let help = String::from_utf8(out.stdout).unwrap();
+    for name in ["docs/watch.md", "docs/bootgate-watch.service"] {
+        let text = document(name);
+        let commands = text.lines().filter(|line| !line.starts_with('#') && !line.contains("bootgate run"));
+        let words = commands.flat_map(|line| line.split(|c: char| !(c.is_ascii_alphanumeric() || c == '-')));
+        let options: Vec<&str> = words.filter(|word| word.starts_with("--") && !word.ends_with('-')).collect();
+        assert!(options.contains(&"--matrix"), "{name}: {options:?}");
+        assert!(options.iter().all(|option| help.contains(option)), "{name}: {options:?}");
     }
 }

@@ -42,6 +42,16 @@ pub struct Args {
     out: Option<PathBuf>,
     #[command(flatten)]
     lab_key: LabKeyArg,
+    /// Says nothing of what is signed.
+    #[arg(skip)]
+    quiet: bool,
+}
+
+impl Args {
+    /// For a run that has just ended in this lab, and whose end is told elsewhere.
+    pub(super) fn of(run: PathBuf, key: PathBuf) -> Self {
+        Self { run, key, out: None, lab_key: LabKeyArg::default(), quiet: true }
+    }
 }
 
 pub fn run(args: Args, context: &Context) -> anyhow::Result<u8> {
@@ -60,7 +70,9 @@ pub fn run(args: Args, context: &Context) -> anyhow::Result<u8> {
     let envelope = Envelope::sign(STATEMENT_PAYLOAD, &serde_json::to_vec(&statement)?, &key)?;
     let out = args.out.unwrap_or_else(|| args.run.join("approval.json"));
     write(&out, &envelope, &key)?;
-    context.print(&told(&statement, &key, &out))?;
+    if !args.quiet {
+        context.print(&told(&statement, &key, &out))?;
+    }
     Ok(statement.predicate.bootgate.decision.exit_code())
 }
 

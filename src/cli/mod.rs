@@ -29,6 +29,7 @@ mod session;
 mod signed;
 mod table;
 mod verify;
+mod watch;
 
 use std::process::ExitCode;
 
@@ -58,6 +59,8 @@ struct Cli {
 enum Verb {
     /// Run a matrix: clone, update, restart, judge; the exit code is the gate
     Run(run::Args),
+    /// Test every candidate that comes into a folder
+    Watch(watch::Args),
     /// Show what a run would do, without starting anything
     Plan(plan::Args),
     /// Check whether this machine can run VMs, and how fast
@@ -115,6 +118,7 @@ fn verb() -> ExitCode {
     };
     let result = match cli.verb {
         Verb::Run(args) => run::run(args, &context),
+        Verb::Watch(args) => watch::run(args, &context),
         Verb::Plan(args) => plan::run(args, &context),
         Verb::Doctor(args) => doctor::run(args, &context),
         Verb::Images(args) => images::run(args, &context),

@@ -103,7 +103,7 @@ pub(super) fn find_catalog(folder: &Path) -> Result<PathBuf, Diagnostics> {
     })
 }
 
-fn pair(text: &str) -> Result<(String, String), String> {
+pub(super) fn pair(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
         _ => Err("give a key and a value, joined by `=`".into()),

@@ -30,6 +30,13 @@ pub struct LabArgs {
     accelerator: Option<Choice>,
 }
 
+impl LabArgs {
+    /// Whether libvirt's driver is in this process, so that no connection can be lost.
+    pub fn is_embedded(&self) -> bool {
+        self.connect.is_none()
+    }
+}
+
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
 pub(super) enum Choice {
     Kvm,

@@ -8,7 +8,7 @@ use crate::{
 };
 
 /// Whose signature a run needs.
-#[derive(Clone, Debug, clap::Args)]
+#[derive(Clone, Debug, Default, clap::Args)]
 pub struct LabKeyArg {
     /// The public key of the lab that ran it, if that was another machine [default: this machine's own]
     #[arg(long, value_name = "PUB")]

@@ -14,4 +14,5 @@ mod plan;
 mod policy;
 mod schema;
 mod seals;
+mod watch;
 mod windows;

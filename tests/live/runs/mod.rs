@@ -8,4 +8,5 @@ mod images;
 mod inputs;
 mod seals;
 mod verdicts;
+mod watch;
 mod wine;
