@@ -106,7 +106,8 @@ impl Counts {
         self.healthy + self.unhealthy + self.inconclusive
     }
 
-    fn of(outcomes: impl Iterator<Item = Outcome>) -> Self {
+    /// How often each is among these.
+    pub fn of(outcomes: impl Iterator<Item = Outcome>) -> Self {
         outcomes.fold(Self::default(), |mut counts, outcome| {
             match outcome {
                 Outcome::Healthy => counts.healthy += 1,
