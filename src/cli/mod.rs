@@ -80,7 +80,7 @@ enum Verb {
     Revoke(revoke::Args),
     /// Remove what a killed bootgate left behind
     Clean(clean::Args),
-    /// Print the JSON Schema of matrix or catalogue files, for editors
+    /// Print the JSON Schema of a matrix, catalogue or policy, for editors, or of result.json
     Schema(schema::Args),
     /// Print a completion script for a shell
     Completions(completions::Args),
