@@ -4,7 +4,7 @@ use serde_json::json;
 use time::OffsetDateTime;
 
 use super::{
-    Context,
+    Context, NotifyArgs,
     plan::Format,
     signed::{LabKeyArg, read_signed},
 };
@@ -36,12 +36,15 @@ pub struct Args {
     policy: Option<PathBuf>,
     #[command(flatten)]
     lab_key: LabKeyArg,
+    #[command(flatten)]
+    notify: NotifyArgs,
     /// How to print
     #[arg(long, value_enum, default_value_t)]
     format: Format,
 }
 
 pub fn run(args: &Args, context: &Context) -> anyhow::Result<u8> {
+    args.notify.check()?;
     let policy = match &args.policy {
         Some(path) => PolicyRules::read(path)?,
         None => PolicyRules { name: "every cell healthy".to_owned(), rules: Rules::default() },
@@ -54,6 +57,7 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<u8> {
         Format::Json => serde_json::to_string_pretty(&for_programs(&assessment, &policy.name))? + "\n",
     };
     context.print(&text)?;
+    args.notify.tell_of(&state, &assessment.ruling);
     Ok(assessment.ruling.decision.exit_code())
 }
 

@@ -18,6 +18,7 @@ mod explain;
 mod gate;
 mod images;
 mod judge;
+mod notify;
 mod plan;
 mod reading;
 mod report;
@@ -35,6 +36,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 pub use context::Context;
+pub use notify::NotifyArgs;
 pub use select::Select;
 
 use crate::model::{is_hidden, plain};

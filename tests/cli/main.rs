@@ -9,6 +9,7 @@ mod images;
 mod import;
 mod judge;
 mod mistakes;
+mod notify;
 mod output;
 mod plan;
 mod policy;
