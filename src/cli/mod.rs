@@ -88,6 +88,11 @@ enum Verb {
     Completions(completions::Args),
 }
 
+/// The command line's definition, for whoever checks a command without running it.
+pub fn command() -> clap::Command {
+    Cli::command()
+}
+
 /// Parses the command line, runs the verb, and answers with its exit code.
 pub fn main() -> ExitCode {
     // A panic is bootgate's own fault, already told on standard error: it says nothing about the update.

@@ -11,6 +11,7 @@ mod judge;
 mod mistakes;
 mod notify;
 mod output;
+mod pipelines;
 mod plan;
 mod policy;
 mod schema;
