@@ -18,11 +18,14 @@ mod explain;
 mod gate;
 mod images;
 mod judge;
+mod ledger;
 mod notify;
 mod plan;
+mod policy;
 mod reading;
 mod report;
 mod revoke;
+mod ring;
 mod run;
 mod schema;
 mod select;
@@ -80,6 +83,8 @@ enum Verb {
     Verify(verify::Args),
     /// Take an approval back
     Revoke(revoke::Args),
+    /// Record what came of an update in a ring, and show where each candidate stands
+    Ring(ring::Args),
     /// Remove what a killed bootgate left behind
     Clean(clean::Args),
     /// Print the JSON Schema of a matrix, catalogue or policy, for editors, or of result.json
@@ -132,6 +137,7 @@ fn verb() -> ExitCode {
         Verb::Approve(args) => approve::run(args, &context),
         Verb::Verify(args) => verify::run(args, &context),
         Verb::Revoke(args) => revoke::run(args, &context),
+        Verb::Ring(args) => ring::run(args, &context),
         Verb::Clean(args) => clean::run(args, &context),
         Verb::Schema(args) => schema::run(args, &context),
         Verb::Completions(args) => completions::run(args, &context),

@@ -38,8 +38,8 @@ Examples:
   bootgate run nightly.yaml --notify '${env:SLACK_WEBHOOK}'
   bootgate run --resume runs/20260102T030405Z-nightly
 
-Exit code: 0 approved; 1 rejected, an update broke something; 2 usage or configuration, nothing was
-started; 3 inconclusive, the lab could not tell; 130 cancelled. Ctrl-C once stops cleanly and reports what
+Exit code: 0 approved; 1 rejected, an update broke something; 2 usage or configuration, nothing was \
+started; 3 inconclusive, the lab could not tell; 130 cancelled. Ctrl-C once stops cleanly and reports what \
 is known; twice stops now. Nothing is left behind either way.")]
 pub struct Args {
     #[command(flatten)]

@@ -17,6 +17,11 @@ impl Verdict {
     pub fn lead(&self) -> Option<&Reason> {
         self.reasons.first()
     }
+
+    /// Whether all that is known against it is that its restart took longer than its control's.
+    pub fn is_only_slow(&self) -> bool {
+        self.outcome == Outcome::Unhealthy && self.reasons.iter().all(|reason| reason.id == ReasonId::SlowBoot)
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema)]

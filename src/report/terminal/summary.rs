@@ -7,7 +7,7 @@ use super::{
     look::{Look, Mark},
 };
 use crate::{
-    event::{Counts, Decision, RunState},
+    event::{CellState, Counts, Decision, RunState},
     gate,
     model::{Outcome, ReasonId, count, one_line},
     report::{
@@ -168,12 +168,27 @@ fn decision(state: &RunState, look: Look) -> Vec<String> {
 
 /// The decision in one sentence; the leading reason is in it.
 pub(in crate::report) fn decided(state: &RunState, decision: Decision, reasons: &[String]) -> String {
-    let unhealthy = state.final_counts().unhealthy;
+    let counts = state.final_counts();
+    let unhealthy = counts.unhealthy;
     let planned = state.permutations().count();
+    let leads = |what: &str| reasons.first().is_some_and(|reason| reason.ends_with(what));
     match decision {
+        // Rules may let something pass.
+        Decision::Approved if counts.healthy < planned || state.permutations().any(CellState::is_flaky) => {
+            let flaky = state.permutations().filter(|cell| cell.is_flaky()).count();
+            let other = [(unhealthy, "unhealthy"), (counts.inconclusive, "inconclusive"), (flaky, "flaky")];
+            let other: Vec<String> =
+                other.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} {what}")).collect();
+            let all = count(planned, "permutation");
+            format!(
+                "{} of {all} came up healthy, and the policy lets {} pass",
+                counts.healthy - flaky,
+                other.join(", ")
+            )
+        }
         Decision::Approved if planned == 1 => "the only permutation came up healthy".to_owned(),
         Decision::Approved => format!("all {planned} permutations came up healthy"),
-        Decision::Rejected if unhealthy > 0 => {
+        Decision::Rejected if unhealthy > 0 && leads("unhealthy") => {
             let verb = if unhealthy == 1 { "breaks" } else { "break" };
             format!("{unhealthy} of {} {verb}", count(planned, "permutation"))
         }
@@ -189,11 +204,28 @@ mod tests {
             RunEvent,
             testing::{Story, controlled, nine},
         },
-        model::{About, Content, Machine, Msi},
+        model::{About, Content, Machine, Msi, Phase, Rules},
     };
 
     fn shown(story: &Story, look: Look) -> String {
         summary(&story.state(), look, Path::new("runs/x"))
+    }
+
+    #[test]
+    fn what_the_policy_lets_pass_is_not_told_as_healthy() {
+        let mut story = Story::of(&["a.p1", "a.p2", "a.p3"]);
+        story.healthy("a.p1", 1).failed("a.p2", 1, Phase::Start, ReasonId::HostLost, "gone");
+        story.failed("a.p3", 1, Phase::Boot, ReasonId::StopError, "once").healthy("a.p3", 2);
+        let told = shown(&story, Look::PLAIN);
+        assert!(told.contains("REJECTED  1 of 3 cells flaky"), "{told}");
+        if let RunEvent::RunStarted { start } = &mut story.events[0].what {
+            start.policy.rules = Rules { coverage: 50.0, flaky: 1, ..Rules::default() };
+        }
+        story.run_ended(Decision::Approved);
+        let told = shown(&story, Look::PLAIN);
+        let sentence =
+            "APPROVED  1 of 3 permutations came up healthy, and the policy lets 1 inconclusive, 1 flaky pass";
+        assert!(told.contains(sentence), "{told}");
     }
 
     #[test]
@@ -244,6 +276,6 @@ mod tests {
     fn a_killed_run_says_what_to_do() {
         let mut story = Story::of(&["a.p1", "a.p2"]);
         let text = shown(story.start("a.p1", 1), Look::PLAIN);
-        assert!(text.contains("Go on with `--resume`") && text.contains("INCONCLUSIVE  2 of 2 cells"), "{text}");
+        assert!(text.contains("Go on with `--resume`") && text.contains("INCONCLUSIVE  the run has no end"), "{text}");
     }
 }
