@@ -9,7 +9,7 @@ use super::{
     terminal::decided,
 };
 use crate::{
-    event::{Decision, RunState},
+    event::{CellState, Decision, RunState},
     gate,
     model::{Outcome, one_line},
 };
@@ -24,7 +24,7 @@ const LONGEST: usize = 500;
 enum Level {
     /// It bars approval, and blames the update; and the decision itself.
     Error,
-    /// The lab could not tell.
+    /// The lab could not tell, or the policy lets it pass.
     Warning,
 }
 
@@ -87,17 +87,22 @@ fn annotations(state: &RunState, decision: Decision, told: &str) -> Vec<Annotati
     }
     let mut warnings = Vec::new();
     for cell in &state.cells {
-        if let Some(found) = finding(state, cell) {
-            let annotation = of_cell(&found);
-            let list = if annotation.level == Level::Error { &mut errors } else { &mut warnings };
-            list.push(annotation);
-        } else if cell.is_flaky() {
-            let message = "unhealthy first, healthy on another try: not to be relied on".to_owned();
-            let title = cell.planned.id.to_string();
-            errors.push(Annotation { level: Level::Error, title, code: Some("flaky"), message });
+        let Some(mut annotation) = finding(state, cell).map(|found| of_cell(&found)).or_else(|| flaky(cell)) else {
+            continue;
+        };
+        if decision == Decision::Approved {
+            annotation.level = Level::Warning;
         }
+        let list = if annotation.level == Level::Error { &mut errors } else { &mut warnings };
+        list.push(annotation);
     }
     bounded(errors).into_iter().chain(bounded(warnings)).collect()
+}
+
+fn flaky(cell: &CellState) -> Option<Annotation> {
+    let message = "unhealthy first, healthy on another try: not to be relied on".to_owned();
+    let title = cell.planned.id.to_string();
+    cell.is_flaky().then_some(Annotation { level: Level::Error, title, code: Some("flaky"), message })
 }
 
 fn of_cell(found: &Finding<'_>) -> Annotation {
@@ -150,8 +155,11 @@ fn vso(text: &str) -> String {
 mod tests {
     use super::*;
     use crate::{
-        event::testing::{Story, controlled, nine},
-        model::{Phase, ReasonId},
+        event::{
+            RunEvent,
+            testing::{Story, controlled, nine},
+        },
+        model::{Phase, ReasonId, Rules},
     };
 
     fn text(bytes: Result<Vec<u8>, String>) -> String {
@@ -204,6 +212,17 @@ mod tests {
         story.failed("a.p1", 1, Phase::Boot, ReasonId::BootHang, "m").healthy("a.p1", 2);
         let text = text(github(&story.run_ended(Decision::Rejected).state()));
         assert!(text.contains("::error title=a.p1%3A flaky::"), "{text}");
+    }
+
+    #[test]
+    fn what_the_policy_lets_pass_is_a_warning() {
+        let mut story = Story::of(&["a.p1"]);
+        let RunEvent::RunStarted { start } = &mut story.events[0].what else { panic!("no start") };
+        start.policy.rules = Rules { flaky: 1, ..Rules::default() };
+        story.failed("a.p1", 1, Phase::Boot, ReasonId::BootHang, "m").healthy("a.p1", 2);
+        let text = text(github(&story.run_ended(Decision::Approved).state()));
+        assert!(text.starts_with("::notice ") && text.contains("::warning title=a.p1%3A flaky::"), "{text}");
+        assert!(!text.contains("::error"), "{text}");
     }
 
     #[test]

@@ -47,9 +47,9 @@ struct ResultFile<'a> {
     bootgate: &'a str,
     /// Of every planned cell that is no control.
     counts: Counts,
-    /// Of the controls; any that is not healthy bars approval.
+    /// Of the controls.
     controls: Counts,
-    /// How many of the healthy cells were unhealthy on an earlier attempt; any bars approval.
+    /// How many of the healthy cells were unhealthy on an earlier attempt.
     flaky: usize,
     /// In the plan's order, controls first.
     cells: Vec<Cell<'a>>,

@@ -33,6 +33,7 @@ pub(super) fn render(state: &RunState) -> Result<Vec<u8>, String> {
     let mut page = Page::new(MOST);
     decision(&mut page, state);
     tested(&mut page, state, start);
+    rules(&mut page, state);
     grid::grid(&mut page, state);
     page.line(&legend(state));
     failed(&mut page, permutations_with(state, Outcome::Unhealthy), "cell");
@@ -81,6 +82,22 @@ fn tested(page: &mut Page, state: &RunState, start: &RunStart) {
     }
     row("everything under test", &in_table(start.update_sha256.as_ref()));
     row("run", &format!("{}, {} on {}", in_table(state.run.as_ref()), state.now, in_table(&start.lab)));
+    page.line("");
+}
+
+/// By what was decided, where the matrix has rules of its own.
+fn rules(page: &mut Page, state: &RunState) {
+    if state.start.as_ref().is_none_or(|start| start.policy.is_usual()) {
+        return;
+    }
+    for gate::RuleOutcome { rule, against, says, .. } in gate::assessment(state).rules {
+        let mark = match against {
+            None => Mark::Healthy,
+            Some(Decision::Rejected) => Mark::Unhealthy,
+            Some(_) => Mark::Inconclusive,
+        };
+        page.line(&format!("- {} {}: {}", sign(mark), code(rule), told(&says)));
+    }
     page.line("");
 }
 

@@ -4,7 +4,7 @@ use crate::{
         RunEvent,
         testing::{Story, controlled, nine},
     },
-    model::{AxisValue, Phase},
+    model::{AxisValue, Phase, Rules},
 };
 
 fn rendered(story: &Story) -> String {
@@ -39,6 +39,18 @@ fn flaky_cells_are_named() {
     story.failed("a.p1", 1, Phase::Boot, ReasonId::BootHang, "m").healthy("a.p1", 2).run_ended(Decision::Rejected);
     let text = rendered(&story);
     assert!(text.contains("### flaky: 1 cell") && text.contains("- `a.p1`") && text.contains("~ 1 flaky"), "{text}");
+}
+
+#[test]
+fn rules_of_the_matrix_are_told_one_by_one() {
+    let mut story = Story::of(&["a.p1", "a.p2"]);
+    assert!(!rendered(&story).contains("`coverage`"));
+    let RunEvent::RunStarted { start } = &mut story.events[0].what else { panic!("no start") };
+    start.policy.rules = Rules { coverage: 50.0, ..Rules::default() };
+    story.healthy("a.p1", 1).failed("a.p2", 1, Phase::Start, ReasonId::HostLost, "gone");
+    let text = rendered(story.run_ended(Decision::Approved));
+    assert!(text.starts_with("## ✓ APPROVED: 1 of 2 permutations came up healthy, and the policy lets"), "{text}");
+    assert!(text.contains("\n- ✓ `coverage`: "), "{text}");
 }
 
 #[test]
