@@ -79,6 +79,14 @@ fn every_key_of_the_users_files_is_explained() {
 }
 
 #[test]
+fn every_field_of_a_result_is_explained() {
+    let text = document("docs/formats.md");
+    let told = section(&text, "`result.json`: the run for programs");
+    let missing: Vec<String> = keys("result").into_iter().filter(|key| !told.contains(&format!("`{key}`"))).collect();
+    assert!(missing.is_empty(), "docs/formats.md has no {missing:?}");
+}
+
+#[test]
 fn links_between_documents_lead_somewhere() {
     for name in [
         "README.md",
@@ -86,7 +94,9 @@ fn links_between_documents_lead_somewhere() {
         "CHANGELOG.md",
         "docs/approval.md",
         "docs/architecture.md",
+        "docs/formats.md",
         "docs/matrix.md",
+        "docs/pipelines.md",
         "docs/policy.md",
         "docs/verdicts.md",
         "docs/windows-images.md",

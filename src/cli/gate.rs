@@ -5,7 +5,7 @@ use serde_json::json;
 use time::OffsetDateTime;
 
 use super::{
-    Context,
+    Context, NotifyArgs,
     plan::Format,
     policy::{Chosen, PolicyArgs},
     signed::{LabKeyArg, read_signed},
@@ -35,12 +35,15 @@ pub struct Args {
     policy: PolicyArgs,
     #[command(flatten)]
     lab_key: LabKeyArg,
+    #[command(flatten)]
+    notify: NotifyArgs,
     /// How to print
     #[arg(long, value_enum, default_value_t)]
     format: Format,
 }
 
 pub fn run(args: &Args, context: &Context) -> anyhow::Result<u8> {
+    args.notify.check()?;
     let given = args.policy.read()?;
     let state = read_signed(&args.run, &args.lab_key, context)?.state;
     let start = state.start.as_ref().context("the run has no start")?;
@@ -55,6 +58,7 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<u8> {
         Format::Json => serde_json::to_string_pretty(&for_programs(&assessment, &chosen.policy.name))? + "\n",
     };
     context.print(&text)?;
+    args.notify.tell_of(&state, &assessment.ruling);
     Ok(assessment.ruling.decision.exit_code())
 }
 

@@ -19,6 +19,7 @@ mod gate;
 mod images;
 mod judge;
 mod ledger;
+mod notify;
 mod plan;
 mod policy;
 mod reading;
@@ -38,6 +39,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 pub use context::Context;
+pub use notify::NotifyArgs;
 pub use select::Select;
 
 use crate::model::{is_hidden, plain};
@@ -85,10 +87,15 @@ enum Verb {
     Ring(ring::Args),
     /// Remove what a killed bootgate left behind
     Clean(clean::Args),
-    /// Print the JSON Schema of matrix or catalogue files, for editors
+    /// Print the JSON Schema of a matrix, catalogue or policy, for editors, or of result.json
     Schema(schema::Args),
     /// Print a completion script for a shell
     Completions(completions::Args),
+}
+
+/// The command line's definition, for whoever checks a command without running it.
+pub fn command() -> clap::Command {
+    Cli::command()
 }
 
 /// Parses the command line, runs the verb, and answers with its exit code.

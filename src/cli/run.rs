@@ -6,7 +6,7 @@ use std::{
 use anyhow::{Context as _, bail};
 
 use super::{
-    Context, Select,
+    Context, NotifyArgs, Select,
     report::read_run,
     session::{Begun, LabArgs, Session, Use, in_lab},
     table::table,
@@ -35,6 +35,7 @@ Examples:
   bootgate run nightly.yaml --candidate build/content.bin --set channel=beta
   bootgate run nightly.yaml --only os=lab-os-10 --soak 5 --fail-fast
   bootgate run nightly.yaml --only os=lab-os-10 --repeat 20
+  bootgate run nightly.yaml --notify '${env:SLACK_WEBHOOK}'
   bootgate run --resume runs/20260102T030405Z-nightly
 
 Exit code: 0 approved; 1 rejected, an update broke something; 2 usage or configuration, nothing was \
@@ -72,6 +73,8 @@ pub struct Args {
     rehash: bool,
     #[command(flatten)]
     lab: LabArgs,
+    #[command(flatten)]
+    notify: NotifyArgs,
     /// Show nothing but the summary
     #[arg(short, long)]
     quiet: bool,
@@ -79,6 +82,7 @@ pub struct Args {
 
 pub fn run(args: Args, context: &Context) -> anyhow::Result<u8> {
     // Whatever can be wrong with the files is told before the lab is touched.
+    args.notify.check()?;
     let planned = match (&args.select, &args.resume) {
         (Some(select), None) => Some(select.plan()?),
         (None, Some(_)) => None,
@@ -158,10 +162,27 @@ async fn once(
         rehash: args.rehash,
         quiet: args.quiet,
     };
-    Ok(match session.run(begun, how).await? {
+    let ended = match session.run(begun, how).await? {
         Some(finished) => Ended { decision: report(&finished, &dir, &shown(&dir)), state: Some(finished.state) },
         None => Ended { decision: Decision::Inconclusive, state: None },
-    })
+    };
+    if args.notify.is_wanted() {
+        tell_others(args, session, &dir, &ended).await;
+    }
+    Ok(ended)
+}
+
+/// Tells others what the exit code says.
+async fn tell_others(args: &Args, session: &Session<'_>, dir: &Path, ended: &Ended) {
+    // One that broke is told by what it has recorded.
+    let recorded = if ended.state.is_none() { read_run(dir).ok() } else { None };
+    let Some(state) = ended.state.as_ref().or(recorded.as_ref()) else { return };
+    let mut ruling = gate::ruling(state);
+    if ruling.decision != ended.decision {
+        ruling.decision = ended.decision;
+        ruling.reasons.insert(0, "a report of the run could not be written".to_owned());
+    }
+    args.notify.tell_of_until(session.next_stop(), state, &ruling).await;
 }
 
 fn resume(dir: &Path, context: &Context) -> anyhow::Result<Begun> {

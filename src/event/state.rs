@@ -94,7 +94,7 @@ pub struct Note {
 }
 
 /// How many cells ended how.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, schemars::JsonSchema)]
 pub struct Counts {
     pub healthy: usize,
     pub unhealthy: usize,

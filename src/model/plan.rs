@@ -128,7 +128,7 @@ impl Start {
     }
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct AxisValue {
     pub axis: String,
     pub value: String,

@@ -24,7 +24,7 @@ impl Verdict {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Outcome {
     /// Proven: a new boot, settled, checks passed, through every soak restart.
@@ -36,7 +36,7 @@ pub enum Outcome {
 }
 
 /// Why a cell is not healthy.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Reason {
     pub id: ReasonId,
     /// Where in the cell's life it happened.
@@ -53,7 +53,7 @@ pub struct Reason {
 macro_rules! reasons {
     ($( $(#[$doc:meta])* $variant:ident = $id:literal => $outcome:ident ),* $(,)?) => {
         /// The stable name of a cause. Consumers match on the text form.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema)]
         pub enum ReasonId { $( $(#[$doc])* #[serde(rename = $id)] $variant ),* }
 
         impl ReasonId {

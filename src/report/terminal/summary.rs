@@ -9,8 +9,12 @@ use super::{
 use crate::{
     event::{CellState, Counts, Decision, RunState},
     gate,
-    model::{Outcome, Reason, ReasonId, count, one_line},
-    report::{ReportFile, common::common_ground},
+    model::{Outcome, ReasonId, count, one_line},
+    report::{
+        ReportFile,
+        causes::{self, Finding, by_cause, permutations_with},
+        common::common_ground,
+    },
 };
 
 /// What a run came to, for people: the matrix at a glance, what broke and where, the decision.
@@ -26,15 +30,12 @@ pub fn summary(state: &RunState, look: Look, run_dir: &Path) -> String {
         lines.push(format!("    {}", legend(state, look)));
         lines.extend(controls(state, look));
     }
-    let of = |outcome: Outcome| -> Vec<Found> {
-        state.permutations().filter_map(|cell| found(state, cell)).filter(|found| found.outcome == outcome).collect()
-    };
-    lines.extend(findings(of(Outcome::Unhealthy), look, "cell"));
+    lines.extend(findings(permutations_with(state, Outcome::Unhealthy), look, "cell"));
     if let Some(ground) = common_ground(state) {
         lines.extend([String::new(), format!("  {}", look.bold(&ground.sentence))]);
     }
-    lines.extend(findings(state.controls().filter_map(|cell| found(state, cell)).collect(), look, "control"));
-    lines.extend(findings(of(Outcome::Inconclusive), look, "cell"));
+    lines.extend(findings(causes::controls(state), look, "control"));
+    lines.extend(findings(permutations_with(state, Outcome::Inconclusive), look, "cell"));
     lines.extend(remarks(state, look));
     lines.push(String::new());
     lines.extend(decision(state, look));
@@ -92,44 +93,21 @@ fn controls(state: &RunState, look: Look) -> Option<String> {
 /// Cells named for each cause; a matrix may have hundreds.
 const SHOWN: usize = 12;
 
-/// A cell that is not healthy.
-struct Found<'a> {
-    cell: &'a str,
-    outcome: Outcome,
-    /// Its first cause.
-    lead: Option<Reason>,
-}
-
-fn found<'a>(state: &RunState, cell: &'a CellState) -> Option<Found<'a>> {
-    let verdict = state.verdict(cell);
-    let (outcome, lead) = (verdict.outcome, verdict.lead().cloned());
-    (outcome != Outcome::Healthy).then(|| Found { cell: cell.planned.id.as_ref(), outcome, lead })
-}
-
 /// Cells of one outcome (which are `what`), grouped by their first cause.
-fn findings(all: Vec<Found<'_>>, look: Look, what: &str) -> Vec<String> {
+fn findings(all: Vec<Finding<'_>>, look: Look, what: &str) -> Vec<String> {
     let unhealthy = all.iter().any(|found| found.outcome == Outcome::Unhealthy);
     let mark = if unhealthy { Mark::Unhealthy } else { Mark::Inconclusive };
-    let mut groups: Vec<(Option<ReasonId>, Vec<Found>)> = Vec::new();
-    for found in all {
-        let id = found.lead.as_ref().map(|reason| reason.id);
-        match groups.iter_mut().find(|(known, _)| *known == id) {
-            Some((_, cells)) => cells.push(found),
-            None => groups.push((id, vec![found])),
-        }
-    }
-    groups.sort_by_key(|(_, cells)| std::cmp::Reverse(cells.len()));
     let mut lines = Vec::new();
-    for (id, cells) in groups {
+    for (id, cells) in by_cause(all) {
         let name = id.map_or("no reason recorded", ReasonId::as_str);
         let title = look.paint(mark.style(), name);
         lines.push(String::new());
         lines.push(format!("  {} {title}  {}", look.mark(mark), look.dim(&count(cells.len(), what))));
-        let width = cells.iter().map(|found| found.cell.len()).max().unwrap_or(0);
+        let width = cells.iter().map(|found| found.cell.planned.id.as_ref().len()).max().unwrap_or(0);
         let hidden = cells.len().saturating_sub(SHOWN);
-        for Found { cell, lead, .. } in cells.into_iter().take(SHOWN) {
+        for Finding { cell, lead, .. } in cells.into_iter().take(SHOWN) {
             let told = lead.map_or(String::new(), |reason| format!("{}: {}", reason.phase, one_line(&reason.message)));
-            lines.push(look.fit(&format!("      {}  {told}", pad(cell, width))));
+            lines.push(look.fit(&format!("      {}  {told}", pad(cell.planned.id.as_ref(), width))));
         }
         if hidden > 0 {
             lines.push(look.dim(&format!("      and {hidden} more, all in result.json")));
