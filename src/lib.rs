@@ -17,9 +17,11 @@
 //!        v  emits signals
 //!   -> health/   judge(signals) -> Verdict           the pure core
 //!   -> event/    RunEvent stream -> events.jsonl     the journal, written first
-//!   -> report/   terminal, junit, json, html         folds over events
+//!   -> report/   terminal, junit, json, html, and what CI systems show: folds over events
 //!   -> gate/     policy(events) -> Decision -> exit code
 //!        |  signs with  sign/  (keys, envelopes)
+//!        v
+//!   -> notify/   webhooks: whoever waits is told the decision
 //! ```
 //!
 //! Around it, where candidates come by themselves:
@@ -56,6 +58,7 @@ pub mod image;
 pub mod lab;
 pub mod matrix;
 pub mod model;
+pub mod notify;
 pub mod plan;
 pub mod qcow2;
 pub mod report;

@@ -75,6 +75,7 @@ impl Recorded {
             lab: "libvirt 9.0.0, qemu 7.2.22 (qemu:///embed)".into(),
             accelerator: Accelerator::Tcg,
             uncontrolled: false,
+            policy: Default::default(),
         };
         recorder.push(None, RunEvent::RunStarted { start: Box::new(start) });
         let mut hanging = 0;
@@ -157,6 +158,7 @@ fn planned(n: usize) -> PlannedCell {
         checks: vec!["sensor".to_owned()],
         role: Role::Alone,
         expected_ms: None,
+        image_made: None,
     }
 }
 

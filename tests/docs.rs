@@ -62,7 +62,9 @@ fn every_key_of_the_users_files_is_explained() {
         // The top of a catalogue is shown in full in the README, and a layer's steps are a matrix's.
         let told = [rows(section(&text, heading)), rows(section(&text, "The matrix"))];
         let told = if of == "matrix" { &told[..1] } else { &told[..] };
-        let told: BTreeSet<String> = told.iter().flatten().cloned().collect();
+        // A matrix's rules are those of a policy.
+        let rules = rows(&document("docs/policy.md"));
+        let told: BTreeSet<String> = told.iter().flatten().chain(&rules).cloned().collect();
         let missing: Vec<String> = keys(of)
             .into_iter()
             .filter(|key| !told.contains(key) && !["version", "images"].contains(&key.as_str()))
@@ -70,10 +72,18 @@ fn every_key_of_the_users_files_is_explained() {
         assert!(missing.is_empty(), "docs/matrix.md has no {missing:?} in \"{heading}\"");
     }
     let told = rows(&document("docs/policy.md"));
-    let top = ["version", "name", "rules"];
+    let top = ["version", "name", "rules", "rings"];
     let missing: Vec<String> =
         keys("policy").into_iter().filter(|key| !told.contains(key) && !top.contains(&key.as_str())).collect();
     assert!(missing.is_empty(), "docs/policy.md has no {missing:?}");
+}
+
+#[test]
+fn every_field_of_a_result_is_explained() {
+    let text = document("docs/formats.md");
+    let told = section(&text, "`result.json`: the run for programs");
+    let missing: Vec<String> = keys("result").into_iter().filter(|key| !told.contains(&format!("`{key}`"))).collect();
+    assert!(missing.is_empty(), "docs/formats.md has no {missing:?}");
 }
 
 #[test]
@@ -84,7 +94,9 @@ fn links_between_documents_lead_somewhere() {
         "CHANGELOG.md",
         "docs/approval.md",
         "docs/architecture.md",
+        "docs/formats.md",
         "docs/matrix.md",
+        "docs/pipelines.md",
         "docs/policy.md",
         "docs/verdicts.md",
         "docs/watch.md",

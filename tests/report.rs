@@ -66,9 +66,16 @@ fn one_report_can_be_chosen_and_the_gates_code_be_asked_for() {
 #[test]
 fn any_report_is_written_elsewhere_and_nothing_is_rebuilt_then() {
     let run = Run::committed();
-    for (format, begins) in
-        [("html", "<!DOCTYPE html>"), ("client", "<!DOCTYPE html>"), ("junit", "<?xml"), ("json", "{")]
-    {
+    for (format, begins) in [
+        ("html", "<!DOCTYPE html>"),
+        ("client", "<!DOCTYPE html>"),
+        ("junit", "<?xml"),
+        ("json", "{"),
+        ("markdown", "## ✗ REJECTED: 3 of 9 permutations break\n"),
+        ("github", "::error title=bootgate%3A rejected::3 of 9 permutations break\n"),
+        ("azure", "##vso[task.logissue type=error;]bootgate: rejected: 3 of 9 permutations break\n"),
+        ("metrics", "# TYPE bootgate_approved gauge\n"),
+    ] {
         let printed = run.report(&["--format", format]);
         assert_eq!(printed.status.code(), Some(0), "{}", stderr(&printed));
         assert!(String::from_utf8_lossy(&printed.stdout).starts_with(begins), "{format}");

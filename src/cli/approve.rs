@@ -4,13 +4,16 @@ use std::{
 };
 
 use anyhow::Context as _;
+use time::OffsetDateTime;
 
 use super::{
     Context, EXIT_INCONCLUSIVE,
+    ledger::{append, read_ledger, read_ledger_or_none},
+    policy::{Chosen, PolicyArgs},
     signed::{LabKeyArg, SignedRun, read_signed},
 };
 use crate::{
-    gate::{self, STATEMENT_PAYLOAD, Statement, Unsignable},
+    gate::{self, Approver, Ledger, Opening, STATEMENT_PAYLOAD, Statement, Unsignable},
     model::one_line,
     report::replace,
     run::RunFolder,
@@ -22,14 +25,18 @@ use crate::{
 Examples:
   bootgate approve runs/20260102T030405Z-nightly --key approver.pem
   bootgate approve runs/20260102T030405Z-nightly --key ~/.ssh/approver --out approval.json
+  bootgate approve runs/20260102T030405Z-nightly --key approver.pem --policy production.yaml --ring canary
 
-Keys: Ed25519 in PEM (`openssl genpkey -algorithm ed25519 -out approver.pem`) or as OpenSSH has them
-(`ssh-keygen -t ed25519 -N '' -f approver`), and P-256 in PEM. An OpenSSH public key stands for the key that the
-ssh-agent holds. With an OpenSSH key, a signature for
+Keys: Ed25519 in PEM (`openssl genpkey -algorithm ed25519 -out approver.pem`) or as OpenSSH has them \
+(`ssh-keygen -t ed25519 -N '' -f approver`), and P-256 in PEM. An OpenSSH public key stands for the key that the \
+ssh-agent holds. With an OpenSSH key, a signature for \
 `ssh-keygen -Y verify -n bootgate` is written beside the approval, as FILE.sig.
 
+It is decided by --policy, else by the rules of the matrix, else every cell must be healthy and none flaky. An approval \
+for a ring needs what came of the ring before it (`bootgate ring record`).
+
 The run must be as this machine's own key signed it at its end.
-Exit code 0: approved, and signed as PASSED; 1: rejected, and signed as FAILED; 2: it cannot be read, or is not what the
+Exit code 0: approved, and signed as PASSED; 1: rejected, and signed as FAILED; 2: it cannot be read, or is not what the \
 lab signed; 3: inconclusive or cancelled, nothing is signed.")]
 pub struct Args {
     /// The run's directory, the one with events.jsonl
@@ -41,6 +48,13 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
     #[command(flatten)]
+    policy: PolicyArgs,
+    #[command(flatten)]
+    ledger: LedgerArg,
+    /// A file of revocations: what it revokes is not signed again, and opens no ring
+    #[arg(long, value_name = "FILE")]
+    revocations: Option<PathBuf>,
+    #[command(flatten)]
     lab_key: LabKeyArg,
     /// Says nothing of what is signed.
     #[arg(skip)]
@@ -49,17 +63,51 @@ pub struct Args {
 
 impl Args {
     /// For a run that has just ended in this lab, and whose end is told elsewhere.
-    pub(super) fn of(run: PathBuf, key: PathBuf) -> Self {
-        Self { run, key, out: None, lab_key: LabKeyArg::default(), quiet: true }
+    pub(super) fn of(run: PathBuf, key: PathBuf, policy: PolicyArgs) -> Self {
+        let (ledger, lab_key) = (LedgerArg::default(), LabKeyArg::default());
+        Self { run, key, out: None, policy, ledger, revocations: None, lab_key, quiet: true }
+    }
+}
+
+/// Where it is written which rings were opened.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct LedgerArg {
+    /// Which approvals opened which rings, and what came of them [default: rings.jsonl in the state folder]
+    #[arg(long, value_name = "FILE")]
+    ledger: Option<PathBuf>,
+}
+
+impl LedgerArg {
+    pub(super) fn path(&self, context: &Context) -> PathBuf {
+        self.ledger.clone().unwrap_or_else(|| context.state.rings())
     }
 }
 
 pub fn run(args: Args, context: &Context) -> anyhow::Result<u8> {
     let key = PrivateKey::read(&args.key, ssh_agent())?;
+    let given = args.policy.read()?;
     let SignedRun { journal, state } = read_signed(&args.run, &args.lab_key, context)?;
     let start = state.start.as_ref().context("the run has no start")?;
     let (_, plan) = RunFolder::open(&args.run, state.run.clone(), &start.plan_sha256)?;
-    let statement = match gate::approve(&plan, &journal, &state) {
+    let chosen = given.unwrap_or_else(|| Chosen::of_run(&start.policy));
+    let ring = chosen.ring(args.policy.ring.as_deref())?;
+    let Chosen { policy, sha256 } = &chosen;
+    let ledger_path = args.ledger.path(context);
+    let mut ledger = match ring {
+        Some(_) => read_ledger_or_none(&ledger_path, &key.public())?,
+        None => Ledger::default(),
+    };
+    if let Some(path) = &args.revocations {
+        ledger = ledger.with_revocations_of(&read_ledger(path, &key.public())?);
+    }
+    let approver = Approver {
+        policy,
+        policy_sha256: sha256.as_ref(),
+        opening: ring.and_then(|ring| Opening::of(policy, &ring.name, &ledger)),
+        ledger: &ledger,
+        now: OffsetDateTime::now_utc(),
+    };
+    let statement = match gate::approve(&plan, &journal, &state, &approver) {
         Ok(statement) => statement,
         Err(error @ Unsignable::NoFiles) => return Err(error.into()),
         Err(error) => {
@@ -68,6 +116,9 @@ pub fn run(args: Args, context: &Context) -> anyhow::Result<u8> {
         }
     };
     let envelope = Envelope::sign(STATEMENT_PAYLOAD, &serde_json::to_vec(&statement)?, &key)?;
+    if ring.is_some() {
+        append(&ledger_path, &envelope, &key)?;
+    }
     let out = args.out.unwrap_or_else(|| args.run.join("approval.json"));
     write(&out, &envelope, &key)?;
     if !args.quiet {
@@ -113,6 +164,13 @@ fn told(statement: &Statement, key: &PrivateKey, out: &Path) -> String {
         result.passed_tests.len(),
         result.failed_tests.len(),
         key.public().id()
+    );
+    let policy = result.bootgate.policy.as_ref();
+    let (name, ring) = policy.map_or(("", None), |policy| (policy.name.as_str(), policy.ring.as_deref()));
+    text += &format!(
+        "by the policy `{}`{}\n",
+        one_line(name),
+        ring.map(|ring| format!(", for the ring {ring}")).unwrap_or_default()
     );
     for file in &statement.subject {
         let sha256 = file.digest.get("sha256").map_or("", String::as_str);

@@ -7,8 +7,8 @@ Examples:
   bootgate clean
   bootgate clean --seals
 
-Bootgate cleans up after itself, also at the start of the next run: this verb is for when there is no next run.
-Machines of running bootgate processes, and everything that is not bootgate's, stay. So do seals, the settled machines
+Bootgate cleans up after itself, also at the start of the next run: this verb is for when there is no next run. \
+Machines of running bootgate processes, and everything that is not bootgate's, stay. So do seals, the settled machines \
 that cells start from, unless --seals is given: the next run then makes them again.
 Exit code 0: all of it is removed; 1: something could not be.")]
 pub struct Args {

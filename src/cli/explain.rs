@@ -16,7 +16,7 @@ Examples:
   bootgate explain runs/20260102T030405Z-nightly debian-12.p1
   bootgate explain runs/20260102T030405Z-nightly debian-12.p1 --all
 
-Times count from the begin of the attempt. The verdict is judged again from the record; where another one was recorded,
+Times count from the begin of the attempt. The verdict is judged again from the record; where another one was recorded, \
 that is said. Exit code 0; 2: there is no such run or cell.")]
 pub struct Args {
     /// The run's directory, the one with events.jsonl

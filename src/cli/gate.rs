@@ -1,18 +1,18 @@
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
+use anyhow::Context as _;
 use serde_json::json;
 use time::OffsetDateTime;
 
 use super::{
-    Context,
+    Context, NotifyArgs,
     plan::Format,
+    policy::{Chosen, PolicyArgs},
     signed::{LabKeyArg, read_signed},
 };
 use crate::{
-    event::RunState,
-    gate::{Assessment, RuleOutcome, assess},
-    matrix::PolicyRules,
-    model::{Plan, Rules, one_line},
+    gate::{Assessment, RuleOutcome, assess_run},
+    model::one_line,
     run::RunFolder,
 };
 
@@ -25,43 +25,41 @@ Examples:
   bootgate gate runs/20260102T030405Z-nightly
   bootgate gate runs/20260102T030405Z-nightly --policy production.yaml
 
-Without a policy every cell must be healthy and none flaky. docs/policy.md has the rules; `bootgate schema policy` is their
-JSON Schema. Each rule is told with the cells that it rests on. The run must be as this machine's own key signed it at its end.
+Without --policy the rules of the matrix hold, and without those every cell must be healthy and none flaky. docs/policy.md has the rules; `bootgate schema policy` is their \
+JSON Schema. Each rule is told with the cells that it rests on. With --ring the rules of that ring hold; whether it may be opened yet, `bootgate approve` asks. The run must be as this machine's own key signed it at its end.
 Exit code 0: approved; 1: rejected; 2: the run or the policy cannot be read; 3: inconclusive; 130: the run was cancelled.")]
 pub struct Args {
     /// The run's directory, the one with events.jsonl
     run: PathBuf,
-    /// The approver's rules
-    #[arg(long, value_name = "FILE")]
-    policy: Option<PathBuf>,
+    #[command(flatten)]
+    policy: PolicyArgs,
     #[command(flatten)]
     lab_key: LabKeyArg,
+    #[command(flatten)]
+    notify: NotifyArgs,
     /// How to print
     #[arg(long, value_enum, default_value_t)]
     format: Format,
 }
 
 pub fn run(args: &Args, context: &Context) -> anyhow::Result<u8> {
-    let policy = match &args.policy {
-        Some(path) => PolicyRules::read(path)?,
-        None => PolicyRules { name: "every cell healthy".to_owned(), rules: Rules::default() },
-    };
+    args.notify.check()?;
+    let given = args.policy.read()?;
     let state = read_signed(&args.run, &args.lab_key, context)?.state;
-    let plan = plan_of(&args.run, &state)?;
-    let assessment = assess(&state, &plan, &policy.rules, OffsetDateTime::now_utc());
+    let start = state.start.as_ref().context("the run has no start")?;
+    // The plan is what an approval would be about.
+    RunFolder::open(&args.run, state.run.clone(), &start.plan_sha256)?;
+    let chosen = given.unwrap_or_else(|| Chosen::of_run(&start.policy));
+    let ring = chosen.ring(args.policy.ring.as_deref())?;
+    let rules = ring.map_or(&chosen.policy.rules, |ring| &ring.rules);
+    let assessment = assess_run(&state, rules, OffsetDateTime::now_utc());
     let text = match args.format {
-        Format::Table => told(&assessment, &policy.name),
-        Format::Json => serde_json::to_string_pretty(&for_programs(&assessment, &policy.name))? + "\n",
+        Format::Table => told(&assessment, &chosen.policy.name),
+        Format::Json => serde_json::to_string_pretty(&for_programs(&assessment, &chosen.policy.name))? + "\n",
     };
     context.print(&text)?;
+    args.notify.tell_of(&state, &assessment.ruling);
     Ok(assessment.ruling.decision.exit_code())
-}
-
-/// The plan whose digest the journal has.
-fn plan_of(run: &Path, state: &RunState) -> anyhow::Result<Plan> {
-    let start = state.start.as_ref().ok_or_else(|| anyhow::anyhow!("{} has no start", run.display()))?;
-    let (_, plan) = RunFolder::open(run, state.run.clone(), &start.plan_sha256)?;
-    Ok(plan)
 }
 
 fn told(assessment: &Assessment, policy: &str) -> String {

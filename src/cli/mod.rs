@@ -18,10 +18,14 @@ mod explain;
 mod gate;
 mod images;
 mod judge;
+mod ledger;
+mod notify;
 mod plan;
+mod policy;
 mod reading;
 mod report;
 mod revoke;
+mod ring;
 mod run;
 mod schema;
 mod select;
@@ -36,6 +40,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 pub use context::Context;
+pub use notify::NotifyArgs;
 pub use select::Select;
 
 use crate::model::{is_hidden, plain};
@@ -81,12 +86,19 @@ enum Verb {
     Verify(verify::Args),
     /// Take an approval back
     Revoke(revoke::Args),
+    /// Record what came of an update in a ring, and show where each candidate stands
+    Ring(ring::Args),
     /// Remove what a killed bootgate left behind
     Clean(clean::Args),
-    /// Print the JSON Schema of matrix or catalogue files, for editors
+    /// Print the JSON Schema of a matrix, catalogue or policy, for editors, or of result.json
     Schema(schema::Args),
     /// Print a completion script for a shell
     Completions(completions::Args),
+}
+
+/// The command line's definition, for whoever checks a command without running it.
+pub fn command() -> clap::Command {
+    Cli::command()
 }
 
 /// Parses the command line, runs the verb, and answers with its exit code.
@@ -129,6 +141,7 @@ fn verb() -> ExitCode {
         Verb::Approve(args) => approve::run(args, &context),
         Verb::Verify(args) => verify::run(args, &context),
         Verb::Revoke(args) => revoke::run(args, &context),
+        Verb::Ring(args) => ring::run(args, &context),
         Verb::Clean(args) => clean::run(args, &context),
         Verb::Schema(args) => schema::run(args, &context),
         Verb::Completions(args) => completions::run(args, &context),

@@ -21,7 +21,8 @@ use crate::{
 Examples:
   bootgate report runs/20260102T030405Z-nightly
   bootgate report runs/20260102T030405Z-nightly --only junit
-  bootgate report runs/20260102T030405Z-nightly --format client --out for-the-client.html")]
+  bootgate report runs/20260102T030405Z-nightly --format client --out for-the-client.html
+  bootgate report runs/20260102T030405Z-nightly --format markdown >> \"$GITHUB_STEP_SUMMARY\"")]
 pub struct Args {
     /// The run's directory, the one with events.jsonl
     run: PathBuf,
@@ -59,6 +60,14 @@ enum Format {
     Html,
     /// A page for a client: what was tested, on what, the result, a recommendation
     Client,
+    /// A summary for a pull request or a job's page
+    Markdown,
+    /// Workflow commands for GitHub Actions: annotations, at most ten of a level
+    Github,
+    /// Logging commands for Azure Pipelines: issues, at most ten of a level, and the step's result
+    Azure,
+    /// Numbers as OpenMetrics text, such as for GitLab's metrics report
+    Metrics,
 }
 
 pub fn run(args: Args, context: &Context) -> anyhow::Result<u8> {
@@ -114,6 +123,10 @@ impl Format {
             Format::Json => Document::Json,
             Format::Html => Document::Html,
             Format::Client => Document::Client,
+            Format::Markdown => Document::Markdown,
+            Format::Github => Document::Github,
+            Format::Azure => Document::Azure,
+            Format::Metrics => Document::Metrics,
         }
     }
 }

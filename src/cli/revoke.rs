@@ -1,19 +1,16 @@
-use std::{
-    fs::OpenOptions,
-    io::Write as _,
-    path::{Path, PathBuf},
-};
+use std::path::PathBuf;
 
 use anyhow::Context as _;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use super::{
     Context,
-    approve::ssh_agent,
-    verify::{read_envelope, read_text},
+    approve::{LedgerArg, ssh_agent},
+    ledger::append,
+    verify::read_envelope,
 };
 use crate::{
-    gate::{Revocation, Revocations},
+    gate::{Revocation, STATEMENT_PAYLOAD, Statement},
     sign::{Envelope, PrivateKey},
 };
 
@@ -21,8 +18,8 @@ use crate::{
 #[command(after_help = "\
 Example: bootgate revoke approval.json --key approver.pem --reason 'breaks printing, ticket 4711'
 
-Adds a signed line to a file of revocations, which `bootgate verify --revocations FILE` honours. Only the key that
-signed an approval can revoke it.")]
+Adds a signed line to a file of revocations, which `bootgate verify --revocations FILE` honours, and `bootgate ring` and \
+`bootgate approve --ring` as well. Only the key that signed an approval can revoke it.")]
 pub struct Args {
     /// The approval
     approval: PathBuf,
@@ -35,6 +32,8 @@ pub struct Args {
     /// The file of revocations, made if it is not there [default: revocations.jsonl beside the approval]
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
+    #[command(flatten)]
+    ledger: LedgerArg,
 }
 
 pub fn run(args: Args, context: &Context) -> anyhow::Result<u8> {
@@ -45,21 +44,17 @@ pub fn run(args: Args, context: &Context) -> anyhow::Result<u8> {
         .with_context(|| format!("{} cannot be revoked with {}", args.approval.display(), args.key.display()))?;
     let out = args.out.unwrap_or_else(|| args.approval.with_file_name("revocations.jsonl"));
     append(&out, &revocation, &key)?;
+    // What has opened a ring must open no other.
+    let ledger = args.ledger.path(context);
+    if opens_a_ring(&approval, &key) && ledger != out {
+        append(&ledger, &revocation, &key)?;
+    }
     context.print(&format!("revoked: {}\n", out.display()))?;
     Ok(0)
 }
 
-/// A line behind one that is damaged would be of no use.
-fn append(out: &Path, revocation: &Envelope, key: &PrivateKey) -> anyhow::Result<()> {
-    if out.exists() {
-        Revocations::read(&read_text(out)?, &key.public())
-            .with_context(|| format!("nothing is added to {}, which is damaged", out.display()))?;
-    }
-    let mut file = OpenOptions::new()
-        .append(true)
-        .create(true)
-        .open(out)
-        .with_context(|| format!("cannot open {}", out.display()))?;
-    let written = file.write_all(revocation.to_line().as_bytes()).and_then(|()| file.sync_data());
-    written.with_context(|| format!("cannot write {}", out.display()))
+fn opens_a_ring(approval: &Envelope, key: &PrivateKey) -> bool {
+    let payload = approval.open(STATEMENT_PAYLOAD, &key.public()).ok();
+    let statement = payload.and_then(|payload| serde_json::from_slice::<Statement>(&payload).ok());
+    statement.is_some_and(|statement| statement.predicate.bootgate.ring().is_some())
 }

@@ -6,7 +6,7 @@ use std::{
 use anyhow::{Context as _, bail};
 
 use super::{
-    Context, Select,
+    Context, NotifyArgs, Select,
     report::read_run,
     session::{Begun, LabArgs, RoomArgs, Session, Use, in_lab},
     table::table,
@@ -35,10 +35,11 @@ Examples:
   bootgate run nightly.yaml --candidate build/content.bin --set channel=beta
   bootgate run nightly.yaml --only os=lab-os-10 --soak 5 --fail-fast
   bootgate run nightly.yaml --only os=lab-os-10 --repeat 20
+  bootgate run nightly.yaml --notify '${env:SLACK_WEBHOOK}'
   bootgate run --resume runs/20260102T030405Z-nightly
 
-Exit code: 0 approved; 1 rejected, an update broke something; 2 usage or configuration, nothing was
-started; 3 inconclusive, the lab could not tell; 130 cancelled. Ctrl-C once stops cleanly and reports what
+Exit code: 0 approved; 1 rejected, an update broke something; 2 usage or configuration, nothing was \
+started; 3 inconclusive, the lab could not tell; 130 cancelled. Ctrl-C once stops cleanly and reports what \
 is known; twice stops now. Nothing is left behind either way.")]
 pub struct Args {
     #[command(flatten)]
@@ -63,6 +64,8 @@ pub struct Args {
     rehash: bool,
     #[command(flatten)]
     lab: LabArgs,
+    #[command(flatten)]
+    notify: NotifyArgs,
     /// Show nothing but the summary
     #[arg(short, long)]
     quiet: bool,
@@ -70,6 +73,7 @@ pub struct Args {
 
 pub fn run(args: Args, context: &Context) -> anyhow::Result<u8> {
     // Whatever can be wrong with the files is told before the lab is touched.
+    args.notify.check()?;
     let planned = match (&args.select, &args.resume) {
         (Some(select), None) => Some(select.plan()?),
         (None, Some(_)) => None,
@@ -142,10 +146,32 @@ async fn once(
     };
     let dir = begun.folder.dir.clone();
     let how = Use { fail_fast: args.fail_fast, rehash: args.rehash, quiet: args.quiet, ..args.room.how() };
-    Ok(match session.run(begun, how).await? {
+    let ended = match session.run(begun, how).await? {
         Some(finished) => Ended { decision: report(&finished, &dir, &shown(&dir)), state: Some(finished.state) },
         None => Ended { decision: Decision::Inconclusive, state: None },
-    })
+    };
+    if args.notify.is_wanted() {
+        tell_others(args, session, &dir, &ended).await;
+    }
+    Ok(ended)
+}
+
+/// Tells others what the exit code says.
+async fn tell_others(args: &Args, session: &Session<'_>, dir: &Path, ended: &Ended) {
+    // One that broke is told by what it has recorded.
+    let recorded = if ended.state.is_none() { read_run(dir).ok() } else { None };
+    let Some(state) = ended.state.as_ref().or(recorded.as_ref()) else { return };
+    args.notify.tell_of_until(session.next_stop(), state, &ruling_as(state, ended.decision)).await;
+}
+
+/// What is told of a run that comes to this decision.
+pub(super) fn ruling_as(state: &RunState, decision: Decision) -> gate::Ruling {
+    let mut ruling = gate::ruling(state);
+    if ruling.decision != decision {
+        ruling.decision = decision;
+        ruling.reasons.insert(0, "a report of the run could not be written".to_owned());
+    }
+    ruling
 }
 
 /// An interrupted run, ready to go on.

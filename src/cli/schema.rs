@@ -2,6 +2,7 @@ use super::Context;
 use crate::{
     catalog::CatalogFile,
     matrix::{MatrixFile, PolicyFile},
+    report::result_schema,
 };
 
 #[derive(Debug, clap::Args)]
@@ -25,6 +26,8 @@ enum Of {
     Catalog,
     /// An approver's own rules
     Policy,
+    /// What a run came to, as result.json and `report --format json` have it
+    Result,
 }
 
 pub fn run(args: Args, context: &Context) -> anyhow::Result<u8> {
@@ -32,6 +35,7 @@ pub fn run(args: Args, context: &Context) -> anyhow::Result<u8> {
         Of::Matrix => schemars::schema_for!(MatrixFile),
         Of::Catalog => schemars::schema_for!(CatalogFile),
         Of::Policy => schemars::schema_for!(PolicyFile),
+        Of::Result => result_schema(),
     };
     context.print(&(serde_json::to_string_pretty(&schema)? + "\n"))?;
     Ok(0)

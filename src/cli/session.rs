@@ -186,6 +186,11 @@ impl<'a> Session<'a> {
         }
     }
 
+    /// Cancelled by the next signal to stop, whether or not one came before.
+    pub fn next_stop(&self) -> &CancellationToken {
+        if self.interrupt.is_cancelled() { &self.hurry } else { &self.interrupt }
+    }
+
     /// Runs to the end. None: it broke, which has been told.
     ///
     /// # Errors

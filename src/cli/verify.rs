@@ -7,10 +7,10 @@ use std::{
 use anyhow::{Context as _, bail};
 use time::OffsetDateTime;
 
-use super::Context;
+use super::{Context, ledger::read_ledger, policy::PolicyArgs};
 use crate::{
     catalog::sha256_file,
-    gate::{self, Question, Revocations},
+    gate::{self, Question},
     model::{Millis, Sha256, one_line},
     sign::{Envelope, PublicKey},
 };
@@ -23,10 +23,11 @@ const MAX_FILE: u64 = 256 << 20;
 Examples:
   bootgate verify approval.json --key approver.pub --update build/agent.deb
   bootgate verify approval.json --key approver.pub --update a.msi b.msi --max-age 7d --revocations revocations.jsonl
+  bootgate verify approval.json --key approver.pub --update a.msi --policy production.yaml --ring canary
 
-Needs neither the run nor a network. Keys: Ed25519 or P-256 in PEM (`openssl pkey -in approver.pem -pubout`), or an
+Needs neither the run nor a network. Keys: Ed25519 or P-256 in PEM (`openssl pkey -in approver.pem -pubout`), or an \
 OpenSSH public key.
-Exit code 0: the key's owner approved these files, and nothing speaks against it; 1: it does not hold; 2: it cannot be
+Exit code 0: the key's owner approved these files, and nothing speaks against it; 1: it does not hold; 2: it cannot be \
 read.")]
 pub struct Args {
     /// What `bootgate approve` wrote
@@ -43,6 +44,8 @@ pub struct Args {
     /// What `bootgate revoke` wrote; must be there
     #[arg(long, value_name = "FILE")]
     revocations: Option<PathBuf>,
+    #[command(flatten)]
+    policy: PolicyArgs,
 }
 
 pub fn run(args: Args, context: &Context) -> anyhow::Result<u8> {
@@ -53,17 +56,16 @@ pub fn run(args: Args, context: &Context) -> anyhow::Result<u8> {
         let sha256 = sha256_file(path).with_context(|| format!("cannot read {}", path.display()))?;
         update.push((path.display().to_string(), sha256));
     }
-    let revocations = args.revocations.as_deref().map(|path| {
-        let text = read_text(path)?;
-        Revocations::read(&text, &key).with_context(|| format!("{} cannot be used", path.display()))
-    });
-    let revocations = revocations.transpose()?;
+    let revocations = args.revocations.as_deref().map(|path| read_ledger(path, &key)).transpose()?;
+    let policy = args.policy.read()?.map(|chosen| chosen.policy);
     let question = Question {
         key: &key,
         update: &update,
         max_age: args.max_age,
         now: OffsetDateTime::now_utc(),
         revocations: revocations.as_ref(),
+        policy: policy.as_ref(),
+        ring: args.policy.ring.as_deref(),
     };
     let shown = args.approval.display();
     let answer = match gate::verify(&approval, &question) {
@@ -82,6 +84,14 @@ pub fn run(args: Args, context: &Context) -> anyhow::Result<u8> {
     let facts = &answer.statement.predicate.bootgate;
     let passed = answer.statement.predicate.passed_tests.len();
     let mut text = format!("holds: {passed} cells passed in the run {}, which ended at {}\n", facts.run, facts.ended);
+    let tried = facts.cells.iter().filter(|cell| !cell.control).count();
+    if passed < tried {
+        let by = facts.policy.as_ref().map_or("", |policy| policy.name.as_str());
+        text += &format!("{} others did not, which its policy `{}` allows\n", tried - passed, one_line(by));
+    }
+    if let Some(ring) = facts.ring() {
+        text += &format!("it opens the ring {}\n", one_line(ring));
+    }
     let others = answer.not_asked(&update);
     if !others.is_empty() {
         text += &format!("tested together with files that were not given: {}\n", one_line(&others.join(", ")));

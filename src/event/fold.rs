@@ -53,7 +53,7 @@ impl RunState {
                 self.start = Some((**start).clone());
             }
             RunEvent::RunResumed { utc } => {
-                self.resumed.push(utc.clone());
+                self.resumed.push((at, utc.clone()));
                 (self.stopping, self.decision, self.running) = (None, None, 0);
             }
             // An interruption is what the user did, and outranks whatever else stopped the run.

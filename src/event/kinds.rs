@@ -1,7 +1,9 @@
 use serde::{Deserialize, Serialize};
+use time::Date;
 
 use crate::model::{
-    About, Accelerator, AxisValue, Cell, CellId, Millis, Role, RunId, Sha256, Signal, SignalKind, Verdict,
+    About, Accelerator, ApprovalPolicy, AxisValue, Cell, CellId, Millis, Role, RunId, Sha256, Signal, SignalKind,
+    Verdict,
 };
 
 /// The version each line of the journal carries.
@@ -97,6 +99,9 @@ pub struct RunStart {
     /// The matrix says `control: off`: nothing was compared, which bars approval.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub uncontrolled: bool,
+    /// By what is decided where nobody says otherwise; the strictest in a run from before that was kept.
+    #[serde(default, skip_serializing_if = "ApprovalPolicy::is_usual")]
+    pub policy: ApprovalPolicy,
 }
 
 /// What a report must know of a cell before it ran: enough to name what was never reached.
@@ -118,6 +123,9 @@ pub struct PlannedCell {
     /// How long it took in earlier runs; none: it never ran.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expected_ms: Option<Millis>,
+    /// The day on which its golden image was made, by the catalogue.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image_made: Option<Date>,
 }
 
 impl From<&Cell> for PlannedCell {
@@ -130,6 +138,7 @@ impl From<&Cell> for PlannedCell {
             checks: cell.health.checks.iter().map(|check| check.id.clone()).collect(),
             role: cell.role.clone(),
             expected_ms: None,
+            image_made: None,
         }
     }
 }
@@ -162,7 +171,7 @@ pub struct CellEnd {
 }
 
 /// The gate's answer, worst first wins.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Decision {
     Approved,

@@ -1,5 +1,7 @@
 use std::collections::HashMap;
 
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+
 use super::{CellEnd, Decision, Level, PlannedCell, RunStart, StopCause};
 use crate::model::{
     CellId, Millis, Outcome, Phase, Reason, ReasonId, RunId, Signal, SignalKind, Start, StepResult, Subject, Verdict,
@@ -15,8 +17,8 @@ pub struct RunState {
     pub cells: Vec<CellState>,
     /// The latest moment any event carried.
     pub now: Millis,
-    /// UTC times of each `--resume`.
-    pub resumed: Vec<String>,
+    /// When each `--resume` was, by the events' clock and in UTC.
+    pub resumed: Vec<(Millis, String)>,
     /// Why the run stopped early, if it did.
     pub stopping: Option<StopCause>,
     /// As `run-ended` recorded it.
@@ -92,7 +94,7 @@ pub struct Note {
 }
 
 /// How many cells ended how.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, schemars::JsonSchema)]
 pub struct Counts {
     pub healthy: usize,
     pub unhealthy: usize,
@@ -104,7 +106,8 @@ impl Counts {
         self.healthy + self.unhealthy + self.inconclusive
     }
 
-    fn of(outcomes: impl Iterator<Item = Outcome>) -> Self {
+    /// How often each is among these.
+    pub fn of(outcomes: impl Iterator<Item = Outcome>) -> Self {
         outcomes.fold(Self::default(), |mut counts, outcome| {
             match outcome {
                 Outcome::Healthy => counts.healthy += 1,
@@ -130,6 +133,23 @@ impl RunState {
             }
             None => lab_fault(ReasonId::HarnessDied, Phase::Start, self.now, "bootgate ended before this cell began"),
         }
+    }
+
+    /// When the latest event was. None: it is not known.
+    pub fn utc_now(&self) -> Option<OffsetDateTime> {
+        self.utc_of(self.now)
+    }
+
+    /// A moment in UTC: the events' clock leaves out the time until a run was resumed. None: it is not known.
+    pub fn utc_of(&self, moment: Millis) -> Option<OffsetDateTime> {
+        let resumed = self.resumed.iter().rev().find(|(at, _)| *at <= moment);
+        let (at, utc) = match (resumed, &self.start) {
+            (Some((at, utc)), _) => (*at, utc),
+            (None, Some(start)) => (Millis::ZERO, &start.utc),
+            (None, None) => return None,
+        };
+        let since = moment.since(at).as_duration().try_into().unwrap_or(time::Duration::MAX);
+        OffsetDateTime::parse(utc, &Rfc3339).ok()?.checked_add(since)
     }
 
     /// The cells that the update is tried on.

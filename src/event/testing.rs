@@ -35,6 +35,7 @@ impl Story {
                     None => Role::Alone,
                 },
                 expected_ms: None,
+                image_made: None,
             }
         };
         let start = RunStart {
@@ -50,6 +51,7 @@ impl Story {
             lab: "sim".into(),
             accelerator: Accelerator::Sim,
             uncontrolled: false,
+            policy: ApprovalPolicy::default(),
         };
         let mut story = Self { events: Vec::new(), now: 0 };
         story.push(None, RunEvent::RunStarted { start: Box::new(start) });

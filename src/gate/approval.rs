@@ -6,13 +6,28 @@ use std::{
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use super::{
-    CellFacts, Descriptor, Facts, Ruling, Statement, TestOutcome, TestResult, ruling,
-    statement::{STATEMENT, TEST_RESULT},
+    Assessment, CellFacts, Descriptor, Evidence, Facts, Ledger, Opened, Opening, RuleOutcome, Ruling, Statement,
+    TestOutcome, TestResult,
+    decide::assess_run,
+    statement::{PolicyFacts, RuleFacts, STATEMENT, TEST_RESULT},
 };
 use crate::{
-    event::{CellState, Decision, Journal, RunEvent, RunState},
-    model::{HostFile, Outcome, Plan, Sha256},
+    event::{Decision, Journal, RunState},
+    model::{ApprovalPolicy, HostFile, Outcome, Plan, Sha256},
 };
+
+/// By what an approver decides.
+#[derive(Clone, Debug)]
+pub struct Approver<'a> {
+    pub policy: &'a ApprovalPolicy,
+    /// Of the policy's file; none: the matrix has it.
+    pub policy_sha256: Option<&'a Sha256>,
+    /// None: the policy has no rings.
+    pub opening: Option<Opening<'a>>,
+    /// What was signed before, revocations among it.
+    pub ledger: &'a Ledger,
+    pub now: OffsetDateTime,
+}
 
 /// Why a run has nothing that could be signed.
 #[derive(Debug, thiserror::Error)]
@@ -27,6 +42,8 @@ pub enum Unsignable {
     NotCompared(String),
     #[error("the update brings no file into a guest: an approval is about files, named by their digests")]
     NoFiles,
+    #[error("the run was revoked at {utc}: {reason}")]
+    Revoked { utc: String, reason: String },
     #[error("the run does not say when it ended: its times are no UTC times ({0})")]
     Times(String),
 }
@@ -37,8 +54,18 @@ pub enum Unsignable {
 ///
 /// # Errors
 /// [`Unsignable`].
-pub fn approve(plan: &Plan, journal: &Journal, state: &RunState) -> Result<Statement, Unsignable> {
-    let ruling = ruling(state);
+pub fn approve(
+    plan: &Plan,
+    journal: &Journal,
+    state: &RunState,
+    approver: &Approver<'_>,
+) -> Result<Statement, Unsignable> {
+    let subject = subject(plan);
+    if let Some(revocation) = approver.ledger.revokes_run(&state.run) {
+        return Err(Unsignable::Revoked { utc: revocation.utc.clone(), reason: revocation.reason.clone() });
+    }
+    let opened = approver.opening.as_ref().map(|opening| opening.try_with(&subject));
+    let Assessment { ruling, rules } = by_rules(state, opened.as_ref(), approver);
     let result = match ruling.decision {
         Decision::Approved => TestOutcome::Passed,
         Decision::Rejected => TestOutcome::Failed,
@@ -50,15 +77,30 @@ pub fn approve(plan: &Plan, journal: &Journal, state: &RunState) -> Result<State
     if let Some(cell) = state.permutations().find(|cell| cell.planned.role.is_alone()) {
         return Err(Unsignable::NotCompared(cell.planned.id.to_string()));
     }
-    let subject = subject(plan);
     if subject.is_empty() {
         return Err(Unsignable::NoFiles);
     }
     let Some(start) = &state.start else { return Err(Unsignable::Undecided(ruling)) };
+    let evidence = Evidence::of(state);
     let ids = |passed: bool| {
-        let cells = state.permutations().filter(move |cell| passed_or_failed(state, cell) == Some(passed));
-        cells.map(|cell| cell.planned.id.to_string()).collect()
+        let cells = evidence.permutations().filter(move |cell| passed_or_failed(cell) == Some(passed));
+        cells.map(|cell| cell.id.to_string()).collect()
     };
+    let wrong = |error: time::error::Format| Unsignable::Times(error.to_string());
+    let ended = evidence.ended.ok_or_else(|| Unsignable::Times(format!("it began at `{}`", start.utc)))?;
+    let told = |rule: RuleOutcome| RuleFacts {
+        rule: rule.rule.to_owned(),
+        holds: rule.against.is_none(),
+        says: rule.says,
+        cells: rule.cells,
+    };
+    let policy = PolicyFacts {
+        name: approver.policy.name.clone(),
+        ring: approver.opening.as_ref().map(|opening| opening.ring.name.clone()),
+        passed: opened.map(|opened| opened.passed).unwrap_or_default(),
+        rules: rules.into_iter().map(told).collect(),
+    };
+    let (passed_tests, failed_tests) = (ids(true), ids(false));
     let facts = Facts {
         run: state.run.clone(),
         name: start.name.clone(),
@@ -66,53 +108,45 @@ pub fn approve(plan: &Plan, journal: &Journal, state: &RunState) -> Result<State
         decision: ruling.decision,
         reasons: ruling.reasons,
         started: start.utc.clone(),
-        ended: ended(journal)?,
+        ended: ended.format(&Rfc3339).map_err(wrong)?,
         journal_sha256: journal.sha256.clone(),
         plan_sha256: start.plan_sha256.clone(),
         update_sha256: start.update_sha256.clone(),
         lab: start.lab.clone(),
         accelerator: start.accelerator,
-        cells: state.cells.iter().map(|cell| facts_of(state, cell)).collect(),
+        cells: evidence.cells,
+        policy: Some(policy),
+        signed: Some(approver.now.format(&Rfc3339).map_err(wrong)?),
     };
+    let mut configuration = configuration(plan, state, &start.plan_sha256);
+    configuration.extend(approver.policy_sha256.map(|sha256| Descriptor::of("policy", sha256)));
     Ok(Statement {
         kind: STATEMENT.to_owned(),
         subject,
         predicate_type: TEST_RESULT.to_owned(),
-        predicate: TestResult {
-            result,
-            configuration: configuration(plan, state, &start.plan_sha256),
-            passed_tests: ids(true),
-            failed_tests: ids(false),
-            bootgate: facts,
-        },
+        predicate: TestResult { result, configuration, passed_tests, failed_tests, bootgate: facts },
     })
 }
 
-/// None: neither. A cell that broke once has failed, whatever it did on another try.
-fn passed_or_failed(state: &RunState, cell: &CellState) -> Option<bool> {
-    let outcome = state.verdict(cell).outcome;
-    if outcome == Outcome::Unhealthy || cell.earlier_with(Outcome::Unhealthy).next().is_some() {
-        return Some(false);
+/// By the rules of the ring that is to be opened, and by what came of those before it.
+fn by_rules(state: &RunState, opened: Option<&Opened>, approver: &Approver<'_>) -> Assessment {
+    let rules = approver.opening.as_ref().map_or(&approver.policy.rules, |opening| &opening.ring.rules);
+    let assessment = assess_run(state, rules, approver.now);
+    match opened {
+        None => assessment,
+        Some(opened) => {
+            let outcomes = assessment.rules.into_iter().chain([opened.outcome.clone()]);
+            Assessment::of(outcomes.collect())
+        }
     }
-    (outcome == Outcome::Healthy).then_some(true)
 }
 
-fn facts_of(state: &RunState, cell: &CellState) -> CellFacts {
-    let verdict = state.verdict(cell);
-    let began = cell.attempts.last().and_then(|attempt| attempt.began());
-    CellFacts {
-        id: cell.planned.id.clone(),
-        image: cell.planned.image.clone(),
-        control: cell.is_control(),
-        outcome: verdict.outcome,
-        reasons: verdict.reasons,
-        attempts: cell.attempts.len(),
-        flaky: cell.is_flaky(),
-        known_from: cell.known_from().cloned(),
-        start: began.map(|(start, _)| start),
-        seal: began.and_then(|(_, seal)| seal).map(str::to_owned),
-        took_ms: cell.ended().map(|end| end.took).unwrap_or_default(),
+/// None: neither. A cell that broke once has failed, whatever it did on another try.
+fn passed_or_failed(cell: &CellFacts) -> Option<bool> {
+    if cell.outcome == Outcome::Unhealthy || cell.unhealthy_before {
+        return Some(false);
     }
+    (cell.outcome == Outcome::Healthy).then_some(true)
 }
 
 /// The files that the update's steps bring in, the candidate first.
@@ -157,23 +191,6 @@ fn configuration(plan: &Plan, state: &RunState, plan_sha256: &Sha256) -> Vec<Des
         uri: Some(format!("urn:bootgate:seal:{key}")),
     }));
     all
-}
-
-/// When the run ended: the journal's clock counts from its start and leaves out the time until it was resumed.
-fn ended(journal: &Journal) -> Result<String, Unsignable> {
-    let anchor = journal.events.iter().rev().find_map(|event| match &event.what {
-        RunEvent::RunStarted { start } => Some((event.at, &start.utc)),
-        RunEvent::RunResumed { utc } => Some((event.at, utc)),
-        _ => None,
-    });
-    let (Some((at, utc)), Some(last)) = (anchor, journal.events.last()) else {
-        return Err(Unsignable::Times("it has no start".to_owned()));
-    };
-    let wrong = |why: String| Unsignable::Times(why);
-    let from = OffsetDateTime::parse(utc, &Rfc3339).map_err(|error| wrong(error.to_string()))?;
-    let ended = from.checked_add(last.at.since(at).as_duration().try_into().unwrap_or(time::Duration::MAX));
-    let ended = ended.ok_or_else(|| wrong("its end lies beyond all calendars".to_owned()))?;
-    ended.format(&Rfc3339).map_err(|error| wrong(error.to_string()))
 }
 
 #[cfg(test)]

@@ -1,16 +1,22 @@
 use crate::{event::RunState, health::judge, model::Outcome};
 
-/// Holds each recorded healthy end against the signals that led to it. Those that they do not prove become
-/// contradictions, which bar approval.
+/// Holds each recorded end that rules may let pass against the signals that led to it: healthy ones, and those that were only
+/// slow. Those that they do not prove become contradictions, which bar approval.
 ///
 /// Only of a state that was read from a journal: a run in progress lets go of signals.
 pub fn judge_again(state: &mut RunState) {
     for cell in &state.cells {
         for attempt in &cell.attempts {
-            let healthy = attempt.end.as_ref().is_some_and(|end| end.verdict.outcome == Outcome::Healthy);
-            if healthy && judge(&attempt.signals).outcome != Outcome::Healthy {
+            let Some(recorded) = attempt.end.as_ref().map(|end| &end.verdict) else { continue };
+            let word = match recorded.outcome {
+                Outcome::Healthy => "healthy",
+                Outcome::Unhealthy if recorded.is_only_slow() => "only slow",
+                _ => continue,
+            };
+            let judged = judge(&attempt.signals);
+            if judged.outcome != Outcome::Healthy && !(recorded.is_only_slow() && judged.is_only_slow()) {
                 let id = &cell.planned.id;
-                state.contradictions.push(format!("{id} is recorded as healthy, and its signals do not prove that"));
+                state.contradictions.push(format!("{id} is recorded as {word}, and its signals do not prove that"));
             }
         }
     }

@@ -1,6 +1,9 @@
+use time::OffsetDateTime;
+
+use super::{Assessment, Evidence, assess};
 use crate::{
-    event::{CellState, Decision, RunState, StopCause},
-    model::Outcome,
+    event::{Decision, RunState},
+    model::{ApprovalPolicy, Outcome, Rules},
 };
 
 /// The gate's answer and what led to it.
@@ -11,72 +14,44 @@ pub struct Ruling {
     pub reasons: Vec<String>,
 }
 
-/// Decides over a run of which nothing more is to come; `run-ended` records the answer.
+/// Decides over a run of which nothing more is to come, by its own policy and as of its last moment; `run-ended`
+/// records the answer.
 pub fn decide(state: &RunState) -> Ruling {
-    let planned = state.permutations().count();
-    let counts = state.final_counts();
-    let controls = state.control_counts();
-    let flaky = state.cells.iter().filter(|cell| cell.is_flaky()).count();
-    let mut findings: Vec<(Decision, String)> = Vec::new();
-    let mut found = |decision, text: String| findings.push((decision, text));
-
-    if state.stopping == Some(StopCause::Interrupted) {
-        found(Decision::Cancelled, "the run was interrupted".to_owned());
-    }
-    if counts.unhealthy > 0 {
-        found(Decision::Rejected, format!("{} unhealthy", share(counts.unhealthy, planned)));
-    }
-    if flaky > 0 {
-        found(Decision::Rejected, format!("{} flaky: unhealthy first, healthy on another try", share(flaky, planned)));
-    }
-    let lost_later = |cell: &&CellState| {
-        cell.ended().is_some_and(|end| end.verdict.outcome == Outcome::Inconclusive)
-            && cell.earlier_with(Outcome::Unhealthy).next().is_some()
-    };
-    let lost = state.permutations().filter(lost_later).count();
-    if lost > 0 {
-        found(Decision::Rejected, format!("{} unhealthy first, inconclusive on another try", share(lost, planned)));
-    }
-    if counts.inconclusive > 0 {
-        found(Decision::Inconclusive, format!("{} inconclusive", share(counts.inconclusive, planned)));
-    }
-    // A control blames nobody, however it ended.
-    let lost = controls.total() - controls.healthy;
-    if lost > 0 {
-        found(Decision::Inconclusive, format!("{lost} of {} inconclusive", of_kind(controls.total(), "control")));
-    }
-    if state.start.as_ref().is_some_and(|start| start.uncontrolled) {
-        found(Decision::Inconclusive, "control: off: nothing was compared with a control".to_owned());
-    }
-    if planned == 0 {
-        found(Decision::Inconclusive, "no cell was planned, so nothing was proven".to_owned());
-    }
-    if let Some(contradiction) = state.contradictions.first() {
-        found(Decision::Inconclusive, format!("the journal contradicts itself: {contradiction}"));
-    }
-
-    // Sorting is stable: findings of one weight stay in the order above.
-    findings.sort_by_key(|(decision, _)| std::cmp::Reverse(weight(*decision)));
-    let approved_only_if_nothing_was_found = findings.first().map_or(Decision::Approved, |(decision, _)| *decision);
-    Ruling {
-        decision: approved_only_if_nothing_was_found,
-        reasons: findings.into_iter().map(|(_, text)| text).collect(),
-    }
+    own(state, &Evidence::of(state)).ruling
 }
 
 /// The decision over a recorded run, for reports: what [`decide`] says of the events, and never better
 /// than what `run-ended` recorded. A run without that end was killed, and can't be approved.
 pub fn ruling(state: &RunState) -> Ruling {
-    let mut ruling = decide(state);
-    let (recorded, reason) = match state.decision {
-        None => (Decision::Inconclusive, "the run has no end: bootgate was killed".to_owned()),
-        Some(recorded) => (recorded, format!("the run ended as {}", recorded.as_str())),
-    };
-    if weight(recorded) > weight(ruling.decision) {
-        ruling.decision = recorded;
-        ruling.reasons.insert(0, reason);
-    }
-    ruling
+    assessment(state).ruling
+}
+
+/// The same, rule by rule.
+pub fn assessment(state: &RunState) -> Assessment {
+    own(state, &recorded(state))
+}
+
+/// The decision over a recorded run by rules that may not be its own, which is never better than what was recorded where its own
+/// rules do not explain that.
+pub fn assess_run(state: &RunState, rules: &Rules, now: OffsetDateTime) -> Assessment {
+    let mut evidence = recorded(state);
+    // A run from before there were controls is told as it was then, and nothing new rests on it.
+    evidence.uncontrolled |= state.permutations().any(|cell| cell.planned.role.is_alone());
+    assess(&evidence, rules, now)
+}
+
+fn recorded(state: &RunState) -> Evidence {
+    let evidence = Evidence::of(state);
+    let by_its_cells = own(state, &evidence).ruling.decision;
+    evidence.with_recorded(state.decision, by_its_cells)
+}
+
+fn own(state: &RunState, evidence: &Evidence) -> Assessment {
+    let usual = ApprovalPolicy::default();
+    let policy = state.start.as_ref().map_or(&usual, |start| &start.policy);
+    // Of a run without a known time no day can be told: a quarantine that ended then has ended.
+    let now = evidence.ended.unwrap_or_else(|| time::Date::MAX.midnight().assume_utc());
+    assess(evidence, &policy.rules, now)
 }
 
 /// Of two decisions the one that stands when both hold.
@@ -92,14 +67,6 @@ pub(super) fn weight(decision: Decision) -> u8 {
         Decision::Rejected => 2,
         Decision::Cancelled => 3,
     }
-}
-
-fn share(some: usize, all: usize) -> String {
-    format!("{some} of {}", of_kind(all, "cell"))
-}
-
-fn of_kind(n: usize, what: &str) -> String {
-    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
 }
 
 /// How many cells were healthy only after the lab failed them at first: allowed, but worth a note.

@@ -1,10 +1,11 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use time::Date;
 
 use crate::{
     event::Decision,
-    model::{Accelerator, CellId, Millis, Outcome, Reason, RunId, Sha256, Start},
+    model::{Accelerator, AxisValue, BOOT_NOISE, CellId, Millis, Outcome, Reason, RunId, Sha256, Start},
 };
 
 /// The type of an approval's payload (in-toto's envelope layer).
@@ -34,6 +35,32 @@ pub struct Descriptor {
     pub digest: BTreeMap<String, String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uri: Option<String>,
+}
+
+impl Statement {
+    /// Whether it says that the update may go on.
+    pub fn is_approval(&self) -> bool {
+        self.kind == STATEMENT
+            && self.predicate_type == TEST_RESULT
+            && self.predicate.result == TestOutcome::Passed
+            && self.predicate.bootgate.decision == Decision::Approved
+    }
+
+    /// Whether all of these files were under test.
+    pub fn covers(&self, files: &[Descriptor]) -> bool {
+        let is_there = |file: &Descriptor| {
+            let sha256 = file.digest.get("sha256");
+            sha256.is_some() && self.subject.iter().any(|subject| subject.digest.get("sha256") == sha256)
+        };
+        !files.is_empty() && files.iter().all(is_there)
+    }
+}
+
+impl Facts {
+    /// The ring that it is about; none: its policy has none.
+    pub fn ring(&self) -> Option<&str> {
+        self.policy.as_ref()?.ring.as_deref()
+    }
 }
 
 impl Descriptor {
@@ -91,6 +118,43 @@ pub struct Facts {
     pub lab: String,
     pub accelerator: Accelerator,
     pub cells: Vec<CellFacts>,
+    /// By what was decided; none in an approval from before policies were signed with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<PolicyFacts>,
+    /// When it was signed, RFC 3339, UTC; none in an approval from before that was kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signed: Option<String>,
+}
+
+/// The policy, and what came of each of its rules.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PolicyFacts {
+    pub name: String,
+    /// The ring that the approval opens; none: the policy has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ring: Option<String>,
+    /// The rings before it, in order, in which it passed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub passed: Vec<RingFacts>,
+    pub rules: Vec<RuleFacts>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RuleFacts {
+    pub rule: String,
+    pub holds: bool,
+    pub says: String,
+    /// What it rests on.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cells: Vec<CellId>,
+}
+
+/// A ring that the update was in, and the approval that opened it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RingFacts {
+    pub ring: String,
+    /// Digest of the approval's payload.
+    pub approval_sha256: Sha256,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -116,4 +180,35 @@ pub struct CellFacts {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seal: Option<String>,
     pub took_ms: Millis,
+    /// When it ended, RFC 3339, UTC.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended: Option<String>,
+    /// In the matrix's order; none of a control.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub axes: Vec<AxisValue>,
+    /// Restarts after the first one, as planned.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub soak: Option<u32>,
+    /// An earlier attempt was unhealthy, however the last one ended.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unhealthy_before: bool,
+    /// The day on which the golden image was made, by the catalogue.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image_made: Option<Date>,
+    /// What its last restart took, without what the lab took from it, and what its control's took.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restart_ms: Option<Millis>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub control_restart_ms: Option<Millis>,
+}
+
+impl CellFacts {
+    /// Whether its restart took more than so many times its control's, and not by so little that it may be chance; none: nobody
+    /// measured it.
+    pub fn is_slower_than(&self, times: f64) -> Option<bool> {
+        let (own, control) = (self.restart_ms?, self.control_restart_ms.filter(|control| control.0 > 0)?);
+        #[allow(clippy::cast_precision_loss, reason = "no restart takes 2^52 ms")]
+        let slowed = own.0 as f64 / control.0 as f64;
+        Some(slowed > times && own.since(control) >= BOOT_NOISE)
+    }
 }

@@ -1,12 +1,12 @@
 use time::{Duration, OffsetDateTime, format_description::well_known::Rfc3339};
 
 use super::{
-    Revocations, STATEMENT_PAYLOAD, Statement, TestOutcome,
+    Evidence, Facts, Ledger, STATEMENT_PAYLOAD, Statement, TestOutcome, assess,
     statement::{STATEMENT, TEST_RESULT},
 };
 use crate::{
     event::Decision,
-    model::{Millis, Sha256},
+    model::{ApprovalPolicy, Millis, Sha256},
     sign::{Envelope, EnvelopeError, PublicKey},
 };
 
@@ -23,7 +23,12 @@ pub struct Question<'a> {
     /// How long ago the run may have ended.
     pub max_age: Option<Millis>,
     pub now: OffsetDateTime,
-    pub revocations: Option<&'a Revocations>,
+    /// A file with revocations, and whatever else was signed.
+    pub revocations: Option<&'a Ledger>,
+    /// The rules of whoever deploys, which may be others than those that it was approved by.
+    pub policy: Option<&'a ApprovalPolicy>,
+    /// The ring that the update is to go to.
+    pub ring: Option<&'a str>,
 }
 
 /// An approval that was read and whose signature holds.
@@ -51,7 +56,7 @@ impl Answer {
 /// # Errors
 /// Nothing in it may be believed: it is damaged, or the key did not sign it.
 pub fn verify(approval: &Envelope, question: &Question<'_>) -> Result<Answer, EnvelopeError> {
-    let Question { key, update, max_age, now, revocations } = question;
+    let Question { key, update, max_age, now, revocations, policy, ring } = question;
     let payload = approval.open(STATEMENT_PAYLOAD, key)?;
     let statement: Statement = serde_json::from_slice(&payload)?;
     let mut against = Vec::new();
@@ -79,16 +84,59 @@ pub fn verify(approval: &Envelope, question: &Question<'_>) -> Result<Answer, En
             against.push(format!("its run ended at {}, which lies ahead: is the clock right?", facts.ended));
         }
         Ok(ended) => {
-            let age = Millis(u64::try_from((*now - ended).whole_milliseconds()).unwrap_or(0));
+            // Of a run that was resumed later, its first cell.
+            let oldest = Evidence::of_approval(facts).oldest.unwrap_or(ended);
+            let age = Millis(u64::try_from((*now - oldest).whole_milliseconds()).unwrap_or(0));
             if let Some(max) = max_age.filter(|max| age > *max) {
-                against.push(format!("its run ended at {}, which is {age} ago: more than {max}", facts.ended));
+                against.push(format!("its first cell ended {age} ago: more than {max}"));
             }
         }
     }
-    if let Some(revocation) = revocations.and_then(|all| all.of(&Sha256::of(&payload))) {
+    against.extend(other_ring(facts, *ring));
+    if let Some(policy) = policy {
+        against.extend(by_policy(facts, policy, *ring, *now));
+    }
+    if let Some(revocation) = revocations.and_then(|all| all.revokes(&Sha256::of(&payload), &statement)) {
         against.push(format!("it was revoked at {}: {}", revocation.utc, revocation.reason));
     }
     Ok(Answer { statement, against })
+}
+
+/// One for a ring is for no other, and one without a ring for none.
+fn other_ring(facts: &Facts, asked: Option<&str>) -> Option<String> {
+    match (facts.ring(), asked) {
+        (None, Some(asked)) => Some(format!("it opens no ring, and `{asked}` is asked for")),
+        (Some(opens), None) => Some(format!("it opens the ring `{opens}` only: ask for that ring")),
+        (Some(opens), Some(asked)) if opens != asked => {
+            Some(format!("it opens the ring `{opens}`, and `{asked}` is asked for"))
+        }
+        _ => None,
+    }
+}
+
+fn by_policy(facts: &Facts, policy: &ApprovalPolicy, ring: Option<&str>, now: OffsetDateTime) -> Vec<String> {
+    let by = |says: &str| format!("by the policy `{}`: {says}", policy.name);
+    let Some(signed) = &facts.policy else {
+        return vec![by("the approval does not say enough, it is from an older bootgate: approve the run again")];
+    };
+    let rules = match ring {
+        _ if policy.rings.is_empty() => &policy.rules,
+        None => return vec![by("it has rings, and none was asked for")],
+        Some(name) => match policy.rings.iter().position(|ring| ring.name == name) {
+            Some(at) => {
+                let before = policy.rings[..at].iter().map(|ring| ring.name.as_str());
+                let passed = signed.passed.iter().map(|passed| passed.ring.as_str());
+                if !before.clone().eq(passed) {
+                    let before: Vec<&str> = before.collect();
+                    return vec![by(&format!("it does not say that the update passed in {}", before.join(", ")))];
+                }
+                &policy.rings[at].rules
+            }
+            None => return vec![by(&format!("it has no ring `{name}`"))],
+        },
+    };
+    let reasons = assess(&Evidence::of_approval(facts), rules, now).ruling.reasons;
+    reasons.iter().map(|says| by(says)).collect()
 }
 
 #[cfg(test)]

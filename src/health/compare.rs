@@ -76,13 +76,13 @@ pub(super) fn compare(cell: Own<'_>, control: Option<&ControlEnd>, with: &CellId
                     (unclear, "the lab was too slow to tell how long its restart took"),
                     (activity.is_none() && facts.activity.is_some(), "nobody saw whether it came to rest"),
                 ];
-                if own.is_empty()
-                    && let Some((_, what)) = missing.into_iter().find(|(is_missing, _)| *is_missing)
-                {
+                // What is only slow may be let pass, so all else has to be known of it.
+                let is_well_else = own.iter().all(|reason| reason.id == ReasonId::SlowBoot);
+                if is_well_else && let Some((_, what)) = missing.into_iter().find(|(is_missing, _)| *is_missing) {
                     let message = format!("{what}, and of its control that is known");
                     own.push(reason(Millis::ZERO, ReasonId::HarnessDied, message));
                 }
-                if own.is_empty()
+                if is_well_else
                     && let (Some((at, state)), Some(there)) = (state, &facts.guest)
                     && let Some(message) = unknown(state, there, tolerances)
                 {

@@ -1,12 +1,11 @@
 //! What is worse on a machine than on its control.
 
-use crate::model::{Activity, Bytes, ControlFacts, DiskState, GuestState, LabTime, Millis, ReasonId, Tolerances};
+use crate::model::{
+    Activity, BOOT_NOISE, Bytes, ControlFacts, DiskState, GuestState, LabTime, Millis, ReasonId, Tolerances,
+};
 
 /// Less more than this is no growth, whatever the factor: a small guest's memory is all noise.
 const MEMORY_NOISE: Bytes = Bytes::mib(32);
-
-/// A boot that is longer by less than this is not slow: a small guest boots in seconds.
-const BOOT_NOISE: Millis = Millis::from_secs(10);
 
 /// Most names or texts that a sentence lists.
 const NAMED: usize = 3;

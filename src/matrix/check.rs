@@ -6,7 +6,7 @@ use super::{
     guest_path_problem, is_name,
 };
 use crate::{
-    model::{Collect, MAX_SOAK, Millis, Network, Policy, is_label},
+    model::{ApprovalPolicy, Collect, MAX_SOAK, Millis, Network, Policy, is_label},
     source::{Diagnostic, Diagnostics, Entries, Place, Placed, SourceFile, Written, nearest},
 };
 
@@ -41,6 +41,11 @@ pub(super) fn check(file: Arc<SourceFile>, raw: MatrixFile) -> Result<Matrix, Di
     }
     let update = checker.steps(raw.update.value, &include);
     let health = checker.health(raw.health);
+    let policy = policy(&raw.policy, control_off.is_none());
+    let approval = match (raw.policy.rules, raw.policy.rings) {
+        (None, rings) if rings.is_empty() => ApprovalPolicy::default(),
+        (rules, rings) => checker.approval(raw.name.value.clone(), rules, rings, &include),
+    };
     let folder = file.folder().to_owned();
     let joined = |path: Placed<String>| path.with(folder.join(&path.value));
     let matrix = Matrix {
@@ -58,7 +63,8 @@ pub(super) fn check(file: Arc<SourceFile>, raw: MatrixFile) -> Result<Matrix, Di
         candidate: raw.candidate.map(joined),
         vars,
         health,
-        policy: policy(raw.policy, control_off.is_none()),
+        policy,
+        approval,
         collect: checker.collect(raw.collect),
         file,
     };
@@ -67,9 +73,9 @@ pub(super) fn check(file: Arc<SourceFile>, raw: MatrixFile) -> Result<Matrix, Di
 
 pub(super) const NAME_HINT: &str = "use a to z, digits and `-`, at most 60, with no `-` at an end";
 
-fn policy(raw: PolicyEntry, control: bool) -> Policy {
-    let count = |raw: Option<Placed<u32>>| raw.map_or(0, |count| count.value);
-    Policy { retry_inconclusive: count(raw.retry_inconclusive), retries: count(raw.retries), control }
+fn policy(raw: &PolicyEntry, control: bool) -> Policy {
+    let count = |raw: &Option<Placed<u32>>| raw.as_ref().map_or(0, |count| count.value);
+    Policy { retry_inconclusive: count(&raw.retry_inconclusive), retries: count(&raw.retries), control }
 }
 
 pub(super) struct Checker {

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::Template;
 use crate::{
-    model::{Collect, Millis, Network, PackageKind, Policy, Start, Tolerances},
+    model::{ApprovalPolicy, Collect, Millis, Network, PackageKind, Policy, Start, Tolerances},
     source::{Place, Placed, SourceFile},
 };
 
@@ -35,6 +35,7 @@ pub struct Matrix {
     pub vars: Vec<(Placed<String>, String)>,
     pub health: HealthSpec,
     pub policy: Policy,
+    pub approval: ApprovalPolicy,
     pub collect: Collect,
 }
 

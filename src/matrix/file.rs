@@ -5,7 +5,10 @@
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 
-use super::steps_file::{CheckEntry, StepEntry};
+use super::{
+    policy::{RingEntry, RulesEntry},
+    steps_file::{CheckEntry, StepEntry},
+};
 use crate::{
     model::Start,
     source::{Entries, OneOrMany, Placed, Written},
@@ -131,6 +134,10 @@ pub struct PolicyEntry {
     /// How often a cell about which the lab could not tell is tried again; 0 by default.
     pub retry_inconclusive: Option<Placed<u32>>,
     /// How often a cell that the update broke is tried again; 0 by default. One that is healthy then is flaky, which
-    /// is told and never approved.
+    /// is told, and approved only where `rules` let it pass.
     pub retries: Option<Placed<u32>>,
+    /// What must hold, where the approver has no policy of their own; without any rule every cell must be healthy.
+    pub rules: Option<RulesEntry>,
+    /// Where the update goes, one after the other.
+    pub rings: Vec<Placed<RingEntry>>,
 }

@@ -16,7 +16,7 @@ mod template;
 pub use checked::{Action, Axis, CheckSpec, HealthSpec, Matrix, Pairs, StepSpec, is_name};
 pub use file::MatrixFile;
 pub(crate) use guest_path::{GUEST_PATH_HINT, guest_path_problem};
-pub use policy::{PolicyFile, PolicyRules};
+pub use policy::{PolicyFile, read_policy};
 pub use steps_file::StepEntry;
 pub use template::{Part, Template};
 

@@ -3,12 +3,16 @@
 use std::{path::Path, sync::Arc};
 
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use time::{Date, format_description::well_known::Iso8601};
 
-use super::{check::Checker, file::AxisValues};
+use super::{
+    check::{Checker, NAME_HINT},
+    file::AxisValues,
+    is_name,
+};
 use crate::{
-    model::{Labels, Quarantine, Rules, is_label},
+    model::{ApprovalPolicy, Labels, Quarantine, Ring, Rules, Sha256, is_label},
     source::{Diagnostics, Placed, SourceFile, read_yaml},
 };
 
@@ -17,7 +21,7 @@ use crate::{
 #[serde(
     rename = "PolicyFile",
     deny_unknown_fields,
-    expecting = "a mapping with the keys `version`, `name` and `rules`"
+    expecting = "a mapping with the keys `version`, `name`, `rules` and `rings`"
 )]
 pub struct PolicyFile {
     /// The version of this format: 1.
@@ -25,8 +29,22 @@ pub struct PolicyFile {
     /// The policy's name: decisions and approvals say it.
     pub name: Placed<String>,
     /// What must hold; without any rule every cell must be healthy.
+    pub rules: Option<RulesEntry>,
+    /// Where the update goes, one after the other: each but the first needs what came of the one before it.
     #[serde(default)]
-    pub rules: RulesEntry,
+    pub rings: Vec<Placed<RingEntry>>,
+}
+
+/// Machines that get an update together.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename = "Ring", deny_unknown_fields, expecting = "a mapping such as `{name: canary, soak_time: 24h}`")]
+pub struct RingEntry {
+    /// The ring's name: `a` to `z`, digits and `-`.
+    pub name: Placed<String>,
+    /// In place of those of the policy's `rules` that are given here; the others hold here too.
+    pub rules: Option<RulesEntry>,
+    /// How long the update must be in this ring before what comes of it counts for the next one, e.g. `24h`.
+    pub soak_time: Option<Placed<String>>,
 }
 
 /// What must hold. The default of every rule is the strictest.
@@ -36,19 +54,25 @@ pub struct RulesEntry {
     /// Axes and values: each entry must match at least one planned cell, and every one that it matches must be healthy.
     pub required: Vec<Placed<AxisValues>>,
     /// How many of the cells must be healthy, in percent; 100 by default. The others must not be unhealthy.
+    #[serde(deserialize_with = "given")]
     pub coverage: Option<Placed<f64>>,
     /// How many times as long as its control's a cell's restart may take: one that is `slow-boot` and no more than that
     /// passes, one that is healthy and slower does not.
+    #[serde(deserialize_with = "given")]
     pub slow_down: Option<Placed<f64>>,
     /// How many flaky cells are let pass; 0 by default.
+    #[serde(deserialize_with = "given")]
     pub flaky: Option<Placed<u32>>,
     /// Cells whose outcome does not count until a day.
     pub quarantine: Vec<Placed<QuarantineEntry>>,
     /// How old a run may be at its decision, e.g. `24h`.
+    #[serde(deserialize_with = "given")]
     pub max_age: Option<Placed<String>>,
     /// Further restarts that every cell must have been planned with.
+    #[serde(deserialize_with = "given")]
     pub soak: Option<Placed<u32>>,
     /// How many days old a golden image may be when the run begins, by `made` in the catalogue.
+    #[serde(deserialize_with = "given")]
     pub image_age: Option<Placed<u32>>,
 }
 
@@ -68,55 +92,79 @@ pub struct QuarantineEntry {
     pub until: Placed<String>,
 }
 
-/// A policy that makes sense by itself.
-#[derive(Clone, Debug)]
-pub struct PolicyRules {
-    pub name: String,
-    pub rules: Rules,
-}
-
-impl PolicyRules {
-    /// Reads and checks a policy file.
-    ///
-    /// # Errors
-    /// All that is wrong with it. An unknown rule is.
-    pub fn read(path: &Path) -> Result<Self, Diagnostics> {
-        let file = SourceFile::read(path)?;
-        let raw: PolicyFile = read_yaml(&file, |_, _| None)?;
-        let mut checker = Checker { file: Arc::clone(&file), axes: Vec::new(), found: Diagnostics::default() };
-        if raw.version.value != 1 {
-            let message = format!("version {} of policy files is not known", raw.version.value);
-            checker.error(raw.version.place, message, "this bootgate reads version 1");
-        }
-        if !is_label(&raw.name.value) {
-            checker.error(
-                raw.name.place,
-                "this is no name for a policy",
-                "use a text of 1 to 200 printable characters",
-            );
-        }
-        let rules = checker.rules(raw.rules);
-        checker.found.or(Self { name: raw.name.value, rules })
+/// Reads and checks a policy file, and says what its digest is.
+///
+/// # Errors
+/// All that is wrong with it. An unknown rule is.
+pub fn read_policy(path: &Path) -> Result<(ApprovalPolicy, Sha256), Diagnostics> {
+    let file = SourceFile::read(path)?;
+    let raw: PolicyFile = read_yaml(&file, |_, _| None)?;
+    let mut checker = Checker { file: Arc::clone(&file), axes: Vec::new(), found: Diagnostics::default() };
+    if raw.version.value != 1 {
+        let message = format!("version {} of policy files is not known", raw.version.value);
+        checker.error(raw.version.place, message, "this bootgate reads version 1");
     }
+    if !is_label(&raw.name.value) {
+        checker.error(raw.name.place, "this is no name for a policy", "use a text of 1 to 200 printable characters");
+    }
+    let policy = checker.approval(raw.name.value, raw.rules, raw.rings, &[]);
+    checker.found.or((policy, file.sha256.clone()))
 }
 
 impl Checker {
-    pub(super) fn rules(&mut self, raw: RulesEntry) -> Rules {
+    pub(super) fn approval(
+        &mut self,
+        name: String,
+        rules: Option<RulesEntry>,
+        rings: Vec<Placed<RingEntry>>,
+        include: &[Placed<Vec<String>>],
+    ) -> ApprovalPolicy {
         let usual = Rules::default();
+        let rules = rules.map_or(usual.clone(), |rules| self.rules(rules, &usual, include));
+        let mut known: Vec<Ring> = Vec::new();
+        for Placed { value: raw, .. } in rings {
+            if !is_name(&raw.name.value) {
+                self.error(raw.name.place, format!("`{}` is no name for a ring", raw.name.value), NAME_HINT);
+            }
+            if known.iter().any(|ring| ring.name == raw.name.value) {
+                self.error(
+                    raw.name.place,
+                    format!("two rings are called `{}`", raw.name.value),
+                    "give each its own name",
+                );
+            }
+            let rules = match raw.rules {
+                Some(own) => self.rules(own, &rules, include),
+                None => rules.clone(),
+            };
+            let soak_time = self.duration(raw.soak_time).unwrap_or_default();
+            known.push(Ring { name: raw.name.value, rules, soak_time });
+        }
+        ApprovalPolicy { name, rules, rings: known }
+    }
+
+    /// Those that are not given are these.
+    fn rules(&mut self, raw: RulesEntry, others: &Rules, include: &[Placed<Vec<String>>]) -> Rules {
+        let required: Vec<Labels> = raw.required.iter().map(|entry| self.labels(entry, include)).collect();
+        let quarantine = raw.quarantine.into_iter();
+        let quarantine: Vec<Quarantine> =
+            quarantine.filter_map(|entry| self.quarantine(entry.value, include)).collect();
         Rules {
-            required: raw.required.iter().map(|entry| self.labels(entry)).collect(),
-            coverage: self.number(raw.coverage, 0.0, 100.0, "it is a share in percent").unwrap_or(usual.coverage),
-            slow_down: self.number(raw.slow_down, 1.0, 1000.0, "1 is as long as the control's restart"),
-            flaky: raw.flaky.map_or(usual.flaky, |flaky| flaky.value),
-            quarantine: raw.quarantine.into_iter().filter_map(|entry| self.quarantine(entry.value)).collect(),
-            max_age: self.deadline(raw.max_age),
-            soak: raw.soak.map_or(usual.soak, |soak| soak.value),
-            image_age: raw.image_age.map(|days| days.value),
+            required: if required.is_empty() { others.required.clone() } else { required },
+            coverage: self.number(raw.coverage, 0.0, 100.0, "it is a share in percent").unwrap_or(others.coverage),
+            slow_down: self
+                .number(raw.slow_down, 1.0, 1000.0, "1 is as long as the control's restart")
+                .or(others.slow_down),
+            flaky: raw.flaky.map_or(others.flaky, |flaky| flaky.value),
+            quarantine: if quarantine.is_empty() { others.quarantine.clone() } else { quarantine },
+            max_age: self.deadline(raw.max_age).or(others.max_age),
+            soak: raw.soak.map_or(others.soak, |soak| soak.value),
+            image_age: raw.image_age.map(|days| days.value).or(others.image_age),
         }
     }
 
-    fn quarantine(&mut self, raw: QuarantineEntry) -> Option<Quarantine> {
-        let cells = self.labels(&raw.cells);
+    fn quarantine(&mut self, raw: QuarantineEntry, include: &[Placed<Vec<String>>]) -> Option<Quarantine> {
+        let cells = self.labels(&raw.cells, include);
         if raw.reason.value.trim().is_empty() || raw.reason.value.chars().any(char::is_control) {
             self.error(raw.reason.place, "this is no reason", "say in a line why these cells do not count");
         }
@@ -130,9 +178,11 @@ impl Checker {
         }
     }
 
-    /// Nobody knows here which axes there are.
-    fn labels(&mut self, raw: &Placed<AxisValues>) -> Labels {
-        if raw.value.0.is_empty() {
+    /// In a file of the approver's own nobody knows which axes there are.
+    fn labels(&mut self, raw: &Placed<AxisValues>, include: &[Placed<Vec<String>>]) -> Labels {
+        if !self.axes.is_empty() {
+            self.pairs(&raw.value, include, Some(raw.place));
+        } else if raw.value.0.is_empty() {
             self.error(raw.place, "this names no axis", "give at least one pair, e.g. `{os: debian-12}`");
         }
         let values = raw.value.0.iter().map(|(axis, values)| {
@@ -140,4 +190,9 @@ impl Checker {
         });
         Labels(values.collect())
     }
+}
+
+/// A key with nothing behind it is no rule that was left out.
+fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(deserializer).map(Some)
 }

@@ -3,7 +3,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 /// What a file is, by its content and not by its name. Names and versions in it are the file's own claims.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct About {
     #[serde(flatten)]
     pub content: Content,
@@ -27,7 +27,7 @@ impl About {
 }
 
 /// What a file holds.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum Content {
     /// A Windows Installer package.
@@ -71,7 +71,7 @@ pub enum Content {
 
 /// From the tables `Property` and the summary information of a package (Windows Installer, "Property Reference" and
 /// "Summary Property Descriptions").
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(default)]
 pub struct Msi {
     /// `ProductName`.
@@ -89,7 +89,7 @@ pub struct Msi {
 }
 
 /// From the summary information of a patch.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(default)]
 pub struct Msp {
     /// Its subject, or else its title.
@@ -101,7 +101,7 @@ pub struct Msp {
 }
 
 /// From the headers and the version resource of a portable executable ("PE Format" and `VS_VERSIONINFO`).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Pe {
     pub role: PeRole,
     pub machine: Machine,
@@ -117,7 +117,7 @@ pub struct Pe {
     pub product_version: Option<String>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum PeRole {
     Exe,
@@ -129,7 +129,7 @@ pub enum PeRole {
 }
 
 /// What a cabinet lists.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(default)]
 pub struct Cabinet {
     /// How many files are in it.
@@ -141,7 +141,7 @@ pub struct Cabinet {
 }
 
 /// From an INF ("INF Version Section", "INF Manufacturer Section").
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(default)]
 pub struct Inf {
     pub class: Option<String>,
@@ -156,7 +156,7 @@ pub struct Inf {
 }
 
 /// An architecture of processors.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Machine {
     X86,
@@ -170,7 +170,7 @@ pub enum Machine {
 
 /// Who says to have signed a file. Nothing of it is verified: neither the chain of certificates nor that the file is
 /// what was signed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Signature {
     /// The common name in the signer's certificate.
     pub signer: Option<String>,

@@ -59,6 +59,9 @@ pub struct GuestState {
     pub dumps: Vec<String>,
 }
 
+/// A boot that is longer by less than this is not slow: a small guest boots in seconds.
+pub const BOOT_NOISE: Millis = Millis::from_secs(10);
+
 /// What a machine that has settled does by itself, seen from outside.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Activity {

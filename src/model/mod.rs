@@ -27,7 +27,7 @@ mod windows_names;
 pub use about::{About, Cabinet, Content, Inf, MAX_LISTED, Machine, Msi, Msp, Pe, PeRole, Signature};
 pub use accelerator::Accelerator;
 pub use canonical::canonical;
-pub use control::{Activity, ControlFacts, DiskState, GuestState, Tolerances};
+pub use control::{Activity, BOOT_NOISE, ControlFacts, DiskState, GuestState, Tolerances};
 pub use hardware::{Clock, DiskBus, Firmware, NetworkModel, StateFile};
 pub use ids::{CellId, RunId, Sha256};
 pub use lab_time::LabTime;
@@ -37,7 +37,7 @@ pub use plan::{
     AxisValue, BackingFile, Candidate, Cell, DirectBoot, Family, GoldenImage, Network, PLAN_VERSION, Plan, Policy,
     Quirks, Role, Start,
 };
-pub use rules::{Labels, Quarantine, Rules};
+pub use rules::{ApprovalPolicy, Labels, Quarantine, Ring, Rules};
 pub use screen::{KnownScreen, ScreenKind};
 pub use secrets::Secrets;
 pub use signal::{

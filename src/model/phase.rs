@@ -3,8 +3,9 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 /// Where in its life a cell is. Also the name of a JUnit case (checks add their id).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(try_from = "String", into = "String")]
+#[schemars(extend("pattern" = "^(start|settle|setup|apply|restart|boot|soak-[1-9][0-9]*|watch|check|collect|destroy)$"))]
 pub enum Phase {
     /// The clone is made and its VM started, until the agent answers.
     Start,

@@ -6,7 +6,10 @@ use std::{
 use serde::{Deserialize, Serialize};
 use time::Date;
 
-use super::{About, Bytes, CellId, Clock, Collect, DiskBus, Firmware, Health, NetworkModel, Sha256, StateFile, Step};
+use super::{
+    About, ApprovalPolicy, Bytes, CellId, Clock, Collect, DiskBus, Firmware, Health, NetworkModel, Sha256, StateFile,
+    Step,
+};
 
 /// The version `plan.json` carries.
 pub const PLAN_VERSION: u32 = 1;
@@ -38,6 +41,9 @@ pub struct Plan {
     pub images: BTreeMap<String, GoldenImage>,
     pub cells: Vec<Cell>,
     pub policy: Policy,
+    /// By what is decided where nobody says otherwise.
+    #[serde(default, skip_serializing_if = "ApprovalPolicy::is_usual")]
+    pub approval: ApprovalPolicy,
     pub collect: Collect,
 }
 
@@ -122,7 +128,7 @@ impl Start {
     }
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct AxisValue {
     pub axis: String,
     pub value: String,
@@ -274,7 +280,7 @@ pub enum Network {
     Named(String),
 }
 
-/// What must hold for an approval beyond "every cell is healthy".
+/// How often cells are tried, and with what they are compared.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Policy {
     /// How often a cell that was inconclusive is tried again.

@@ -3,6 +3,46 @@ use time::Date;
 
 use super::{AxisValue, Millis};
 
+/// What an approver asks for, by a name.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ApprovalPolicy {
+    /// For people, and for what is signed.
+    pub name: String,
+    #[serde(default)]
+    pub rules: Rules,
+    /// Where the update goes, one after the other; empty: everywhere at once.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rings: Vec<Ring>,
+}
+
+impl Default for ApprovalPolicy {
+    fn default() -> Self {
+        Self { name: "every cell healthy".to_owned(), rules: Rules::default(), rings: Vec::new() }
+    }
+}
+
+impl ApprovalPolicy {
+    pub fn is_usual(&self) -> bool {
+        *self == Self::default()
+    }
+
+    pub fn ring(&self, name: &str) -> Option<&Ring> {
+        self.rings.iter().find(|ring| ring.name == name)
+    }
+}
+
+/// Machines that get an update together.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Ring {
+    pub name: String,
+    /// The policy's, but for those that it has of its own.
+    pub rules: Rules,
+    /// How long the update is in this ring before its result counts for the next one.
+    pub soak_time: Millis,
+}
+
 /// By what an approver decides, beside the verdicts. The default is as strict as can be: every cell healthy, none flaky.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 /// digests.json         digests of golden images, by inode, size and change time
 /// accelerator.json     which accelerator was found to work
 /// lab-key.pem          the lab's own key, which signs runs (0600)
+/// rings.jsonl          which approvals opened which rings, and what came of them
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StateDir(PathBuf);
@@ -55,6 +56,10 @@ impl StateDir {
 
     pub fn lab_key(&self) -> PathBuf {
         self.0.join("lab-key.pem")
+    }
+
+    pub fn rings(&self) -> PathBuf {
+        self.0.join("rings.jsonl")
     }
 
     pub fn accelerator(&self) -> PathBuf {

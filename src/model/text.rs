@@ -5,7 +5,8 @@ use std::iter::Peekable;
 /// Text of several lines: no escape sequences, no control characters but `\n`, nothing XML forbids.
 ///
 /// A terminal obeys escape sequences and direction marks wherever they come from, so a guest could
-/// otherwise repaint the lines above or make `healthy` out of `unhealthy`.
+/// otherwise repaint the lines above or make `healthy` out of `unhealthy`. A CI system obeys commands in what it logs,
+/// and so a guest could otherwise set variables there.
 pub fn plain(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut chars = text.chars().peekable();
@@ -26,6 +27,34 @@ pub fn plain(text: &str) -> String {
             c if is_hidden(c) => out.push('\u{fffd}'),
             c => out.push(c),
         }
+    }
+    without_commands(out)
+}
+
+/// Takes the meaning from logging commands by a space in them: `##vso[…]` (Azure Pipelines, "Logging commands"), and
+/// `::name::` at a line's beginning (GitHub, "Workflow commands"), whose runner still obeys `##[…]` anywhere in it.
+fn without_commands(text: String) -> String {
+    if !text.contains("##") && !text.contains("::") {
+        return text;
+    }
+    let mut out = String::with_capacity(text.len() + 1);
+    for line in text.split_inclusive('\n') {
+        let mut rest = line;
+        if line.trim_start().starts_with("::") {
+            let (before, command) = line.split_at(line.len() - line.trim_start().len() + 1);
+            out.push_str(before);
+            out.push(' ');
+            rest = command;
+        }
+        while let Some(at) = rest.find("##") {
+            let (before, found) = rest.split_at(at + 1);
+            out.push_str(before);
+            if found[1..].trim_start_matches(|c: char| c.is_ascii_alphanumeric()).starts_with('[') {
+                out.push(' ');
+            }
+            rest = found;
+        }
+        out.push_str(rest);
     }
     out
 }
@@ -103,6 +132,8 @@ pub fn count(n: usize, what: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -123,6 +154,33 @@ mod tests {
             assert_eq!(plain(dirty), clean, "{dirty:?}");
         }
         assert_eq!(one_line(" a\r\n\tb "), "a b");
+    }
+
+    #[test]
+    fn what_a_ci_system_would_obey_is_only_shown() {
+        for (dirty, clean) in [
+            ("x ##vso[task.complete result=Succeeded;]y", "x # #vso[task.complete result=Succeeded;]y"),
+            ("###[error]x", "## #[error]x"),
+            ("##\u{1b}[0mvso[a]", "# #vso[a]"),
+            ("a\n  ::add-mask::b", "a\n  : :add-mask::b"),
+            ("::error::##[x]", ": :error::# #[x]"),
+            ("##teamcity[a]", "# #teamcity[a]"),
+            ("## heading, a::b, [##]", "## heading, a::b, [##]"),
+        ] {
+            assert_eq!(plain(dirty), clean, "{dirty:?}");
+        }
+        assert_eq!(one_line("a\n::stop-commands::x"), "a : :stop-commands::x");
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_has_a_command_in_it(text in "[#\\[a:\n ]{0,40}") {
+            let shown = plain(&text);
+            prop_assert!(!shown.lines().any(|line| line.trim_start().starts_with("::")), "{:?}", shown);
+            let command = regex::Regex::new(r"##[a-z]*\[").unwrap();
+            prop_assert!(!command.is_match(&shown), "{:?}", shown);
+            prop_assert_eq!(plain(&shown), shown.clone(), "once is enough");
+        }
     }
 
     #[test]

@@ -17,9 +17,14 @@ impl Verdict {
     pub fn lead(&self) -> Option<&Reason> {
         self.reasons.first()
     }
+
+    /// Whether all that is known against it is that its restart took longer than its control's.
+    pub fn is_only_slow(&self) -> bool {
+        self.outcome == Outcome::Unhealthy && self.reasons.iter().all(|reason| reason.id == ReasonId::SlowBoot)
+    }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Outcome {
     /// Proven: a new boot, settled, checks passed, through every soak restart.
@@ -31,7 +36,7 @@ pub enum Outcome {
 }
 
 /// Why a cell is not healthy.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Reason {
     pub id: ReasonId,
     /// Where in the cell's life it happened.
@@ -48,7 +53,7 @@ pub struct Reason {
 macro_rules! reasons {
     ($( $(#[$doc:meta])* $variant:ident = $id:literal => $outcome:ident ),* $(,)?) => {
         /// The stable name of a cause. Consumers match on the text form.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema)]
         pub enum ReasonId { $( $(#[$doc])* #[serde(rename = $id)] $variant ),* }
 
         impl ReasonId {

@@ -91,6 +91,7 @@ pub fn plan(
         images,
         cells,
         policy: matrix.policy.clone(),
+        approval: matrix.approval.clone(),
         collect: matrix.collect.clone(),
     };
     let secrets = secrets(&plan, environment).unwrap_or_else(|missing| {

@@ -16,8 +16,8 @@ use super::{
 use crate::{
     catalog::{Catalog, OnBytes, Recipe},
     model::{
-        Cell, CellId, Collect, GoldenImage, Health, Millis, Network, PLAN_VERSION, Plan, Policy, Role, Secrets, Start,
-        Tolerances,
+        ApprovalPolicy, Cell, CellId, Collect, GoldenImage, Health, Millis, Network, PLAN_VERSION, Plan, Policy, Role,
+        Secrets, Start, Tolerances,
     },
     source::{Diagnostic, Diagnostics},
 };
@@ -121,6 +121,7 @@ fn alone(name: String, image: &GoldenImage, catalog: &Path, set: impl FnOnce(&mu
         images: BTreeMap::from([(image.name.clone(), image.clone())]),
         cells: vec![cell],
         policy: Policy { retry_inconclusive: 0, retries: 0, control: true },
+        approval: ApprovalPolicy::default(),
         collect: Collect::default(),
     }
 }

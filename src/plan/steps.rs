@@ -168,7 +168,7 @@ impl StepMaker<'_, '_> {
 
     fn unusable(&self, from: &Placed<Template>, why: String) -> Diagnostic {
         let error = Diagnostic::error(why).at(self.variables.file, from.place);
-        error.hint("`from` is a path on this host, relative to this file")
+        error.hint("it is a path on this host, relative to this file")
     }
 }
 

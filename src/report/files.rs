@@ -4,7 +4,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{html, html::Links, json, junit};
+use super::{annotations, html, html::Links, json, junit, markdown, metrics};
 use crate::event::RunState;
 
 /// A report that is a file in the run directory.
@@ -45,6 +45,14 @@ pub enum Document {
     Html,
     /// The run for somebody who has to decide, and has no use for how it was found.
     Client,
+    /// For a pull request or a job's page.
+    Markdown,
+    /// GitHub's workflow commands.
+    Github,
+    /// Azure Pipelines' logging commands.
+    Azure,
+    /// Numbers, as OpenMetrics.
+    Metrics,
 }
 
 impl Document {
@@ -58,6 +66,10 @@ impl Document {
             Self::Json => json::render(state),
             Self::Html => html::render(state, run_dir, Links::None),
             Self::Client => html::render_client(state),
+            Self::Markdown => markdown::render(state),
+            Self::Github => annotations::github(state),
+            Self::Azure => annotations::azure(state),
+            Self::Metrics => metrics::render(state),
         }
     }
 }

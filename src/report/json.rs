@@ -1,9 +1,10 @@
 //! `result.json`: the run for programs. Described in `docs/formats.md`; names and meanings are stable.
 
+use schemars::{JsonSchema, Schema, generate::SchemaSettings};
 use serde::Serialize;
 
 use crate::{
-    event::{CellState, Counts, RunState},
+    event::{CellState, Counts, Decision, RunState},
     gate,
     model::{About, Accelerator, AxisValue, CellId, Millis, Outcome, Phase, Reason, RunId, Sha256, Start},
 };
@@ -11,61 +12,101 @@ use crate::{
 /// The version `result.json` carries.
 pub const RESULT_VERSION: u32 = 1;
 
-#[derive(Debug, Serialize)]
+/// A run of bootgate: what was tested, how each cell ended, and what that means for the update.
+///
+/// Readers skip fields that they do not know. A later version of bootgate may have more reasons and kinds of files.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Result")]
 struct ResultFile<'a> {
+    /// Of the format.
+    #[schemars(extend("const" = RESULT_VERSION))]
     version: u32,
     run: &'a RunId,
+    /// The matrix's.
     name: &'a str,
-    decision: &'static str,
+    decision: Decision,
+    /// As `bootgate run` gave it: 0 approved, 1 rejected, 3 inconclusive, 130 cancelled.
     exit_code: u8,
+    /// Sentences, the weightiest first; empty when approved.
     reasons: Vec<String>,
+    /// UTC.
+    #[schemars(extend("format" = "date-time"))]
     started: &'a str,
+    /// Until the last event.
     took_ms: Millis,
+    /// The file under test; null: the matrix names none.
     candidate: Option<Candidate<'a>>,
+    /// Of everything under test.
     update_sha256: &'a Sha256,
+    /// Of `plan.json`.
     plan_sha256: &'a Sha256,
+    /// What ran the machines.
     lab: &'a str,
     accelerator: Accelerator,
+    /// Its version.
     bootgate: &'a str,
+    /// Of every planned cell that is no control.
     counts: Counts,
+    /// Of the controls.
     controls: Counts,
+    /// How many of the healthy cells were unhealthy on an earlier attempt.
     flaky: usize,
+    /// In the plan's order, controls first.
     cells: Vec<Cell<'a>>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct Candidate<'a> {
     name: Option<&'a str>,
     sha256: &'a Sha256,
+    /// Absent in older runs.
     #[serde(skip_serializing_if = "Option::is_none")]
     about: Option<&'a About>,
 }
 
-#[derive(Debug, Serialize)]
+/// One permutation, or a control.
+#[derive(Debug, Serialize, JsonSchema)]
 struct Cell<'a> {
     id: &'a CellId,
+    /// The golden image's name.
     image: &'a str,
+    /// Whether it got no update, and others are compared with it.
     control: bool,
+    /// None for a control.
     axes: &'a [AxisValue],
     outcome: Outcome,
+    /// The first leads; none when healthy.
     reasons: Vec<Reason>,
+    /// 0: it was never started.
     attempts: usize,
+    /// Healthy now, and unhealthy on an earlier attempt.
     flaky: bool,
+    /// The earlier run that a control is known from; else absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     known_from: Option<&'a RunId>,
+    /// Of the last machine; null: none was begun.
     start: Option<Start>,
+    /// What a live start is a clone of; else absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     seal: Option<&'a str>,
     took_ms: Millis,
+    /// Of the last attempt.
     phases: Vec<PhaseTime>,
+    /// Paths within the run's directory.
     artifacts: &'a [String],
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct PhaseTime {
     phase: Phase,
     ms: Millis,
+    /// Whether it did what it was for.
     done: bool,
+}
+
+/// The JSON Schema of `result.json`, made of what is written.
+pub fn result_schema() -> Schema {
+    SchemaSettings::draft2020_12().for_serialize().into_generator().into_root_schema_for::<ResultFile<'static>>()
 }
 
 /// The file's bytes; the same events give the same bytes.
@@ -84,7 +125,7 @@ pub fn render(state: &RunState) -> Result<Vec<u8>, String> {
         version: RESULT_VERSION,
         run: &state.run,
         name: &start.name,
-        decision: decision.as_str(),
+        decision,
         exit_code: decision.exit_code(),
         reasons,
         started: &start.utc,

@@ -4,18 +4,22 @@
 //! it came to. All of them look at a [`RunState`](crate::event::RunState), the page for people at the run's pictures
 //! too, and at nothing else, so `bootgate report` gives the same bytes as the run itself did.
 
+mod annotations;
+mod causes;
 mod common;
 mod files;
 mod fitness;
 mod html;
 mod json;
 mod junit;
+mod markdown;
+mod metrics;
 mod rates;
 mod story;
 pub mod terminal;
 
 pub use files::{Document, ReportFile, Written, replace, write_all};
 pub use fitness::{Finding, Fit, fitness};
-pub use json::RESULT_VERSION;
+pub use json::{RESULT_VERSION, result_schema};
 pub use rates::{Rate, Rates, interval};
 pub use story::{Detail, story, told};

@@ -260,8 +260,11 @@ impl<'a> Dispatcher<'a> {
     fn run_start(&self, utc: String) -> RunStart {
         let candidate = self.plan.candidate.as_ref();
         let info = self.shared.lab.info();
-        let planned =
-            |(index, cell)| PlannedCell { expected_ms: self.expectations.took(index), ..PlannedCell::from(cell) };
+        let planned = |(index, cell): (usize, &Cell)| PlannedCell {
+            expected_ms: self.expectations.took(index),
+            image_made: self.plan.images.get(&cell.image).and_then(|image| image.made),
+            ..PlannedCell::from(cell)
+        };
         RunStart {
             utc,
             bootgate: env!("CARGO_PKG_VERSION").to_owned(),
@@ -277,6 +280,7 @@ impl<'a> Dispatcher<'a> {
             lab: info.name.clone(),
             accelerator: info.accelerator,
             uncontrolled: !self.plan.policy.control,
+            policy: self.plan.approval.clone(),
         }
     }
 

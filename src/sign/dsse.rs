@@ -74,21 +74,20 @@ impl Envelope {
         if self.payload_type != payload_type {
             return Err(EnvelopeError::WrongType { found: self.payload_type.clone(), wanted: payload_type });
         }
-        let id = key.id();
-        let ours = |signature: &&Signature| signature.keyid.is_empty() || signature.keyid == id;
-        let mut candidates = self.signatures.iter().filter(ours).peekable();
-        if candidates.peek().is_none() {
-            let found: Vec<&str> = self.signatures.iter().map(|signature| signature.keyid.as_str()).collect();
-            let found = if found.is_empty() { "nobody".to_owned() } else { found.join(", ") };
-            return Err(EnvelopeError::OtherKey { found, wanted: id });
-        }
+        // The name of a key is not signed: another one there makes a signature no less its own.
         let signed = pae(&self.payload_type, &payload);
-        for signature in candidates {
+        for signature in &self.signatures {
             if key.verifies(&signed, &decode("signature", &signature.sig)?) {
                 return Ok(payload);
             }
         }
-        Err(EnvelopeError::BadSignature)
+        let id = key.id();
+        if self.signatures.iter().any(|signature| signature.keyid.is_empty() || signature.keyid == id) {
+            return Err(EnvelopeError::BadSignature);
+        }
+        let found: Vec<&str> = self.signatures.iter().map(|signature| signature.keyid.as_str()).collect();
+        let found = if found.is_empty() { "nobody".to_owned() } else { found.join(", ") };
+        Err(EnvelopeError::OtherKey { found, wanted: id })
     }
 
     /// As a file's content: one line.

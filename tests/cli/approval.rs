@@ -40,9 +40,13 @@ struct Lab {
 
 impl Lab {
     fn new(second: &str) -> Self {
+        Self::of(MATRIX, second)
+    }
+
+    fn of(matrix: &str, second: &str) -> Self {
         let bench = Bench::new();
         bench.catalog();
-        bench.file("m/test.yaml", MATRIX);
+        bench.file("m/test.yaml", matrix);
         bench.file("m/content.txt", "content 1");
         let plan = bench.run("plan m/test.yaml --format json").expect(0).out.replace("DIR", "/lab");
         let plan: Plan = serde_json::from_str(&plan).unwrap();
@@ -175,6 +179,7 @@ fn start(plan: &Plan, plan_sha256: Sha256) -> RunStart {
         lab: "sim".into(),
         accelerator: Accelerator::Sim,
         uncontrolled: false,
+        policy: plan.approval.clone(),
     }
 }
 
@@ -429,4 +434,85 @@ fn a_policy_decides_over_a_signed_run_and_over_no_other() {
 
     fs::remove_file(lab.run.join(RUN_SIGNATURE)).unwrap();
     assert_eq!(gate("{soak: 0}").code, Some(2), "nobody signed it");
+}
+
+#[test]
+fn the_rules_of_a_matrix_decide_its_run_and_a_policy_of_the_approvers_own_stands_in_their_place() {
+    let lab = Lab::of(&format!("{MATRIX}policy: {{rules: {{soak: 9}}}}\n"), WELL);
+    let gate = format!("gate {}", lab.run.display());
+    let told = lab.bench.run(&gate).expect(1).out;
+    assert!(told.contains("2 of 2 cells planned with less than 9 further restarts"), "{told}");
+    let told = lab.bench.run(&format!("report {} --exit-code", lab.run.display())).expect(1).out;
+    assert!(told.contains("REJECTED"), "{told}");
+    lab.approve("--key ed.pem", 1);
+    lab.bench.file("policy.yaml", "version: 1\nname: production\nrules: {soak: 0}\n");
+    let told = lab.approve("--key ed.pem --policy policy.yaml", 0);
+    assert!(told.contains("by the policy `production`"), "{told}");
+    let statement = lab.signed();
+    let policy = fs::read(lab.bench.path("policy.yaml")).unwrap();
+    let configuration = statement["predicate"]["configuration"].as_array().unwrap();
+    assert!(configuration.iter().any(|it| it["name"] == "policy" && it["digest"]["sha256"] == Sha256::of(&policy).0));
+    lab.verify("--key ed.pub --policy policy.yaml", 0);
+    lab.bench.file("strict.yaml", "version: 1\nname: strict\nrules: {soak: 9}\n");
+    let told = lab.verify("--key ed.pub --policy strict.yaml", 1);
+    assert!(told.contains("by the policy `strict`: 2 of 2 cells planned with less than 9"), "{told}");
+    assert!(lab.verify("--key ed.pub --policy nowhere.yaml", 2).contains("nowhere.yaml"));
+}
+
+#[test]
+fn an_update_goes_from_ring_to_ring_by_what_came_back() {
+    let lab = Lab::new(WELL);
+    let rings = "version: 1\nname: production\nrings: [{name: lab}, {name: canary, soak_time: 1h}, {name: broad}]\n";
+    lab.bench.file("policy.yaml", rings);
+    let ring = |words: &str, code| {
+        let answer = lab.bench.run(&format!("ring {words}")).expect(code);
+        answer.out + &answer.err
+    };
+    let told = lab.approve("--key ed.pem --policy policy.yaml", 2);
+    assert!(told.contains("say with --ring which is meant") && told.contains("lab, canary, broad"), "{told}");
+    assert!(lab.approve("--key ed.pem --policy policy.yaml --ring moon", 2).contains("no ring `moon`"));
+    assert!(lab.approve("--key ed.pem --ring lab", 2).contains("it has none"));
+    let told = lab.approve("--key ed.pem --policy policy.yaml --ring canary", 3);
+    assert!(told.contains("no approval of these files opened the ring `lab`"), "{told}");
+    assert!(!lab.bench.path("approval.json").exists());
+
+    lab.approve("--key ed.pem --policy policy.yaml --ring lab", 0);
+    lab.verify("--key ed.pub --ring lab", 0);
+    lab.verify("--key ed.pub --ring lab --policy policy.yaml", 0);
+    for words in ["--key ed.pub --ring broad", "--key ed.pub", "--key ed.pub --ring moon --policy policy.yaml"] {
+        lab.verify(words, 1);
+    }
+    assert!(lab.approve("--key ed.pem --policy policy.yaml --ring canary", 3).contains("was not told yet"));
+    assert!(ring("record approval.json --key ed.pem", 2).contains("--passed"));
+    ring("record approval.json --key ed.pem --passed --machines 40", 0);
+    lab.approve("--key ed.pem --policy policy.yaml --ring canary", 0);
+    ring("record approval.json --key ed.pem --passed", 0);
+    // An hour has not passed.
+    let told = lab.approve("--key ed.pem --policy policy.yaml --ring broad", 3);
+    assert!(told.contains("was told after ") && told.contains(" is wanted"), "{told}");
+    let told = ring("status --key ed.pub --policy policy.yaml", 0);
+    assert!(told.contains("content.txt") && told.contains("passed at ") && told.contains("40 machines"), "{told}");
+    assert!(told.contains("broad") && told.contains("closed: "), "{told}");
+    // One that was copied from elsewhere is read like this machine's own.
+    fs::copy(lab.bench.path("state/rings.jsonl"), lab.bench.path("copy.jsonl")).unwrap();
+    assert_eq!(ring("status --key ed.pub --policy policy.yaml --ledger copy.jsonl", 0), told);
+
+    let told = ring("record approval.json --key ed.pem --failed --note printing", 0);
+    assert!(told.contains("failed in the ring canary"), "{told}");
+    fs::copy(lab.bench.path("approval.json"), lab.bench.path("canary.json")).unwrap();
+    let told = lab.approve("--key ed.pem --policy policy.yaml --ring broad", 1);
+    assert!(told.contains("failed in the ring `canary`"), "{told}");
+    assert_eq!(lab.signed()["predicate"]["result"], "FAILED");
+    lab.bench.run("revoke canary.json --key ed.pem --reason ticket-4711").expect(0);
+    assert!(ring("status --key ed.pub", 0).contains("revoked at "));
+    lab.verify("--key ed.pub --ring canary --revocations revocations.jsonl", 1);
+    assert!(lab.approve("--key ed.pem --policy policy.yaml --ring lab", 3).contains("the run was revoked at "));
+    lab.tool("openssl genpkey -algorithm ed25519 -out other.pem").good();
+    lab.tool("openssl pkey -in other.pem -pubout -out other.pub").good();
+    assert!(ring("record approval.json --key other.pem --passed", 2).contains("signed by another key"));
+    assert!(ring("status --key other.pub", 0).contains("nothing that this key signed"));
+    let text = fs::read_to_string(lab.bench.path("state/rings.jsonl")).unwrap();
+    lab.bench.file("state/rings.jsonl", text.replacen("\"sig\":\"", "\"sig\":\"AAAA", 1));
+    assert!(ring("status --key ed.pub", 2).contains("line 1: "));
+    assert!(lab.approve("--key ed.pem --policy policy.yaml --ring lab", 2).contains("rings.jsonl"));
 }

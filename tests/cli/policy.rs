@@ -20,6 +20,7 @@ fn rules_that_make_no_sense_are_refused_where_they_stand() {
     let bench = bench();
     for (rules, told) in [
         ("{coverag: 90}", "did you mean `coverage`?"),
+        ("{max_age: }", "max_age"),
         ("{coverage: 101}", "it is a share in percent"),
         ("{slow_down: 0.5}", "1 is as long as the control's restart"),
         ("{max_age: 0s}", "a deadline of zero is always missed"),
@@ -32,6 +33,28 @@ fn rules_that_make_no_sense_are_refused_where_they_stand() {
         let err = bench.run("gate run --policy policy.yaml").expect(2).err;
         assert!(err.contains(told) && err.contains("policy.yaml:3:"), "{rules}: {err}");
     }
+}
+
+#[test]
+fn rings_and_a_matrixs_own_rules_are_checked_too() {
+    let bench = bench();
+    for (rings, told) in [
+        ("[{name: Canary}]", "`Canary` is no name for a ring"),
+        ("[{name: a}, {name: a}]", "two rings are called `a`"),
+        ("[{name: a, soak_time: soon}]", "policy.yaml:3:"),
+        ("[{name: a, rules: {soke: 1}}]", "did you mean `soak`?"),
+        ("[{rules: {soak: 1}}]", "the key `name` is missing here"),
+    ] {
+        bench.file("policy.yaml", format!("version: 1\nname: p\nrings: {rings}\n"));
+        let err = bench.run("gate run --policy policy.yaml").expect(2).err;
+        assert!(err.contains(told) && err.contains("policy.yaml:3:"), "{rings}: {err}");
+    }
+    bench.catalog();
+    let matrix =
+        "version: 1\nname: m\naxes: {os: [a]}\nupdate: [{run: [x]}]\npolicy: {rules: {required: [{edition: pro}]}}\n";
+    bench.file("m.yaml", matrix);
+    let err = bench.run("plan m.yaml").expect(2).err;
+    assert!(err.contains("there is no axis `edition`") && err.contains("m.yaml:5:"), "{err}");
 }
 
 #[test]

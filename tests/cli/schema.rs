@@ -25,10 +25,9 @@ fn properties(schema: &Value) -> BTreeSet<String> {
 #[test]
 fn the_schemas_have_every_key_and_say_what_it_is() {
     let matrix = "version name catalog axes exclude include coverage network control start cold setup update candidate vars health \
-        policy collect soak watch boot_timeout restart_timeout checks id retry_inconclusive retries restarts evidence compare boot memory disk_free clock ignore timeout success when copy \
+        policy collect soak watch boot_timeout restart_timeout checks id retry_inconclusive retries rules rings soak_time required coverage slow_down flaky quarantine cells reason until max_age image_age restarts evidence compare boot memory disk_free clock ignore timeout success when copy \
         files run sh cmd ps1 msi msp exe msu cab inf reg args beside from to mode file";
-    let policy =
-        "version name rules required coverage slow_down flaky quarantine cells reason until max_age soak image_age";
+    let policy = "version name rules rings soak_time required coverage slow_down flaky quarantine cells reason until max_age soak image_age";
     assert_eq!(properties(&schema("policy")), policy.split_whitespace().map(str::to_owned).collect());
     // Those of a layer's steps, too.
     let steps = "apply from restarts timeout success when copy files run sh cmd ps1 msi msp exe msu cab inf reg args beside to mode \

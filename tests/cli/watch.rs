@@ -82,6 +82,9 @@ fn what_can_never_work_is_refused_at_the_start() {
     bench.file("file", "x");
     bench.file("unused.yaml", MATRIX.replace("copy: {from: '${candidate}', to: /x}", "sh: 'true'"));
     bench.file("wrong.yaml", MATRIX.replace("axes", "axis"));
+    bench.file("rings.yaml", format!("{MATRIX}policy: {{rings: [{{name: canary}}]}}\n"));
+    let words = ["genpkey", "-algorithm", "ed25519", "-out", "key.pem"];
+    assert!(Command::new("openssl").args(words).current_dir(bench.path("")).status().unwrap().success());
     bench.file("foreign.yaml", MATRIX.replace("[a, b]", "[a, c]"));
     for (words, why) in [
         ("absent --matrix m.yaml", "cannot watch absent: No such file"),
@@ -95,6 +98,10 @@ fn what_can_never_work_is_refused_at_the_start() {
         ("in --matrix m.yaml --settle 0s", "at least 100 ms"),
         ("in --matrix m.yaml --key absent.pem", "absent.pem"),
         ("in --matrix m.yaml --once --status", "cannot be used with"),
+        ("in --matrix m.yaml --ring canary", "give --key FILE"),
+        ("in --matrix rings.yaml --key key.pem", "has rings: say with --ring which is meant"),
+        ("in --matrix rings.yaml --key key.pem --ring all", "has no ring `all`"),
+        ("in --matrix m.yaml --notify nowhere", "--notify"),
     ] {
         let answer = bench.run(&format!("watch {words}")).expect(2);
         assert!(answer.err.contains(why), "{words}: {}", answer.err);

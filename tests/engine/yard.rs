@@ -67,6 +67,7 @@ impl Yard {
             images: BTreeMap::from([("widget".to_owned(), image)]),
             cells: (0..cells).map(cell).collect(),
             policy: Policy { retry_inconclusive: 0, retries: 0, control: true },
+            approval: ApprovalPolicy::default(),
             collect: Collect::default(),
         };
         let lab = Arc::new(SimLab::new(SimHost::default(), script).sealing());

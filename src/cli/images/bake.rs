@@ -40,11 +40,11 @@ Examples:
   bootgate images bake
   bootgate images bake win11-24h2-p2
 
-A layer is an image of the catalogue with `from`, the image below it, and `apply`, the steps that make it, which are those
-of a matrix's `update`. A clone of the image below takes the steps, is restarted until it has settled, restarted once more
-and judged; a healthy one is turned off, and its disk becomes the layer, in baked/ beside the catalogue. A layer that is
+A layer is an image of the catalogue with `from`, the image below it, and `apply`, the steps that make it, which are those \
+of a matrix's `update`. A clone of the image below takes the steps, is restarted until it has settled, restarted once more \
+and judged; a healthy one is turned off, and its disk becomes the layer, in baked/ beside the catalogue. A layer that is \
 there is made again only if what it is made of was changed. Layers below come first.
-Exit code 0: all are there; 1: steps failed or broke the machine; 2: the catalogue cannot be read; 3: the lab could not
+Exit code 0: all are there; 1: steps failed or broke the machine; 2: the catalogue cannot be read; 3: the lab could not \
 tell; 130: stopped.")]
 pub struct Args {
     /// The layers [default: all]

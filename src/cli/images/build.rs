@@ -23,8 +23,8 @@ Examples:
   bootgate images build win11-24h2 --iso Win11_24H2.iso --virtio virtio-win.iso --label os=win11-24h2 --label patch=rtm
   bootgate images build server-2022 --iso eval.iso --virtio virtio-win.iso --edition standard-eval --dry-run
 
-Editions: pro, enterprise, education, enterprise-eval; for servers standard, datacenter, each also with -core, and with
--eval for evaluation media; or index:N, name:TEXT as `dism /Get-ImageInfo` shows them. docs/windows-images.md tells what
+Editions: pro, enterprise, education, enterprise-eval; for servers standard, datacenter, each also with -core, and with \
+-eval for evaluation media; or index:N, name:TEXT as `dism /Get-ImageInfo` shows them. docs/windows-images.md tells what \
 is set, why, and what of this was tried.
 Exit code 0: the image is made and in the catalogue; 2: it is not.")]
 pub struct Args {

@@ -17,8 +17,8 @@ Examples:
   bootgate images import --domain win11 --name win11-24h2-p1 --label os=win11-24h2 --label patch=p1
   bootgate images import --domain srv --snapshot clean --connect qemu:///system --out /var/lib/golden
 
-The domain is shut off; or a snapshot is named, which may be an external one of a domain that runs. It has one disk, in a
-file, on virtio or SATA. Its disk becomes one qcow2 file without others below it; UEFI variables and the TPM's state are
+The domain is shut off; or a snapshot is named, which may be an external one of a domain that runs. It has one disk, in a \
+file, on virtio or SATA. Its disk becomes one qcow2 file without others below it; UEFI variables and the TPM's state are \
 copied where they can be read. Nothing of the domain is changed. docs/windows-images.md tells more.
 Exit code 0: the image is made and in the catalogue; 2: it is not.")]
 pub struct Args {

@@ -24,8 +24,8 @@ pub struct Args {
 enum Verb {
     /// List the golden images of a catalogue, and the seals that cells start from
     #[command(after_help = "\
-A seal is a machine of a golden image that had settled when it was saved: cells start as clones of it, which is faster
-than from power-on. `bootgate run` makes them, and `bootgate clean --seals` removes them. The seals of other
+A seal is a machine of a golden image that had settled when it was saved: cells start as clones of it, which is faster \
+than from power-on. `bootgate run` makes them, and `bootgate clean --seals` removes them. The seals of other \
 catalogues' images are in the table, and not in the JSON.")]
     List {
         #[command(flatten)]

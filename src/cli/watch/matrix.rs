@@ -7,7 +7,7 @@ use super::{Args, say::utc_now};
 use crate::{
     cli::Select,
     matrix::Matrix,
-    model::{Millis, Sha256},
+    model::{Millis, Plan, Sha256},
     plan::Planned,
     source::{Diagnostic, Diagnostics},
     watch::{Ask, Stamp},
@@ -45,19 +45,20 @@ impl Asked {
         Select { candidate: Some(candidate.to_owned()), ..self.0.clone() }.plan()
     }
 
-    /// Whether there can be a candidate that is tested, and what is to be told of the matrix anyway.
+    /// Whether there can be a candidate that is tested: what is to be told of the matrix anyway, and a plan, if any file would
+    /// do for one.
     ///
     /// # Errors
     /// What is wrong whatever the candidate.
-    pub fn check(&self) -> anyhow::Result<Diagnostics> {
+    pub fn check(&self) -> anyhow::Result<(Diagnostics, Option<Plan>)> {
         let dir = tempfile::tempdir().context("cannot try the matrix")?;
         let any = dir.path().join(ANY);
         fs::write(&any, "").context("cannot try the matrix")?;
         match self.plan(&any) {
-            Ok(planned) => Ok(Diagnostics(planned.warnings.0.into_iter().filter(|one| !is_about(one, &any)).collect())),
+            Ok(Planned { plan, warnings, .. }) => Ok((others(warnings, &any), Some(plan))),
             Err(errors) => {
-                let others = whatever_the_candidate(errors, &any);
-                if others.has_errors() { Err(others.into()) } else { Ok(others) }
+                let wrong = whatever_the_candidate(errors, &any);
+                if wrong.has_errors() { Err(wrong.into()) } else { Ok((wrong, None)) }
             }
         }
     }
@@ -94,8 +95,11 @@ impl Ask for Asked {
 
 /// The errors that have nothing to do with the candidate: with them, no other one can be tested either.
 pub(super) fn whatever_the_candidate(errors: Diagnostics, candidate: &Path) -> Diagnostics {
-    let (errors, _) = errors.split();
-    Diagnostics(errors.0.into_iter().filter(|error| !is_about(error, candidate)).collect())
+    others(errors.split().0, candidate)
+}
+
+fn others(found: Diagnostics, candidate: &Path) -> Diagnostics {
+    Diagnostics(found.0.into_iter().filter(|one| !is_about(one, candidate)).collect())
 }
 
 /// Whether it names the candidate. Whatever is wrong with a file names it, by its path or by its name.

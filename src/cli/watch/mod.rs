@@ -17,7 +17,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use tokio::sync::{Notify, oneshot};
 
 use self::{
@@ -27,13 +27,14 @@ use self::{
     worker::Worker,
 };
 use super::{
-    Context, EXIT_USAGE, approve,
+    Context, EXIT_USAGE, NotifyArgs, approve,
+    policy::{Chosen, PolicyArgs},
     select::{HowToStart, pair},
     session::{LabArgs, RoomArgs, Stop, stoppable},
 };
 use crate::{
     event::Decision,
-    model::{MAX_SOAK, Millis},
+    model::{MAX_SOAK, Millis, Plan},
     sign::PrivateKey,
     watch::{Folder, Halt, Looker, Names, Queue, QueueFile, Record, State, Store, There},
 };
@@ -87,6 +88,8 @@ pub struct Args {
     /// Sign each answer with this key, as `bootgate approve` does
     #[arg(long, value_name = "FILE")]
     key: Option<PathBuf>,
+    #[command(flatten)]
+    policy: PolicyArgs,
     /// How often inconclusive cells are tested again, once what waits has been tested
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(..=100))]
     retry: u32,
@@ -103,6 +106,8 @@ pub struct Args {
     room: RoomArgs,
     #[command(flatten)]
     lab: LabArgs,
+    #[command(flatten)]
+    notify: NotifyArgs,
 }
 
 /// Below this, two looks at a file tell nothing: file systems keep its times in steps of up to 10 ms.
@@ -124,11 +129,11 @@ pub fn run(args: Args, context: &Context) -> anyhow::Result<u8> {
     let names = place.leave_out(Names::matching(&args.globs).map_err(anyhow::Error::msg)?, &args);
     let folder = Folder::new(place.dir.clone(), names);
     folder.scan().with_context(|| format!("cannot watch {}", args.dir.display()))?;
+    args.notify.check()?;
     let asked = Asked::of(&args);
-    context.print_diagnostics(&asked.check()?);
-    if let Some(key) = &args.key {
-        PrivateKey::read(key, approve::ssh_agent())?;
-    }
+    let (warnings, plan) = asked.check()?;
+    context.print_diagnostics(&warnings);
+    check_signing(&args, plan.as_ref())?;
     let mut queue = place.open(&context.state)?;
     forget_inconclusive(&mut queue)?;
     let store = Store::open(place.copies()).context("cannot keep copies of candidates")?;
@@ -166,6 +171,22 @@ pub fn run(args: Args, context: &Context) -> anyhow::Result<u8> {
         let there = there.unwrap_or(There { complete: Vec::new(), left: 1 });
         Ok(answer(queue.queue(), &there, question.as_ref()).into_iter().fold(code, worse))
     })
+}
+
+/// Whether answers could be signed.
+fn check_signing(args: &Args, plan: Option<&Plan>) -> anyhow::Result<()> {
+    let Some(key) = &args.key else {
+        return match args.policy.is_given() {
+            true => bail!("--policy and --ring are about what is signed: give --key FILE"),
+            false => Ok(()),
+        };
+    };
+    PrivateKey::read(key, approve::ssh_agent())?;
+    let of_matrix = plan.map(|plan| Chosen::of_run(&plan.approval));
+    if let Some(chosen) = args.policy.read()?.or(of_matrix) {
+        chosen.ring(args.policy.ring.as_deref())?;
+    }
+    Ok(())
 }
 
 /// Whoever starts us again has perhaps mended the lab.
@@ -217,7 +238,7 @@ async fn work_while_looking(
         _ = &mut looking => {
             stop.interrupt.cancel();
             working.await?;
-            anyhow::bail!("internal error: the folder is not looked at any more")
+            bail!("internal error: the folder is not looked at any more")
         }
     };
     halt.set();

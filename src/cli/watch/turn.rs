@@ -1,12 +1,12 @@
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context as _, bail};
 
 use super::{matrix::whatever_the_candidate, worker::Worker};
 use crate::{
     cli::{
-        EXIT_INCONCLUSIVE, approve,
-        run::{resume, shown, write_reports},
+        approve,
+        run::{resume, ruling_as, shown, write_reports},
         session::{Begun, Session, Use},
     },
     event::{Decision, JournalError},
@@ -152,31 +152,41 @@ impl Worker<'_> {
 
     /// A run has come to its end.
     async fn decided(&mut self, entry: &Entry, dir: &Path, finished: &Finished) -> anyhow::Result<Turn> {
-        let decision = write_reports(finished, dir);
-        let is_decided = matches!(decision, Decision::Approved | Decision::Rejected);
-        if !is_decided {
+        let by_run = write_reports(finished, dir);
+        if by_run == Decision::Inconclusive {
             self.doubt_lab().await;
         }
-        let again = !is_decided && entry.tries < self.args.retry;
-        let approval = if is_decided { self.sign(dir) } else { None };
-        let signed = if approval.is_some() { ", signed" } else { "" };
+        // Without all reports it is no approval, whatever the run came to; and what is undecided is signed only where the
+        // approver's rules may say otherwise.
+        let is_for_approver = by_run != Decision::Inconclusive || self.args.policy.is_given();
+        let is_reported = by_run == finished.ruling.decision;
+        let signed = if is_for_approver && is_reported { self.sign(dir) } else { None };
+        let decision = signed.unwrap_or(by_run);
+        let again = decision == Decision::Inconclusive && entry.tries < self.args.retry;
+        let is_signed = signed.is_some_and(|decision| decision != Decision::Inconclusive);
+        let approval = is_signed.then(|| dir.join("approval.json"));
         self.close(entry, &Record::Ended { entry: entry.id, decision, again, approval })?;
-        // Whoever is to be told of decisions is told here.
+        let ruling = ruling_as(&finished.state, by_run);
         let word = decision.as_str().to_uppercase();
-        let why = finished.ruling.reasons.first().map(|why| format!(", {why}")).unwrap_or_default();
+        let signed = if is_signed { ", signed" } else { "" };
+        let why = ruling.reasons.first().map(|why| format!(", {why}")).unwrap_or_default();
         let then = if again { "; to be tried again" } else { "" };
         let run = shown(dir);
         self.say.line(&format!("{}: {word}{signed}{why}{then}: {}", entry.name, run.display()));
+        if !again {
+            self.args.notify.tell_of_until(&self.stop.interrupt, &finished.state, &ruling).await;
+        }
         Ok(Turn::Over)
     }
 
-    /// The approval's path; none: there is none, which was told.
-    fn sign(&self, dir: &Path) -> Option<PathBuf> {
+    /// What the approver's key signed of the run, or would not; none: nobody was to sign, or could.
+    fn sign(&self, dir: &Path) -> Option<Decision> {
         let key = self.args.key.clone()?;
-        let signed = self.say.around(|| approve::run(approve::Args::of(dir.to_owned(), key), self.context));
-        match signed {
-            Ok(EXIT_INCONCLUSIVE) => None,
-            Ok(_) => Some(dir.join("approval.json")),
+        let args = approve::Args::of(dir.to_owned(), key, self.args.policy.clone());
+        match self.say.around(|| approve::run(args, self.context)) {
+            Ok(0) => Some(Decision::Approved),
+            Ok(1) => Some(Decision::Rejected),
+            Ok(_) => Some(Decision::Inconclusive),
             Err(error) => {
                 self.say.around(|| self.context.print_error(&error));
                 self.say.line(&format!("not signed; to do it: bootgate approve {} --key KEY", shown(dir).display()));

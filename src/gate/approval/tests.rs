@@ -1,6 +1,8 @@
+use time::macros::datetime;
+
 use super::*;
 use crate::{
-    event::{Tail, testing::Story},
+    event::{RunEvent, Tail, testing::Story},
     model::{
         Candidate, Cell, Collect, GoldenImage, GuestFile, Health, Millis, Network, PLAN_VERSION, Phase, Policy,
         ReasonId, Role, Start, Step, StepKind, Tolerances,
@@ -58,6 +60,7 @@ fn plan(update: Vec<Step>) -> Plan {
         images: BTreeMap::from([("os-9-p1".to_owned(), image)]),
         cells: vec![cell],
         policy: Policy { retry_inconclusive: 0, retries: 0, control: true },
+        approval: ApprovalPolicy::default(),
         collect: Collect::default(),
     }
 }
@@ -74,7 +77,11 @@ fn approved_of(plan: &Plan, story: &Story) -> Result<Statement, Unsignable> {
         sha256: Sha256::of(b"journal"),
         last_end: None,
     };
-    approve(plan, &journal, &story.state())
+    let policy = ApprovalPolicy::default();
+    let now = datetime!(2026-01-02 05:00 UTC);
+    let ledger = Ledger::default();
+    let approver = Approver { policy: &policy, policy_sha256: None, opening: None, ledger: &ledger, now };
+    approve(plan, &journal, &story.state(), &approver)
 }
 
 fn healthy() -> Story {
@@ -104,6 +111,12 @@ fn an_approval_names_what_was_tested_with_what_and_how_it_ended() {
     assert!(facts["ended"].as_str().unwrap().starts_with("2026-01-02T03:04:"), "{facts}");
     assert_eq!((&facts["cells"][0]["control"], &facts["cells"][1]["outcome"]), (&true.into(), &"healthy".into()));
     assert_eq!(facts["cells"][0]["known_from"], "20260101T000000Z-demo");
+    assert_eq!(
+        (&facts["policy"]["name"], &facts["signed"]),
+        (&"every cell healthy".into(), &"2026-01-02T05:00:00Z".into())
+    );
+    let rules = facts["policy"]["rules"].as_array().unwrap();
+    assert!(rules.iter().all(|rule| rule["holds"] == true) && rules.iter().any(|rule| rule["rule"] == "coverage"));
 }
 
 #[test]
@@ -147,7 +160,9 @@ fn what_was_not_decided_is_never_signed() {
     cancelled.known(CONTROL).healthy(CELL, 1).run_ended(Decision::Cancelled);
     let mut claimed = Story::of(&[CONTROL, CELL]);
     claimed.known(CONTROL).run_ended(Decision::Approved);
-    for story in [lost, killed, cancelled, claimed] {
+    let mut alone = Story::of(&[CELL]);
+    alone.healthy(CELL, 1).run_ended(Decision::Approved);
+    for story in [lost, killed, cancelled, claimed, alone] {
         assert!(matches!(approved(&story).unwrap_err(), Unsignable::Undecided(_)));
     }
     let mut contradicted = Story::of(&[CONTROL, CELL]);
@@ -159,7 +174,7 @@ fn what_was_not_decided_is_never_signed() {
 #[test]
 fn a_run_without_controls_or_without_files_is_never_signed() {
     let mut alone = Story::of(&[CELL]);
-    alone.healthy(CELL, 1).run_ended(Decision::Approved);
+    alone.failed(CELL, 1, Phase::Boot, ReasonId::StopError, "panic").run_ended(Decision::Rejected);
     assert!(matches!(approved(&alone).unwrap_err(), Unsignable::NotCompared(_)));
     let nothing = plan(Vec::new());
     assert!(matches!(approved_of(&nothing, &healthy()).unwrap_err(), Unsignable::NoFiles));

@@ -1,11 +1,14 @@
 use super::*;
 use crate::{
-    event::{RunEvent, testing::Story},
+    event::{RunEvent, StopCause, testing::Story},
     model::{Phase, ReasonId},
 };
 
+/// Two cells, whose controls are well.
 fn two() -> Story {
-    Story::of(&["a.p1", "b.p1"])
+    let mut story = Story::of(&["control-a-p1", "control-b-p1", "a.p1", "b.p1"]);
+    story.known("control-a-p1").known("control-b-p1");
+    story
 }
 
 fn unhealthy<'a>(story: &'a mut Story, cell: &str, attempt: u32) -> &'a mut Story {
@@ -98,6 +101,10 @@ fn without_controls_nothing_is_approved() {
     if let RunEvent::RunStarted { start } = &mut story.events[0].what {
         start.uncontrolled = true;
     }
+    let mut alone = Story::of(&["a.p1"]);
+    alone.healthy("a.p1", 1).run_ended(Decision::Approved);
+    let asked = assess_run(&alone.state(), &Rules::default(), time::macros::datetime!(2026-01-03 0:00 UTC));
+    assert_eq!(asked.ruling.decision, Decision::Inconclusive, "it has no control");
     let reason = "control: off: nothing was compared with a control";
     assert_eq!(decided(&story), (Decision::Inconclusive, vec![reason.to_owned()]));
     unhealthy(&mut story, "a.p1", 2);

@@ -3,8 +3,8 @@ use time::macros::datetime;
 
 use super::*;
 use crate::{
-    gate::{CellFacts, Descriptor, Facts, Revocation, RevocationError, STATEMENT_PAYLOAD, TestResult},
-    model::{Accelerator, Outcome, StateDir},
+    gate::{LedgerError, Revocation, RingFacts, STATEMENT_PAYLOAD, testing::statement},
+    model::{Labels, Ring, Rules, StateDir},
     sign::{PrivateKey, lab_key},
 };
 
@@ -16,49 +16,6 @@ fn key() -> PrivateKey {
     lab_key(&StateDir::new(folder.path())).unwrap()
 }
 
-fn statement() -> Statement {
-    let cell = CellFacts {
-        id: "os-9.p1".into(),
-        image: "os-9".into(),
-        control: false,
-        outcome: Outcome::Healthy,
-        reasons: Vec::new(),
-        attempts: 1,
-        flaky: false,
-        known_from: None,
-        start: None,
-        seal: None,
-        took_ms: Millis(5),
-    };
-    let facts = Facts {
-        run: "r1".into(),
-        name: "demo".into(),
-        bootgate: "0.1.0".into(),
-        decision: Decision::Approved,
-        reasons: Vec::new(),
-        started: "2026-01-02T00:00:00Z".into(),
-        ended: "2026-01-02T01:00:00Z".into(),
-        journal_sha256: Sha256::of(b"journal"),
-        plan_sha256: Sha256::of(b"plan"),
-        update_sha256: Sha256::of(b"update"),
-        lab: "sim".into(),
-        accelerator: Accelerator::Sim,
-        cells: vec![cell],
-    };
-    Statement {
-        kind: STATEMENT.into(),
-        subject: vec![Descriptor::of("a.bin", &Sha256::of(b"a")), Descriptor::of("b.bin", &Sha256::of(b"b"))],
-        predicate_type: TEST_RESULT.into(),
-        predicate: TestResult {
-            result: TestOutcome::Passed,
-            configuration: Vec::new(),
-            passed_tests: vec!["os-9.p1".into()],
-            failed_tests: Vec::new(),
-            bootgate: facts,
-        },
-    }
-}
-
 fn sign(statement: &Statement, key: &PrivateKey) -> Envelope {
     Envelope::sign(STATEMENT_PAYLOAD, &serde_json::to_vec(statement).unwrap(), key).unwrap()
 }
@@ -68,7 +25,7 @@ fn file(content: &[u8]) -> (String, Sha256) {
 }
 
 fn ask<'a>(key: &'a PublicKey, update: &'a [(String, Sha256)]) -> Question<'a> {
-    Question { key, update, max_age: None, now: NOW, revocations: None }
+    Question { key, update, max_age: None, now: NOW, revocations: None, policy: None, ring: None }
 }
 
 /// What speaks against a statement that says this.
@@ -123,29 +80,96 @@ fn a_revocation_counts_for_its_approval_if_the_same_key_signed_it_and_else_is_re
     let (public, update) = (key.public(), [file(b"a")]);
     let approval = sign(&statement(), &key);
     let mut later = statement();
-    later.predicate.bootgate.run = "r2".into();
+    later.predicate.bootgate.signed = Some("2026-01-02T06:00:00Z".into());
     let later = sign(&later, &key);
     assert!(Revocation::sign(&approval, &other, "no", String::new()).is_err(), "it is not its own");
     let line =
         Revocation::sign(&approval, &key, "it breaks printing", "2026-01-02T05:00:00Z".into()).unwrap().to_line();
-    let revocations = Revocations::read(&line, &public).unwrap();
+    let revocations = Ledger::read(&line, &public).unwrap();
     let question = Question { revocations: Some(&revocations), ..ask(&public, &update) };
     let answer = verify(&approval, &question).unwrap();
     assert!(!answer.holds() && answer.against[0].contains("it breaks printing"), "{answer:?}");
-    assert!(verify(&later, &question).unwrap().holds());
+    assert!(!verify(&later, &question).unwrap().holds(), "another approval of the same run");
+    let mut other_run = statement();
+    other_run.predicate.bootgate.run = "r2".into();
+    assert!(verify(&sign(&other_run, &key), &question).unwrap().holds());
 
     let foreign = Revocation::sign(&sign(&statement(), &other), &other, "mine", String::new()).unwrap().to_line();
-    let both = Revocations::read(&format!("{foreign}{line}"), &public).unwrap();
+    let both = Ledger::read(&format!("{foreign}{line}"), &public).unwrap();
     assert_eq!(both, revocations);
 
     let payload = "\"payload\":\"";
     let changed = line.replacen(payload, &format!("{payload}AAAA"), 1);
-    let error = Revocations::read(&format!("{line}{changed}"), &public).unwrap_err();
+    let error = Ledger::read(&format!("{line}{changed}"), &public).unwrap_err();
     assert!(error.to_string().starts_with("line 2: its signature is wrong"), "{error}");
-    for damaged in [format!("{line}\n"), format!("{line}x\n"), approval.to_line()] {
-        assert!(Revocations::read(&damaged, &public).is_err(), "{damaged}");
+    let unknown = Envelope::sign("text/plain", b"{}", &key).unwrap().to_line();
+    for damaged in [format!("{line}\n"), format!("{line}x\n"), unknown] {
+        assert!(Ledger::read(&damaged, &public).is_err(), "{damaged}");
     }
-    assert!(matches!(Revocations::read(line.trim_end(), &public).unwrap_err(), RevocationError::Torn));
+    assert!(matches!(Ledger::read(line.trim_end(), &public).unwrap_err(), LedgerError::Torn));
+}
+
+fn asked(statement: &Statement, policy: Option<&ApprovalPolicy>, ring: Option<&str>) -> Vec<String> {
+    let key = key();
+    let (public, update) = (key.public(), [file(b"a")]);
+    let question = Question { policy, ring, ..ask(&public, &update) };
+    verify(&sign(statement, &key), &question).unwrap().against
+}
+
+#[test]
+fn an_approval_for_a_ring_holds_for_that_ring_and_one_without_for_none() {
+    let mut canary = statement();
+    canary.predicate.bootgate.policy.as_mut().unwrap().ring = Some("canary".into());
+    assert_eq!(asked(&canary, None, Some("canary")), [""; 0]);
+    assert_eq!(asked(&canary, None, Some("broad")), ["it opens the ring `canary`, and `broad` is asked for"]);
+    assert_eq!(asked(&canary, None, None).len(), 1);
+    assert_eq!(asked(&statement(), None, Some("canary")).len(), 1);
+}
+
+#[test]
+fn whoever_deploys_may_ask_for_more_than_the_approver_did() {
+    let by = |rules: Rules| {
+        let policy = ApprovalPolicy { name: "mine".into(), rules, rings: Vec::new() };
+        asked(&statement(), Some(&policy), None)
+    };
+    let os = |value: &str| vec![Labels(vec![("os".to_owned(), vec![value.to_owned()])])];
+    assert_eq!(by(Rules::default()), [""; 0]);
+    assert_eq!(by(Rules { required: os("9"), soak: 1, image_age: Some(1), ..Rules::default() }), [""; 0]);
+    for rules in [
+        Rules { required: os("8"), ..Rules::default() },
+        Rules { soak: 2, ..Rules::default() },
+        Rules { image_age: Some(0), ..Rules::default() },
+        Rules { slow_down: Some(1.4), ..Rules::default() },
+        Rules { flaky: 0, coverage: 100.0, required: os("8"), ..Rules::default() },
+        Rules { max_age: Some(Millis::from_secs(3600)), ..Rules::default() },
+    ] {
+        let against = by(rules.clone());
+        assert!(against.len() == 1 && against[0].starts_with("by the policy `mine`: "), "{rules:?}: {against:?}");
+    }
+
+    let ring = |name: &str, soak| Ring {
+        name: name.into(),
+        rules: Rules { soak, ..Rules::default() },
+        soak_time: Millis::ZERO,
+    };
+    let rings =
+        ApprovalPolicy { name: "mine".into(), rules: Rules::default(), rings: vec![ring("a", 1), ring("b", 2)] };
+    let mut opens = statement();
+    for (name, holds) in [("a", true), ("b", false), ("c", false)] {
+        opens.predicate.bootgate.policy.as_mut().unwrap().ring = Some(name.into());
+        assert_eq!(asked(&opens, Some(&rings), Some(name)).is_empty(), holds, "{name}");
+    }
+    opens.predicate.bootgate.cells.iter_mut().for_each(|cell| cell.soak = Some(2));
+    opens.predicate.bootgate.policy.as_mut().unwrap().ring = Some("b".into());
+    let against = asked(&opens, Some(&rings), Some("b"));
+    assert_eq!(against, ["by the policy `mine`: it does not say that the update passed in a"]);
+    let passed = RingFacts { ring: "a".into(), approval_sha256: Sha256::of(b"approval") };
+    opens.predicate.bootgate.policy.as_mut().unwrap().passed = vec![passed];
+    assert_eq!(asked(&opens, Some(&rings), Some("b")), [""; 0]);
+    assert!(!asked(&statement(), Some(&rings), None).is_empty(), "it has rings");
+    let mut old = statement();
+    old.predicate.bootgate.policy = None;
+    assert_eq!(asked(&old, Some(&ApprovalPolicy::default()), None).len(), 1, "too little was signed to tell");
 }
 
 proptest! {

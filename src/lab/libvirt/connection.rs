@@ -213,13 +213,17 @@ pub fn failed(action: &'static str, error: &Error) -> LabError {
     LabError::Libvirt { action, message: error.message().trim().to_owned() }
 }
 
-fn could_not_connect(uri: &str, error: &Error) -> LabError {
+pub(super) fn could_not_connect(uri: &str, error: &Error) -> LabError {
     let message = error.message().trim();
     let hint = if message.contains("Failed to parse user") || message.contains("Failed to parse group") {
         // The driver looks for the account it was built with before it reads qemu.conf.
         "; create the account: useradd --system --user-group libvirt-qemu"
     } else if message.contains("no connection driver available") {
         "; install libvirt's QEMU driver (Debian: apt install libvirt-daemon-driver-qemu)"
+    } else if message.contains("Failed to connect socket") && message.contains("Permission denied") {
+        "; whoever may use it is root, or in the group libvirt"
+    } else if message.contains("Failed to connect socket") {
+        "; no libvirtd is running there: systemctl start libvirtd, or name another with --connect (`virsh uri` tells)"
     } else {
         ""
     };

@@ -3,7 +3,7 @@
 use virt::{connect::Connect, domain::Domain, sys};
 
 use super::{
-    connection::{Connection, failed},
+    connection::{Connection, could_not_connect, failed},
     patience::{CONNECT, bounded},
 };
 use crate::lab::LabError;
@@ -34,7 +34,7 @@ pub fn describe(uri: &str, domain: &str, snapshot: Option<&str>) -> Result<Descr
             return look(Connection::open(&owned, Box::new(|_, _| ()))?.connect());
         }
         virt::error::clear_error_callback();
-        let connect = Connect::open_read_only(Some(&owned)).map_err(|error| failed("connect", &error))?;
+        let connect = Connect::open_read_only(Some(&owned)).map_err(|error| could_not_connect(&owned, &error))?;
         look(&connect)
     })
 }

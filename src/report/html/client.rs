@@ -102,12 +102,18 @@ fn systems(state: &RunState) -> String {
 fn told(state: &RunState, decision: Decision) -> String {
     let all = systems(state);
     let broken = state.permutations().filter(|cell| is_broken(state, cell)).count();
+    let works = |cell: &&CellState| state.verdict(cell).outcome == Outcome::Healthy && !is_broken(state, cell);
+    let works = state.permutations().filter(works).count();
     match decision {
+        // The approver's policy lets some pass.
+        Decision::Approved if works < state.permutations().count() => {
+            format!("The update works on {works} of {all}, and the rules it was tested by allow for the others.")
+        }
         Decision::Approved => format!("The update works on {all}: each restarted and was well afterwards."),
         Decision::Rejected if broken > 0 => {
             format!("The update does harm on {broken} of {all}.")
         }
-        Decision::Rejected => "The update cannot be relied on.".to_owned(),
+        Decision::Rejected => "The test does not meet what is asked of it.".to_owned(),
         Decision::Inconclusive => format!("Not all of {all} could be tested to the end."),
         Decision::Cancelled => "The test was stopped before its end.".to_owned(),
     }
@@ -116,7 +122,17 @@ fn told(state: &RunState, decision: Decision) -> String {
 fn recommendation(state: &RunState, decision: Decision) -> String {
     let steady = "Deploy it in stages all the same, a small group first.";
     match decision {
+        Decision::Approved
+            if state
+                .permutations()
+                .any(|cell| state.verdict(cell).outcome != Outcome::Healthy || is_broken(state, cell)) =>
+        {
+            format!("Install the update where it was found to work. {steady}")
+        }
         Decision::Approved => format!("Install the update. {steady}"),
+        Decision::Rejected if !state.permutations().any(|cell| is_broken(state, cell)) => {
+            "Do not install the update yet. The test did not come up to the rules it was made by.".to_owned()
+        }
         Decision::Rejected if state.permutations().all(|cell| is_broken(state, cell)) => {
             "Do not install the update. Ask its vendor for a corrected one, and have that tested.".to_owned()
         }

@@ -67,6 +67,8 @@ struct Page {
     controls: Vec<Tally>,
     matrix: Matrix,
     causes: Vec<Cause>,
+    /// By what was decided, where the matrix has rules of its own: whether each holds, its name, what it says, on which cells.
+    rules: Vec<(Mark, &'static str, String, Vec<String>)>,
     cells: Vec<CellView>,
     left_out: Option<String>,
 }
@@ -126,6 +128,7 @@ pub(super) fn render(state: &RunState, run_dir: &Path, links: Links) -> Result<V
         controls: tallies(state, state.controls()),
         matrix: Matrix::of(state),
         causes: causes(state),
+        rules: rules(state),
         cells,
         left_out: budget.left_out(),
     };
@@ -210,7 +213,7 @@ fn facts(state: &RunState) -> Vec<(&'static str, String)> {
         ("Started", moment(&start.utc)),
     ];
     if !state.resumed.is_empty() {
-        rows.push(("Resumed", state.resumed.iter().map(|utc| moment(utc)).collect::<Vec<_>>().join(", ")));
+        rows.push(("Resumed", state.resumed.iter().map(|(_, utc)| moment(utc)).collect::<Vec<_>>().join(", ")));
     }
     rows.push(("Lab", text(&format!("{}, {}", start.lab, start.accelerator))));
     rows.push(("Bootgate", text(&start.bootgate)));
@@ -255,6 +258,24 @@ fn causes(state: &RunState) -> Vec<Cause> {
         Cause { mark, id: id.map_or(NO_REASON, ReasonId::as_str), cells, named, advice: id.and_then(advice) }
     };
     causes.into_iter().map(cause).collect()
+}
+
+fn rules(state: &RunState) -> Vec<(Mark, &'static str, String, Vec<String>)> {
+    if state.start.as_ref().is_none_or(|start| start.policy.is_usual()) {
+        return Vec::new();
+    }
+    let told = |rule: gate::RuleOutcome| {
+        let mark = match rule.against {
+            None => Mark::Healthy,
+            Some(Decision::Rejected) => Mark::Unhealthy,
+            Some(_) => Mark::Inconclusive,
+        };
+        let cells = rule.cells.iter().take(NAMED).map(ToString::to_string).collect();
+        let more = rule.cells.len().saturating_sub(NAMED);
+        let and = if more > 0 { format!(" (and {more} more than are named)") } else { String::new() };
+        (mark, rule.rule, text(&rule.says) + &and, cells)
+    };
+    gate::assessment(state).rules.into_iter().map(told).collect()
 }
 
 const NO_REASON: &str = "no reason recorded";

@@ -39,6 +39,19 @@ fn a_run_is_a_suite_per_cell_and_a_case_per_phase() {
 }
 
 #[test]
+fn the_root_has_no_attribute_that_jenkins_does_not_know() {
+    let mut story = nine();
+    let RunEvent::RunStarted { start } = &mut story.events[0].what else { panic!("no start") };
+    start.name = "a\" skipped=\"7\" > b".into();
+    let xml = rendered(&story);
+    let document = Document::parse(&xml).unwrap();
+    let names: Vec<&str> = document.root_element().attributes().map(|attribute| attribute.name()).collect();
+    assert_eq!(names, ["name", "tests", "failures", "errors", "time"]);
+    assert_eq!(document.root_element().attribute("name"), Some("a\" skipped=\"7\" > b"));
+    assert!(suites(&document).all(|suite| suite.has_attribute("skipped")));
+}
+
+#[test]
 fn each_suite_says_what_the_verdict_says() {
     let state = nine().state();
     let xml = rendered(&nine());

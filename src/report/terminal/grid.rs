@@ -42,7 +42,7 @@ fn list(state: &RunState, look: Look, wanted: impl Fn(&CellState) -> bool) -> Ve
 }
 
 /// The row and column labels, in the plan's order; none if a table would show nothing a list doesn't.
-fn shape(state: &RunState) -> Option<(Vec<String>, Vec<String>)> {
+pub(in crate::report) fn shape(state: &RunState) -> Option<(Vec<String>, Vec<String>)> {
     let (mut rows, mut columns) = (Vec::new(), Vec::new());
     for (row, column) in state.permutations().filter_map(place) {
         if !rows.contains(&row) {
@@ -55,7 +55,8 @@ fn shape(state: &RunState) -> Option<(Vec<String>, Vec<String>)> {
     (rows.len() * columns.len() > 1).then_some((rows, columns))
 }
 
-fn place(cell: &CellState) -> Option<(String, String)> {
+/// The row and the column of a cell; none if it has fewer than two axes.
+pub(in crate::report) fn place(cell: &CellState) -> Option<(String, String)> {
     let values: Vec<String> = cell.planned.axes.iter().map(|axis| one_line(&axis.value)).collect();
     let [first, second, further @ ..] = values.as_slice() else { return None };
     let row = std::iter::once(first).chain(further).cloned().collect::<Vec<_>>().join(" ");

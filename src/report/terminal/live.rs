@@ -13,7 +13,7 @@ use super::{
     look::{Look, Mark, is_dumb},
 };
 use crate::{
-    event::{CellState, Event, Level, RunEvent, RunState, StopCause},
+    event::{CellState, Counts, Event, Level, RunEvent, RunState, StopCause},
     model::{CellId, Millis, SignalKind, count, one_line},
 };
 
@@ -281,8 +281,9 @@ impl Inner {
             bar.tick();
         }
         if self.counted.is_none_or(|counted| counted.elapsed() >= COUNTED) {
-            total.set_length(self.state.permutations().count() as u64);
-            total.set_position(self.state.counts().total() as u64);
+            let (counts, all) = self.counted_cells();
+            total.set_length(all as u64);
+            total.set_position(counts.total() as u64);
             total.set_message(self.progress(now));
             self.counted = Some(Instant::now());
         }
@@ -290,8 +291,8 @@ impl Inner {
 
     /// Such as `3/9 done  1 unhealthy  about 2m 05s left`.
     fn progress(&self, now: Millis) -> String {
-        let counts = self.state.counts();
-        let mut parts = vec![format!("{}/{} done", counts.total(), self.state.permutations().count())];
+        let (counts, all) = self.counted_cells();
+        let mut parts = vec![format!("{}/{all} done", counts.total())];
         for (mark, n) in [(Mark::Unhealthy, counts.unhealthy), (Mark::Inconclusive, counts.inconclusive)] {
             if n > 0 {
                 parts.push(self.look.paint(mark.style(), &format!("{n} {}", mark.word())));
@@ -301,6 +302,17 @@ impl Inner {
             parts.push(self.look.dim(&format!("about {left} left")));
         }
         parts.join("  ")
+    }
+
+    /// How those that have ended did, and of how many; of a run that has nothing but controls, those.
+    fn counted_cells(&self) -> (Counts, usize) {
+        match self.state.permutations().count() {
+            0 => {
+                let ended = self.state.controls().filter_map(CellState::ended).map(|end| end.verdict.outcome);
+                (Counts::of(ended), self.state.controls().count())
+            }
+            all => (self.state.counts(), all),
+        }
     }
 
     fn pulse(&mut self) {

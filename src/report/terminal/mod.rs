@@ -7,6 +7,7 @@ mod look;
 mod summary;
 
 pub use fitness::fitness;
+pub(super) use grid::{place, shape};
 pub use live::{Live, LiveOptions};
 pub use look::Look;
 pub(super) use look::Mark;

@@ -9,8 +9,12 @@ use super::{
 use crate::{
     event::{CellState, Counts, Decision, RunState},
     gate,
-    model::{Outcome, Reason, ReasonId, count, one_line},
-    report::{ReportFile, common::common_ground},
+    model::{Outcome, ReasonId, count, one_line},
+    report::{
+        ReportFile,
+        causes::{self, Finding, by_cause, permutations_with},
+        common::common_ground,
+    },
 };
 
 /// What a run came to, for people: the matrix at a glance, what broke and where, the decision.
@@ -26,15 +30,12 @@ pub fn summary(state: &RunState, look: Look, run_dir: &Path) -> String {
         lines.push(format!("    {}", legend(state, look)));
         lines.extend(controls(state, look));
     }
-    let of = |outcome: Outcome| -> Vec<Found> {
-        state.permutations().filter_map(|cell| found(state, cell)).filter(|found| found.outcome == outcome).collect()
-    };
-    lines.extend(findings(of(Outcome::Unhealthy), look, "cell"));
+    lines.extend(findings(permutations_with(state, Outcome::Unhealthy), look, "cell"));
     if let Some(ground) = common_ground(state) {
         lines.extend([String::new(), format!("  {}", look.bold(&ground.sentence))]);
     }
-    lines.extend(findings(state.controls().filter_map(|cell| found(state, cell)).collect(), look, "control"));
-    lines.extend(findings(of(Outcome::Inconclusive), look, "cell"));
+    lines.extend(findings(causes::controls(state), look, "control"));
+    lines.extend(findings(permutations_with(state, Outcome::Inconclusive), look, "cell"));
     lines.extend(remarks(state, look));
     lines.push(String::new());
     lines.extend(decision(state, look));
@@ -92,44 +93,21 @@ fn controls(state: &RunState, look: Look) -> Option<String> {
 /// Cells named for each cause; a matrix may have hundreds.
 const SHOWN: usize = 12;
 
-/// A cell that is not healthy.
-struct Found<'a> {
-    cell: &'a str,
-    outcome: Outcome,
-    /// Its first cause.
-    lead: Option<Reason>,
-}
-
-fn found<'a>(state: &RunState, cell: &'a CellState) -> Option<Found<'a>> {
-    let verdict = state.verdict(cell);
-    let (outcome, lead) = (verdict.outcome, verdict.lead().cloned());
-    (outcome != Outcome::Healthy).then(|| Found { cell: cell.planned.id.as_ref(), outcome, lead })
-}
-
 /// Cells of one outcome (which are `what`), grouped by their first cause.
-fn findings(all: Vec<Found<'_>>, look: Look, what: &str) -> Vec<String> {
+fn findings(all: Vec<Finding<'_>>, look: Look, what: &str) -> Vec<String> {
     let unhealthy = all.iter().any(|found| found.outcome == Outcome::Unhealthy);
     let mark = if unhealthy { Mark::Unhealthy } else { Mark::Inconclusive };
-    let mut groups: Vec<(Option<ReasonId>, Vec<Found>)> = Vec::new();
-    for found in all {
-        let id = found.lead.as_ref().map(|reason| reason.id);
-        match groups.iter_mut().find(|(known, _)| *known == id) {
-            Some((_, cells)) => cells.push(found),
-            None => groups.push((id, vec![found])),
-        }
-    }
-    groups.sort_by_key(|(_, cells)| std::cmp::Reverse(cells.len()));
     let mut lines = Vec::new();
-    for (id, cells) in groups {
+    for (id, cells) in by_cause(all) {
         let name = id.map_or("no reason recorded", ReasonId::as_str);
         let title = look.paint(mark.style(), name);
         lines.push(String::new());
         lines.push(format!("  {} {title}  {}", look.mark(mark), look.dim(&count(cells.len(), what))));
-        let width = cells.iter().map(|found| found.cell.len()).max().unwrap_or(0);
+        let width = cells.iter().map(|found| found.cell.planned.id.as_ref().len()).max().unwrap_or(0);
         let hidden = cells.len().saturating_sub(SHOWN);
-        for Found { cell, lead, .. } in cells.into_iter().take(SHOWN) {
+        for Finding { cell, lead, .. } in cells.into_iter().take(SHOWN) {
             let told = lead.map_or(String::new(), |reason| format!("{}: {}", reason.phase, one_line(&reason.message)));
-            lines.push(look.fit(&format!("      {}  {told}", pad(cell, width))));
+            lines.push(look.fit(&format!("      {}  {told}", pad(cell.planned.id.as_ref(), width))));
         }
         if hidden > 0 {
             lines.push(look.dim(&format!("      and {hidden} more, all in result.json")));
@@ -190,12 +168,27 @@ fn decision(state: &RunState, look: Look) -> Vec<String> {
 
 /// The decision in one sentence; the leading reason is in it.
 pub(in crate::report) fn decided(state: &RunState, decision: Decision, reasons: &[String]) -> String {
-    let unhealthy = state.final_counts().unhealthy;
+    let counts = state.final_counts();
+    let unhealthy = counts.unhealthy;
     let planned = state.permutations().count();
+    let leads = |what: &str| reasons.first().is_some_and(|reason| reason.ends_with(what));
     match decision {
+        // Rules may let something pass.
+        Decision::Approved if counts.healthy < planned || state.permutations().any(CellState::is_flaky) => {
+            let flaky = state.permutations().filter(|cell| cell.is_flaky()).count();
+            let other = [(unhealthy, "unhealthy"), (counts.inconclusive, "inconclusive"), (flaky, "flaky")];
+            let other: Vec<String> =
+                other.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} {what}")).collect();
+            let all = count(planned, "permutation");
+            format!(
+                "{} of {all} came up healthy, and the policy lets {} pass",
+                counts.healthy - flaky,
+                other.join(", ")
+            )
+        }
         Decision::Approved if planned == 1 => "the only permutation came up healthy".to_owned(),
         Decision::Approved => format!("all {planned} permutations came up healthy"),
-        Decision::Rejected if unhealthy > 0 => {
+        Decision::Rejected if unhealthy > 0 && leads("unhealthy") => {
             let verb = if unhealthy == 1 { "breaks" } else { "break" };
             format!("{unhealthy} of {} {verb}", count(planned, "permutation"))
         }
@@ -211,11 +204,28 @@ mod tests {
             RunEvent,
             testing::{Story, controlled, nine},
         },
-        model::{About, Content, Machine, Msi},
+        model::{About, Content, Machine, Msi, Phase, Rules},
     };
 
     fn shown(story: &Story, look: Look) -> String {
         summary(&story.state(), look, Path::new("runs/x"))
+    }
+
+    #[test]
+    fn what_the_policy_lets_pass_is_not_told_as_healthy() {
+        let mut story = Story::of(&["a.p1", "a.p2", "a.p3"]);
+        story.healthy("a.p1", 1).failed("a.p2", 1, Phase::Start, ReasonId::HostLost, "gone");
+        story.failed("a.p3", 1, Phase::Boot, ReasonId::StopError, "once").healthy("a.p3", 2);
+        let told = shown(&story, Look::PLAIN);
+        assert!(told.contains("REJECTED  1 of 3 cells flaky"), "{told}");
+        if let RunEvent::RunStarted { start } = &mut story.events[0].what {
+            start.policy.rules = Rules { coverage: 50.0, flaky: 1, ..Rules::default() };
+        }
+        story.run_ended(Decision::Approved);
+        let told = shown(&story, Look::PLAIN);
+        let sentence =
+            "APPROVED  1 of 3 permutations came up healthy, and the policy lets 1 inconclusive, 1 flaky pass";
+        assert!(told.contains(sentence), "{told}");
     }
 
     #[test]
@@ -266,6 +276,6 @@ mod tests {
     fn a_killed_run_says_what_to_do() {
         let mut story = Story::of(&["a.p1", "a.p2"]);
         let text = shown(story.start("a.p1", 1), Look::PLAIN);
-        assert!(text.contains("Go on with `--resume`") && text.contains("INCONCLUSIVE  2 of 2 cells"), "{text}");
+        assert!(text.contains("Go on with `--resume`") && text.contains("INCONCLUSIVE  the run has no end"), "{text}");
     }
 }

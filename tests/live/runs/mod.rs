@@ -6,6 +6,7 @@ mod firmware;
 mod harness;
 mod images;
 mod inputs;
+mod notify;
 mod seals;
 mod verdicts;
 mod watch;

@@ -1,0 +1,180 @@
+use std::{collections::BTreeSet, path::PathBuf};
+
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+
+use super::{
+    Context,
+    approve::{LedgerArg, ssh_agent},
+    ledger::{append, read_ledger, read_ledger_or_none},
+    table::table,
+    verify::read_envelope,
+};
+use crate::{
+    gate::{Descriptor, Ledger, Opening, RingResult, RingState, Standing, standings},
+    matrix::read_policy,
+    model::{ApprovalPolicy, count, one_line},
+    sign::{PrivateKey, PublicKey},
+};
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Rings get an update one after the other (`rings` in the policy). For each of them:
+  bootgate approve RUN --key approver.pem --policy production.yaml --ring lab
+  ... deploy it there, where `bootgate verify --ring lab` allows it ...
+  bootgate ring record RUN/approval.json --key approver.pem --passed --machines 40
+and the next ring can be approved once its time there is over.")]
+pub struct Args {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Verb {
+    /// Sign what came of an update in the ring that its approval opened
+    Record(Record),
+    /// Show where each candidate stands
+    Status(Status),
+}
+
+#[derive(Debug, clap::Args)]
+#[command(group = clap::ArgGroup::new("result").required(true).args(["passed", "failed"]))]
+#[command(after_help = "\
+Examples:
+  bootgate ring record approval.json --key approver.pem --passed --machines 40
+  bootgate ring record approval.json --key approver.pem --failed --note 'printing stopped on two machines'
+
+One failure bars the next ring, whatever else is recorded of the same approval.
+Exit code 0: recorded; 2: it cannot be read, or opened no ring.")]
+struct Record {
+    /// The approval that opened the ring
+    approval: PathBuf,
+    /// The private key that signed it, or the public half of one in the ssh-agent
+    #[arg(long, value_name = "FILE")]
+    key: PathBuf,
+    /// All is well there
+    #[arg(long)]
+    passed: bool,
+    /// Something is not
+    #[arg(long)]
+    failed: bool,
+    /// How many machines got the update
+    #[arg(long, value_name = "N")]
+    machines: Option<u32>,
+    /// For whoever reads it
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    note: String,
+    #[command(flatten)]
+    ledger: LedgerArg,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  bootgate ring status --key approver.pub --policy production.yaml
+  bootgate ring status --key approver.pub --ledger rings.jsonl --revocations revocations.jsonl
+
+With a policy, rings that were not opened are shown too, and what the next one waits for.
+Exit code 0: shown; 2: it cannot be read.")]
+struct Status {
+    /// The approver's public key: what others signed is not shown
+    #[arg(long, value_name = "PUB")]
+    key: PathBuf,
+    /// The policy with the rings
+    #[arg(long, value_name = "FILE")]
+    policy: Option<PathBuf>,
+    #[command(flatten)]
+    ledger: LedgerArg,
+    /// A file of revocations
+    #[arg(long, value_name = "FILE")]
+    revocations: Option<PathBuf>,
+}
+
+pub fn run(args: Args, context: &Context) -> anyhow::Result<u8> {
+    match args.verb {
+        Verb::Record(args) => record(&args, context),
+        Verb::Status(args) => status(&args, context),
+    }
+}
+
+fn record(args: &Record, context: &Context) -> anyhow::Result<u8> {
+    let key = PrivateKey::read(&args.key, ssh_agent())?;
+    let approval = read_envelope(&args.approval)?;
+    let utc = OffsetDateTime::now_utc().format(&Rfc3339)?;
+    let cannot =
+        |error| anyhow::Error::from(error).context(format!("nothing is recorded of {}", args.approval.display()));
+    let (line, result) =
+        RingResult::sign(&approval, &key, (args.passed, args.machines, &args.note), utc).map_err(cannot)?;
+    let path = args.ledger.path(context);
+    append(&path, &line, &key)?;
+    let word = if args.passed { "passed" } else { "failed" };
+    context.print(&format!("{word} in the ring {}: {}\n", one_line(&result.ring), path.display()))?;
+    Ok(0)
+}
+
+fn status(args: &Status, context: &Context) -> anyhow::Result<u8> {
+    let key = PublicKey::read(&args.key)?;
+    let path = args.ledger.path(context);
+    let mut ledger = read_ledger_or_none(&path, &key)?;
+    if let Some(path) = &args.revocations {
+        ledger = ledger.with_revocations_of(&read_ledger(path, &key)?);
+    }
+    let policy = args.policy.as_deref().map(read_policy).transpose()?.map(|(policy, _)| policy);
+    let all = standings(&ledger);
+    if all.is_empty() {
+        context.print(&format!("{}: nothing that this key signed opened a ring\n", path.display()))?;
+        return Ok(0);
+    }
+    let rows: Vec<[String; 4]> = all.iter().flat_map(|standing| rows(standing, policy.as_ref(), &ledger)).collect();
+    context.print(&table(["CANDIDATE", "RING", "SINCE", "STATE"], &rows))?;
+    Ok(0)
+}
+
+fn rows(standing: &Standing<'_>, policy: Option<&ApprovalPolicy>, ledger: &Ledger) -> Vec<[String; 4]> {
+    let row =
+        |ring: &str, since: &str, state: String| [String::new(), one_line(ring), one_line(since), one_line(&state)];
+    let mut rows: Vec<[String; 4]> =
+        standing.rings.iter().map(|(ring, since, state)| row(ring, &to_minutes(since), told(state))).collect();
+    let opened: BTreeSet<&str> = standing.rings.iter().map(|(ring, ..)| *ring).collect();
+    let closed = policy.iter().flat_map(|policy| &policy.rings).filter(|ring| !opened.contains(ring.name.as_str()));
+    for (n, ring) in closed.enumerate() {
+        let opening = policy.and_then(|policy| Opening::of(policy, &ring.name, ledger)).filter(|_| n == 0);
+        let state =
+            opening.map(|opening| opening.try_with(standing.subject).outcome).map(|outcome| match outcome.against {
+                None => format!("can be approved: {}", outcome.says),
+                Some(_) => format!("closed: {}", outcome.says),
+            });
+        rows.push(row(&ring.name, "", state.unwrap_or_else(|| "closed".to_owned())));
+    }
+    if let Some(first) = rows.first_mut() {
+        first[0] = name(standing.subject);
+    }
+    rows
+}
+
+fn name(subject: &[Descriptor]) -> String {
+    let Some(first) = subject.first() else { return "?".to_owned() };
+    let digest: String = first.digest.get("sha256").into_iter().flat_map(|sha256| sha256.chars().take(12)).collect();
+    let more =
+        if subject.len() > 1 { format!(" and {}", count(subject.len() - 1, "more file")) } else { String::new() };
+    one_line(&format!("{} {digest}{more}", first.name))
+}
+
+/// Of a moment in RFC 3339.
+fn to_minutes(utc: &str) -> String {
+    utc.get(..16).map_or_else(|| utc.to_owned(), |minutes| minutes.replace('T', " "))
+}
+
+fn told(state: &RingState<'_>) -> String {
+    let of = |result: &RingResult| {
+        let machines = result.machines.map(|n| format!(", {}", count(n as usize, "machine"))).unwrap_or_default();
+        let note = if result.note.is_empty() { String::new() } else { format!(": {}", result.note) };
+        format!("at {}{machines}{note}", to_minutes(&result.utc))
+    };
+    match state {
+        RingState::Rejected => "rejected".to_owned(),
+        RingState::Revoked { utc, reason } => format!("revoked at {}: {reason}", to_minutes(utc)),
+        RingState::Open => "open, nothing has come back yet".to_owned(),
+        RingState::Passed(result) => format!("passed {}", of(result)),
+        RingState::Failed(result) => format!("failed {}", of(result)),
+    }
+}
