@@ -46,13 +46,13 @@ Examples:
   bootgate watch /srv/vendor --matrix matrices/agent.yaml --match '*.msi' --set channel=beta
   bootgate watch /srv/vendor --matrix matrices/agent.yaml --status
 
-A candidate is a regular file directly in DIR whose name is neither hidden nor that of an unfinished download. It is tested
-once nothing has changed about it for the settle time; what is tested is a copy of those bytes. Runs wait in line, which is
-kept in the state folder: after a restart the interrupted run goes on. The same bytes are tested again only if the matrix
+A candidate is a regular file directly in DIR whose name is neither hidden nor that of an unfinished download. It is tested \
+once nothing has changed about it for the settle time; what is tested is a copy of those bytes. Runs wait in line, which is \
+kept in the state folder: after a restart the interrupted run goes on. The same bytes are tested again only if the matrix \
 has changed. docs/watch.md tells more, and docs/bootgate-watch.service is a unit for systemd.
 
-Ctrl-C once stops cleanly; twice stops now. Exit code: 130 stopped; 2 usage or configuration. With --once, the worst answer
-to what is there: 0 all approved; 1 an update broke something; 2 one cannot be tested; 3 inconclusive, or a file has no
+Ctrl-C once stops cleanly; twice stops now. Exit code: 130 stopped; 2 usage or configuration. With --once, the worst answer \
+to what is there: 0 all approved; 1 an update broke something; 2 one cannot be tested; 3 inconclusive, or a file has no \
 answer yet.")]
 pub struct Args {
     /// The folder that candidates come into
