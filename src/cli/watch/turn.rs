@@ -1,4 +1,4 @@
-use std::path::Path;
+use std::{fs, path::Path};
 
 use anyhow::{Context as _, bail};
 
@@ -102,6 +102,7 @@ impl Worker<'_> {
             match resume(run, self.context) {
                 Ok(begun) => return Ok(Beginning::GoesOn(Box::new(begun), question.clone())),
                 Err(error) if is_at_work(&error) => return Err(error),
+                Err(_) if remove_unbegun(run) => {}
                 Err(error) => {
                     self.say.around(|| self.context.print_error(&error));
                     self.say.line(&format!("{}: begins anew", entry.name));
@@ -196,7 +197,41 @@ impl Worker<'_> {
     }
 }
 
+/// Removes a run's directory in which nothing is recorded: bootgate died, or the lab failed, before its first event. Others
+/// stay.
+fn remove_unbegun(run: &Path) -> bool {
+    let journal = run.join("events.jsonl");
+    let is_unbegun = fs::metadata(&journal).is_ok_and(|about| about.is_file() && about.len() == 0);
+    // A folder with anything else in it is not removed.
+    is_unbegun
+        && fs::remove_file(&journal).is_ok()
+        && fs::remove_file(run.join("plan.json")).is_ok()
+        && fs::remove_dir(run).is_ok()
+}
+
 /// Whether another process has the run: it will be free some time.
 fn is_at_work(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| matches!(cause.downcast_ref(), Some(JournalError::Busy { .. })))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_run_that_never_began_is_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let run = |name: &str, journal: &str, more: Option<&str>| {
+            let run = dir.path().join(name);
+            fs::create_dir(&run).unwrap();
+            fs::write(run.join("plan.json"), "{}").unwrap();
+            fs::write(run.join("events.jsonl"), journal).unwrap();
+            more.iter().for_each(|more| fs::write(run.join(more), "").unwrap());
+            (remove_unbegun(&run), run.exists())
+        };
+        assert_eq!(run("unbegun", "", None), (true, false));
+        assert_eq!(run("begun", "{", None), (false, true));
+        assert_eq!(run("others", "", Some("notes")), (false, true));
+        assert!(!remove_unbegun(&dir.path().join("absent")));
+    }
 }
