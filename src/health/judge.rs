@@ -37,6 +37,9 @@ pub struct Judge {
     update_began: bool,
     /// A restart was asked for and the host has not seen its reset yet.
     asked: Option<RestartVia>,
+    /// What the console said meanwhile that only the next boot can have said: on a busy host the console is read before the
+    /// host tells of the reset.
+    early: Option<(ConsoleMark, String)>,
     last_reset: Option<Millis>,
     /// The boot before this one, as the guest named it.
     previous_boot: Option<String>,
@@ -87,6 +90,7 @@ impl Judge {
             over: false,
             update_began: false,
             asked: None,
+            early: None,
             last_reset: None,
             previous_boot: None,
             requested_boot: false,
@@ -338,7 +342,7 @@ impl Judge {
     }
 
     fn restart_asked(&mut self, at: Millis, via: RestartVia) {
-        self.asked = Some(via);
+        (self.asked, self.early) = (Some(via), None);
         self.requested_boot = false;
         if self.phase == Phase::Setup {
             self.resets.allowed = self.limits.extra_restarts;
@@ -367,6 +371,11 @@ impl Judge {
         }
         if let Some(via) = self.asked.take() {
             self.requested_boot = via != RestartVia::Forced;
+            // It counts as any other text there does: if the boot does not settle.
+            if let Some((mark, text)) = self.early.take() {
+                self.boot.marks.insert(mark);
+                self.boot.console_text = Some(text);
+            }
         } else if (self.update_began || self.phase == Phase::Setup) && self.resets.explain(&before) {
             // Nothing to blame anybody for.
         } else if !before.panicked {
@@ -442,6 +451,9 @@ impl Judge {
                 return;
             }
             _ => {}
+        }
+        if self.asked.is_some() && matches!(mark, ConsoleMark::BootLoaderStopped | ConsoleMark::NoBootDevice) {
+            self.early = Some((mark, text.to_owned()));
         }
         self.boot.marks.insert(mark);
         if mark != ConsoleMark::Login {
