@@ -8,12 +8,14 @@ use time::OffsetDateTime;
 
 use super::{
     Context, EXIT_INCONCLUSIVE,
-    ledger::{append, read_ledger, read_ledger_or_none},
+    ledger::{OpenLedger, read_ledger},
+    outs::{is_same, refuse_same},
     policy::{Chosen, PolicyArgs},
     signed::{LabKeyArg, SignedRun, read_signed},
+    verify::read_text,
 };
 use crate::{
-    gate::{self, Approver, Ledger, Opening, STATEMENT_PAYLOAD, Statement, Unsignable},
+    gate::{self, Approver, Opening, STATEMENT_PAYLOAD, Statement, Unsignable},
     model::one_line,
     report::replace,
     run::RunFolder,
@@ -92,12 +94,17 @@ pub fn run(args: Args, context: &Context) -> anyhow::Result<u8> {
     let chosen = given.unwrap_or_else(|| Chosen::of_run(&start.policy));
     let ring = chosen.ring(args.policy.ring.as_deref())?;
     let Chosen { policy, sha256 } = &chosen;
+    let out = args.out.unwrap_or_else(|| args.run.join("approval.json"));
     let ledger_path = args.ledger.path(context);
-    let mut ledger = match ring {
-        Some(_) => read_ledger_or_none(&ledger_path, &key.public())?,
-        None => Ledger::default(),
-    };
-    if let Some(path) = &args.revocations {
+    let journal_path = args.run.join("events.jsonl");
+    let inputs =
+        [Some(&args.key), Some(&ledger_path), Some(&journal_path), args.revocations.as_ref(), args.policy.path()];
+    refuse_same(&out, &inputs.into_iter().flatten().map(PathBuf::as_path).collect::<Vec<_>>())?;
+    // Nobody adds to it between the decision and its line.
+    let mut open = ring.map(|_| OpenLedger::open(&ledger_path, &key.public())).transpose()?;
+    let mut ledger = open.as_ref().map(|open| open.ledger.clone()).unwrap_or_default();
+    // Which may be the same file, and is locked then.
+    if let Some(path) = args.revocations.as_ref().filter(|path| open.is_none() || !is_same(path, &ledger_path)) {
         ledger = ledger.with_revocations_of(&read_ledger(path, &key.public())?);
     }
     let approver = Approver {
@@ -116,11 +123,11 @@ pub fn run(args: Args, context: &Context) -> anyhow::Result<u8> {
         }
     };
     let envelope = Envelope::sign(STATEMENT_PAYLOAD, &serde_json::to_vec(&statement)?, &key)?;
-    if ring.is_some() {
-        append(&ledger_path, &envelope, &key)?;
-    }
-    let out = args.out.unwrap_or_else(|| args.run.join("approval.json"));
     write(&out, &envelope, &key)?;
+    if let Some(open) = &mut open {
+        let written = open.append(&envelope);
+        written.with_context(|| format!("{} opens no ring: approve again", out.display()))?;
+    }
     if !args.quiet {
         context.print(&told(&statement, &key, &out))?;
     }
@@ -135,14 +142,16 @@ fn write(out: &Path, envelope: &Envelope, key: &PrivateKey) -> anyhow::Result<()
     match key.ssh_signature(text.as_bytes())? {
         Some(signature) => replace(&beside, signature.as_bytes()).with_context(|| failed(&beside))?,
         // One from before would be of another approval.
-        None => match fs::remove_file(&beside) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                return Err(error).with_context(|| format!("cannot remove {}", beside.display()));
-            }
-            _ => {}
-        },
+        None if is_ssh_signature(&beside) => {
+            fs::remove_file(&beside).with_context(|| format!("cannot remove {}", beside.display()))?;
+        }
+        None => {}
     }
     replace(out, text.as_bytes()).with_context(|| failed(out))
+}
+
+fn is_ssh_signature(path: &Path) -> bool {
+    read_text(path).is_ok_and(|text| text.starts_with("-----BEGIN SSH SIGNATURE-----"))
 }
 
 /// Where the ssh-agent listens.

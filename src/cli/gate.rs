@@ -57,8 +57,10 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<u8> {
         Format::Table => told(&assessment, &chosen.policy.name),
         Format::Json => serde_json::to_string_pretty(&for_programs(&assessment, &chosen.policy.name))? + "\n",
     };
-    context.print(&text)?;
+    let printed = context.print(&text);
+    // A full disk behind standard output is nothing that others need wait for.
     args.notify.tell_of(&state, &assessment.ruling);
+    printed?;
     Ok(assessment.ruling.decision.exit_code())
 }
 

@@ -1,19 +1,27 @@
-//! Files of signed lines: read, and added to.
+//! Files of signed lines: read, and added to, by several processes at a time.
 
-use std::{fs::OpenOptions, io::Write as _, path::Path};
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, Read as _, Write as _},
+    path::{Path, PathBuf},
+};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 
-use super::verify::read_text;
+use super::verify::MAX_FILE;
 use crate::{
     gate::Ledger,
-    sign::{Envelope, PrivateKey, PublicKey},
+    sign::{Envelope, PublicKey},
+    source::open_regular,
 };
 
 /// # Errors
 /// It cannot be read, or a line is damaged.
 pub(super) fn read_ledger(path: &Path, key: &PublicKey) -> anyhow::Result<Ledger> {
-    Ledger::read(&read_text(path)?, key).with_context(|| format!("{} cannot be used", path.display()))
+    let file = open_regular(path).with_context(|| format!("cannot read {}", path.display()))?;
+    // Whoever adds a line is let finish.
+    file.lock_shared().with_context(|| format!("cannot lock {}", path.display()))?;
+    read(&file, path, key)
 }
 
 /// The same; empty if it is not there yet.
@@ -27,15 +35,54 @@ pub(super) fn read_ledger_or_none(path: &Path, key: &PublicKey) -> anyhow::Resul
     Ok(Ledger::default())
 }
 
-/// Adds a line, to one that is made if it is not there. A line behind one that is damaged would be of no use.
-///
-/// # Errors
-/// It cannot be written, or is damaged.
-pub(super) fn append(path: &Path, line: &Envelope, key: &PrivateKey) -> anyhow::Result<()> {
-    read_ledger_or_none(path, &key.public())
-        .with_context(|| format!("nothing is added to {}, which is damaged", path.display()))?;
-    let opened = OpenOptions::new().append(true).create(true).open(path);
-    let mut file = opened.with_context(|| format!("cannot open {}", path.display()))?;
-    let written = file.write_all(line.to_line().as_bytes()).and_then(|()| file.sync_data());
-    written.with_context(|| format!("cannot write {}", path.display()))
+fn read(mut file: &File, path: &Path, key: &PublicKey) -> anyhow::Result<Ledger> {
+    let mut text = String::new();
+    let read = (&mut file).take(MAX_FILE + 1).read_to_string(&mut text);
+    if read.with_context(|| format!("cannot read {}", path.display()))? as u64 > MAX_FILE {
+        bail!("{} is longer than {} MiB, so it is none of bootgate's files", path.display(), MAX_FILE >> 20);
+    }
+    Ledger::read(&text, key).with_context(|| format!("{} cannot be used", path.display()))
+}
+
+/// A file that is nobody else's to change as long as this lives.
+pub(super) struct OpenLedger {
+    path: PathBuf,
+    file: File,
+    /// What was in it when it was opened.
+    pub ledger: Ledger,
+}
+
+impl OpenLedger {
+    /// Makes it if it is not there.
+    ///
+    /// # Errors
+    /// It cannot be opened, or a line is damaged: one behind that would be of no use.
+    pub fn open(path: &Path, key: &PublicKey) -> anyhow::Result<Self> {
+        let cannot = |what: &str| format!("cannot {what} {}", path.display());
+        if let Some(folder) = path.parent() {
+            fs::create_dir_all(folder).with_context(|| cannot("make the folder of"))?;
+        }
+        if fs::metadata(path).is_ok_and(|about| !about.is_file()) {
+            bail!("{} is no regular file", path.display());
+        }
+        let opened = OpenOptions::new().read(true).append(true).create(true).open(path);
+        let file = opened.with_context(|| cannot("open"))?;
+        file.lock().with_context(|| cannot("lock"))?;
+        let ledger = read(&file, path, key).context("nothing is added")?;
+        Ok(Self { path: path.to_owned(), file, ledger })
+    }
+
+    /// Adds a line, whole or not at all.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn append(&mut self, line: &Envelope) -> anyhow::Result<()> {
+        let write = || -> io::Result<()> {
+            let length = self.file.metadata()?.len();
+            let written = (&self.file).write_all(line.to_line().as_bytes()).and_then(|()| self.file.sync_data());
+            // A line that was cut short would make all of it unreadable.
+            written.inspect_err(|_| drop(self.file.set_len(length)))
+        };
+        write().with_context(|| format!("cannot write {}", self.path.display()))
+    }
 }

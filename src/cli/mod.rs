@@ -20,6 +20,7 @@ mod images;
 mod judge;
 mod ledger;
 mod notify;
+mod outs;
 mod plan;
 mod policy;
 mod reading;

@@ -28,6 +28,10 @@ pub(super) struct Chosen {
 }
 
 impl PolicyArgs {
+    pub fn path(&self) -> Option<&PathBuf> {
+        self.policy.as_ref()
+    }
+
     /// Whether something else is asked for than the run's rules.
     pub fn is_given(&self) -> bool {
         self.policy.is_some() || self.ring.is_some()

@@ -5,10 +5,14 @@ use std::{
 
 use anyhow::Context as _;
 
-use super::{Context, EXIT_INCONCLUSIVE};
+use super::{
+    Context, EXIT_INCONCLUSIVE,
+    outs::refuse_same,
+    signed::{LabKeyArg, read_signed},
+};
 use crate::{
     event::{self, Journal, JournalError, RunState, Tail},
-    gate,
+    gate::{self, RunSignatureError},
     report::{
         Document, ReportFile, replace,
         terminal::{self, Look},
@@ -35,7 +39,9 @@ pub struct Args {
     /// Where to write it
     #[arg(long, value_name = "FILE", requires = "format")]
     out: Option<PathBuf>,
-    /// Exit with the run's own code: 0 approved, 1 rejected, 3 inconclusive, 130 cancelled
+    #[command(flatten)]
+    lab_key: LabKeyArg,
+    /// Exit with the run's own code: 0 approved, 1 rejected, 3 inconclusive or not as the lab signed it, 130 cancelled
     #[arg(long)]
     exit_code: bool,
 }
@@ -72,7 +78,14 @@ enum Format {
 
 pub fn run(args: Args, context: &Context) -> anyhow::Result<u8> {
     let state = read_run(&args.run).inspect_err(|_| tell_what_is_stale(&args.run))?;
-    let own_code = if args.exit_code { gate::ruling(&state).decision.exit_code() } else { 0 };
+    let mut own_code = if args.exit_code { gate::ruling(&state).decision.exit_code() } else { 0 };
+    if let Some(why) = doubt(&args, context) {
+        tell!("warning: this is not what the lab signed, and nothing should rest on it: {why}");
+        own_code = if args.exit_code && own_code == 0 { EXIT_INCONCLUSIVE } else { own_code };
+    }
+    if let Some(out) = &args.out {
+        refuse_same(out, &[&args.run.join("events.jsonl"), &args.run.join("plan.json")])?;
+    }
     if let Some(format) = args.format {
         let bytes = format.document().render(&state, &args.run).map_err(anyhow::Error::msg)?;
         match &args.out {
@@ -96,6 +109,17 @@ pub fn run(args: Args, context: &Context) -> anyhow::Result<u8> {
         }
     }
     Ok(code)
+}
+
+/// Why a run that has its end is not as this lab signed it. None: it is, it has no end yet, or nobody here can tell.
+fn doubt(args: &Args, context: &Context) -> Option<String> {
+    match read_signed(&args.run, &args.lab_key, context) {
+        Ok(_) => None,
+        Err(error) => match error.downcast_ref::<RunSignatureError>() {
+            None | Some(RunSignatureError::NotEnded | RunSignatureError::Key(_)) => None,
+            Some(why) => Some(why.to_string()),
+        },
+    }
 }
 
 /// Reports from before do not vanish with the journal that they were made from: nobody may take them for its words.

@@ -1,12 +1,13 @@
 use std::path::PathBuf;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use super::{
     Context,
     approve::{LedgerArg, ssh_agent},
-    ledger::append,
+    ledger::OpenLedger,
+    outs::{is_same, refuse_same},
     verify::read_envelope,
 };
 use crate::{
@@ -37,17 +38,28 @@ pub struct Args {
 }
 
 pub fn run(args: Args, context: &Context) -> anyhow::Result<u8> {
+    if args.reason.trim().is_empty() {
+        bail!("say with --reason why: whoever verifies the approval is told");
+    }
     let key = PrivateKey::read(&args.key, ssh_agent())?;
     let approval = read_envelope(&args.approval)?;
     let utc = OffsetDateTime::now_utc().format(&Rfc3339)?;
     let revocation = Revocation::sign(&approval, &key, &args.reason, utc)
         .with_context(|| format!("{} cannot be revoked with {}", args.approval.display(), args.key.display()))?;
     let out = args.out.unwrap_or_else(|| args.approval.with_file_name("revocations.jsonl"));
-    append(&out, &revocation, &key)?;
-    // What has opened a ring must open no other.
+    refuse_same(&out, &[&args.approval, &args.key])?;
+    // What has opened a ring must open no other. Both files are looked at before one of them is written.
     let ledger = args.ledger.path(context);
-    if opens_a_ring(&approval, &key) && ledger != out {
-        append(&ledger, &revocation, &key)?;
+    let ledger = if opens_a_ring(&approval, &key) && !is_same(&ledger, &out) {
+        Some(OpenLedger::open(&ledger, &key.public())?)
+    } else {
+        None
+    };
+    let mut revocations = OpenLedger::open(&out, &key.public())?;
+    revocations.append(&revocation)?;
+    if let Some(mut ledger) = ledger {
+        let also = ledger.append(&revocation);
+        also.with_context(|| format!("it is revoked in {}, and not for rings", out.display()))?;
     }
     context.print(&format!("revoked: {}\n", out.display()))?;
     Ok(0)

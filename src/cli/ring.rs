@@ -1,11 +1,12 @@
 use std::{collections::BTreeSet, path::PathBuf};
 
+use anyhow::bail;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use super::{
     Context,
     approve::{LedgerArg, ssh_agent},
-    ledger::{append, read_ledger, read_ledger_or_none},
+    ledger::{OpenLedger, read_ledger, read_ledger_or_none},
     table::table,
     verify::read_envelope,
 };
@@ -105,9 +106,37 @@ fn record(args: &Record, context: &Context) -> anyhow::Result<u8> {
     let (line, result) =
         RingResult::sign(&approval, &key, (args.passed, args.machines, &args.note), utc).map_err(cannot)?;
     let path = args.ledger.path(context);
-    append(&path, &line, &key)?;
+    let mut open = OpenLedger::open(&path, &key.public())?;
+    let known = open.ledger.approvals.iter().find(|(sha256, _)| *sha256 == result.approval_sha256);
+    let Some((sha256, statement)) = known else {
+        bail!("{} has no such approval: give the --ledger that it was signed with", path.display());
+    };
+    if let Some(revocation) = open.ledger.revokes(sha256, statement) {
+        bail!("the approval was revoked at {}: {}", revocation.utc, revocation.reason);
+    }
+    open.append(&line)?;
+    let ring = one_line(&result.ring);
     let word = if args.passed { "passed" } else { "failed" };
-    context.print(&format!("{word} in the ring {}: {}\n", one_line(&result.ring), path.display()))?;
+    let mut text = format!("{word} in the ring {ring}: {}\n", path.display());
+    let others = open.ledger.approvals.iter().filter(|(sha256, statement)| {
+        *sha256 != result.approval_sha256
+            && statement.is_approval()
+            && statement.shares_all_with(&result.subject)
+            && open.ledger.revokes(sha256, statement).is_none()
+    });
+    let others: Vec<String> = others.filter_map(|(_, other)| other.predicate.bootgate.ring().map(one_line)).collect();
+    if args.failed && !others.is_empty() {
+        text += &format!(
+            "approvals of these files for the rings {} still hold where they are verified: `bootgate revoke` takes them back\n",
+            others.join(", ")
+        );
+    }
+    if args.passed
+        && open.ledger.results.iter().any(|other| !other.passed && other.approval_sha256 == result.approval_sha256)
+    {
+        text += "a failure was recorded of the same approval before, and counts\n";
+    }
+    context.print(&text)?;
     Ok(0)
 }
 

@@ -1,5 +1,4 @@
 use std::{
-    fs,
     io::Read as _,
     path::{Path, PathBuf},
 };
@@ -11,12 +10,13 @@ use super::{Context, ledger::read_ledger, policy::PolicyArgs};
 use crate::{
     catalog::sha256_file,
     gate::{self, Question},
-    model::{Millis, Sha256, one_line},
+    model::{Millis, Sha256, count, one_line},
     sign::{Envelope, PublicKey},
+    source::open_regular,
 };
 
 /// Largest approval or file of revocations that is read: far above one of thousands of cells.
-const MAX_FILE: u64 = 256 << 20;
+pub(super) const MAX_FILE: u64 = 256 << 20;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -87,7 +87,8 @@ pub fn run(args: Args, context: &Context) -> anyhow::Result<u8> {
     let tried = facts.cells.iter().filter(|cell| !cell.control).count();
     if passed < tried {
         let by = facts.policy.as_ref().map_or("", |policy| policy.name.as_str());
-        text += &format!("{} others did not, which its policy `{}` allows\n", tried - passed, one_line(by));
+        let others = count(tried - passed, "other cell");
+        text += &format!("{others} did not, which its policy `{}` allows\n", one_line(by));
     }
     if let Some(ring) = facts.ring() {
         text += &format!("it opens the ring {}\n", one_line(ring));
@@ -109,7 +110,7 @@ pub(super) fn read_envelope(path: &Path) -> anyhow::Result<Envelope> {
 pub(super) fn read_text(path: &Path) -> anyhow::Result<String> {
     let failed = || format!("cannot read {}", path.display());
     let mut text = String::new();
-    let read = fs::File::open(path).and_then(|file| file.take(MAX_FILE + 1).read_to_string(&mut text));
+    let read = open_regular(path).and_then(|file| file.take(MAX_FILE + 1).read_to_string(&mut text));
     if read.with_context(failed)? as u64 > MAX_FILE {
         bail!("{} is longer than {} MiB, so it is none of bootgate's files", path.display(), MAX_FILE >> 20);
     }

@@ -9,11 +9,12 @@ use super::{
     Assessment, CellFacts, Descriptor, Evidence, Facts, Ledger, Opened, Opening, RuleOutcome, Ruling, Statement,
     TestOutcome, TestResult,
     decide::assess_run,
+    rules::passing,
     statement::{PolicyFacts, RuleFacts, STATEMENT, TEST_RESULT},
 };
 use crate::{
     event::{Decision, Journal, RunState},
-    model::{ApprovalPolicy, HostFile, Outcome, Plan, Sha256},
+    model::{ApprovalPolicy, Cell, HostFile, Outcome, Plan, Rules, Sha256},
 };
 
 /// By what an approver decides.
@@ -29,6 +30,12 @@ pub struct Approver<'a> {
     pub now: OffsetDateTime,
 }
 
+impl Approver<'_> {
+    fn rules(&self) -> &Rules {
+        self.opening.as_ref().map_or(&self.policy.rules, |opening| &opening.ring.rules)
+    }
+}
+
 /// Why a run has nothing that could be signed.
 #[derive(Debug, thiserror::Error)]
 pub enum Unsignable {
@@ -40,7 +47,9 @@ pub enum Unsignable {
         "{0} was compared with no control, so nothing is signed: images have to show that they are well without the update"
     )]
     NotCompared(String),
-    #[error("the update brings no file into a guest: an approval is about files, named by their digests")]
+    #[error(
+        "the update brings no file into a guest, or none into one that was well: an approval is about files, named by their digests"
+    )]
     NoFiles,
     #[error("the run was revoked at {utc}: {reason}")]
     Revoked { utc: String, reason: String },
@@ -60,11 +69,18 @@ pub fn approve(
     state: &RunState,
     approver: &Approver<'_>,
 ) -> Result<Statement, Unsignable> {
-    let subject = subject(plan);
+    let evidence = Evidence::of(state);
+    let all = subject(plan, &|_| true);
+    // A file that passed in no cell is not what is approved.
+    let passed = passing(&evidence, approver.rules());
+    let well = subject(plan, &|cell| passed.contains(&cell.id));
     if let Some(revocation) = approver.ledger.revokes_run(&state.run) {
         return Err(Unsignable::Revoked { utc: revocation.utc.clone(), reason: revocation.reason.clone() });
     }
-    let opened = approver.opening.as_ref().map(|opening| opening.try_with(&subject));
+    if all.is_empty() {
+        return Err(Unsignable::NoFiles);
+    }
+    let opened = approver.opening.as_ref().map(|opening| opening.try_with(if well.is_empty() { &all } else { &well }));
     let Assessment { ruling, rules } = by_rules(state, opened.as_ref(), approver);
     let result = match ruling.decision {
         Decision::Approved => TestOutcome::Passed,
@@ -77,11 +93,11 @@ pub fn approve(
     if let Some(cell) = state.permutations().find(|cell| cell.planned.role.is_alone()) {
         return Err(Unsignable::NotCompared(cell.planned.id.to_string()));
     }
+    let subject = if result == TestOutcome::Passed { well } else { all };
     if subject.is_empty() {
         return Err(Unsignable::NoFiles);
     }
     let Some(start) = &state.start else { return Err(Unsignable::Undecided(ruling)) };
-    let evidence = Evidence::of(state);
     let ids = |passed: bool| {
         let cells = evidence.permutations().filter(move |cell| passed_or_failed(cell) == Some(passed));
         cells.map(|cell| cell.id.to_string()).collect()
@@ -130,8 +146,7 @@ pub fn approve(
 
 /// By the rules of the ring that is to be opened, and by what came of those before it.
 fn by_rules(state: &RunState, opened: Option<&Opened>, approver: &Approver<'_>) -> Assessment {
-    let rules = approver.opening.as_ref().map_or(&approver.policy.rules, |opening| &opening.ring.rules);
-    let assessment = assess_run(state, rules, approver.now);
+    let assessment = assess_run(state, approver.rules(), approver.now);
     match opened {
         None => assessment,
         Some(opened) => {
@@ -149,11 +164,11 @@ fn passed_or_failed(cell: &CellFacts) -> Option<bool> {
     (cell.outcome == Outcome::Healthy).then_some(true)
 }
 
-/// The files that the update's steps bring in, the candidate first.
-fn subject(plan: &Plan) -> Vec<Descriptor> {
+/// The files that the update's steps bring into these cells, the candidate first.
+fn subject(plan: &Plan, of: &dyn Fn(&Cell) -> bool) -> Vec<Descriptor> {
     let is_candidate = |file: &HostFile| plan.candidate.as_ref().is_some_and(|one| one.sha256 == file.sha256);
     let name = |path: &Path| path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
-    let steps = plan.cells.iter().flat_map(|cell| &cell.update);
+    let steps = plan.cells.iter().filter(|cell| of(cell)).flat_map(|cell| &cell.update);
     let files = steps.flat_map(|step| step.kind.files()).map(|file| &file.from);
     let all: BTreeSet<(bool, String, &Sha256)> =
         files.map(|file| (!is_candidate(file), name(&file.path), &file.sha256)).collect();

@@ -5,7 +5,7 @@ use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use super::{Descriptor, STATEMENT_PAYLOAD, Statement};
 use crate::{
-    model::{RunId, Sha256},
+    model::{RunId, Sha256, one_line},
     sign::{Envelope, EnvelopeError, KeyError, PrivateKey, PublicKey},
 };
 
@@ -58,9 +58,11 @@ pub enum LedgerError {
     Payload { line: usize, what: &'static str, source: serde_json::Error },
     #[error("line {line}: a {what} of version {found}, and this bootgate reads {VERSION}: use a newer one")]
     Version { line: usize, what: &'static str, found: u32 },
-    #[error("line {line}: nobody knows here what `{found}` is")]
+    #[error("line {line}: nobody knows here what `{}` is", shown(.found))]
     Unknown { line: usize, found: String },
-    #[error("its last line has no end: some of the file is missing")]
+    #[error(
+        "its last line has no end: some of the file is missing, or a write was cut short, and then the line is to be removed"
+    )]
     Torn,
 }
 
@@ -155,7 +157,11 @@ impl Ledger {
             let Some(kind) = kind else { return Err(LedgerError::Unknown { line, found: envelope.payload_type }) };
             match envelope.open(kind, key) {
                 Ok(payload) => all.add(line, kind, &payload)?,
-                Err(EnvelopeError::OtherKey { .. }) => {}
+                // What nobody can have signed was damaged.
+                Err(EnvelopeError::OtherKey { .. }) if envelope.has_signature() => {}
+                Err(EnvelopeError::OtherKey { .. }) => {
+                    return Err(LedgerError::Line { line, source: EnvelopeError::BadSignature });
+                }
                 Err(source) => return Err(LedgerError::Line { line, source }),
             }
         }
@@ -195,6 +201,11 @@ impl Ledger {
     pub fn revokes_run(&self, run: &RunId) -> Option<&Revocation> {
         self.revocations.iter().find(|revocation| revocation.run.as_ref() == Some(run))
     }
+}
+
+/// What somebody else wrote, for a message.
+fn shown(text: &str) -> String {
+    one_line(text).chars().take(80).collect()
 }
 
 /// None, and so the oldest: nobody knows.

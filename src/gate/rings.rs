@@ -124,13 +124,24 @@ fn state_of<'a>(sha256: &Sha256, statement: &'a Statement, ledger: &'a Ledger) -
     if !statement.is_approval() {
         return RingState::Rejected;
     }
-    let results: Vec<&RingResult> = ledger.results.iter().filter(|result| result.approval_sha256 == *sha256).collect();
-    // One failure counts, whatever else was told.
-    match (results.iter().find(|result| !result.passed), results.last()) {
+    let own = |result: &&RingResult| result.approval_sha256 == *sha256;
+    // A failure is the files', not the approval's that happened to be the latest: one that was told later counts as well.
+    let failed = |result: &&RingResult| !result.passed && (own(result) || is_of(result, statement));
+    match (ledger.results.iter().find(failed), ledger.results.iter().rfind(own)) {
         (Some(failed), _) => RingState::Failed(failed),
         (None, Some(passed)) => RingState::Passed(passed),
         (None, None) => RingState::Open,
     }
+}
+
+/// Whether a result of another approval was told after this one was signed, of the same files in the same ring.
+fn is_of(result: &RingResult, statement: &Statement) -> bool {
+    let facts = &statement.predicate.bootgate;
+    let is_later = match (moment(Some(&result.utc)), moment(facts.signed.as_deref())) {
+        (Some(told), Some(signed)) => told >= signed,
+        _ => true,
+    };
+    is_later && facts.ring() == Some(result.ring.as_str()) && statement.shares_all_with(&result.subject)
 }
 
 /// Where an update stands: its files, and the latest of every ring that it was meant for.

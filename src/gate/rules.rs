@@ -1,5 +1,7 @@
 //! What rules make of the evidence: a pure function of it and of the time.
 
+use std::collections::BTreeSet;
+
 use time::{Duration, OffsetDateTime};
 
 use super::{CellFacts, Evidence, Ruling, decide::weight};
@@ -46,6 +48,12 @@ pub fn assess(evidence: &Evidence, rules: &Rules, now: OffsetDateTime) -> Assess
         reader.record(),
     ];
     Assessment::of(outcomes.into_iter().flatten().collect())
+}
+
+/// The cells that pass by themselves, whatever the others do.
+pub(super) fn passing<'a>(evidence: &'a Evidence, rules: &'a Rules) -> BTreeSet<&'a CellId> {
+    let reader = Reader { evidence, rules, now: OffsetDateTime::UNIX_EPOCH };
+    evidence.permutations().filter(|cell| reader.passes(cell)).map(|cell| &cell.id).collect()
 }
 
 const COVERAGE: &str = "coverage";
@@ -217,6 +225,7 @@ impl Reader<'_> {
             (false, _) => Some(Decision::Inconclusive),
         };
         let says = if wanted < 100.0 || unknown == 0 {
+            let wanted = ((wanted * 100.0).round() / 100.0).abs();
             format!("{passed} of {} pass, {covered:.1} %, and {wanted} % wanted", count(all, "cell"))
         } else {
             format!("{} inconclusive", self.share(unknown))
@@ -232,8 +241,10 @@ impl Reader<'_> {
             let cells = self.evidence.permutations().filter(|cell| labels.matches(&cell.axes));
             cells.collect::<Vec<_>>()
         };
+        // With each value that an entry names, not with any of them.
+        let absent = self.rules.required.iter().flat_map(Labels::each_value);
         let absent: Vec<String> =
-            self.rules.required.iter().filter(|labels| matching(labels).is_empty()).map(ToString::to_string).collect();
+            absent.filter(|labels| matching(labels).is_empty()).map(|labels| labels.to_string()).collect();
         let mut lacking: Vec<&CellFacts> =
             self.rules.required.iter().flat_map(matching).filter(|cell| !self.passes(cell)).collect();
         lacking.sort_by(|a, b| a.id.cmp(&b.id));

@@ -48,12 +48,21 @@ impl Statement {
 
     /// Whether all of these files were under test.
     pub fn covers(&self, files: &[Descriptor]) -> bool {
-        let is_there = |file: &Descriptor| {
-            let sha256 = file.digest.get("sha256");
-            sha256.is_some() && self.subject.iter().any(|subject| subject.digest.get("sha256") == sha256)
-        };
-        !files.is_empty() && files.iter().all(is_there)
+        are_among(files, &self.subject)
     }
+
+    /// Whether these are its files, or some of them, or they and others.
+    pub fn shares_all_with(&self, files: &[Descriptor]) -> bool {
+        are_among(files, &self.subject) || are_among(&self.subject, files)
+    }
+}
+
+fn are_among(files: &[Descriptor], others: &[Descriptor]) -> bool {
+    let is_there = |file: &Descriptor| {
+        let sha256 = file.digest.get("sha256");
+        sha256.is_some() && others.iter().any(|other| other.digest.get("sha256") == sha256)
+    };
+    !files.is_empty() && files.iter().all(is_there)
 }
 
 impl Facts {

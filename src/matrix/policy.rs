@@ -1,6 +1,6 @@
 //! By what is decided: a file of the approver's own.
 
-use std::{path::Path, sync::Arc};
+use std::{collections::BTreeSet, path::Path, sync::Arc};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer};
@@ -51,8 +51,10 @@ pub struct RingEntry {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename = "Rules", deny_unknown_fields, default, expecting = "a mapping such as `{soak: 2, max_age: 24h}`")]
 pub struct RulesEntry {
-    /// Axes and values: each entry must match at least one planned cell, and every one that it matches must be healthy.
-    pub required: Vec<Placed<AxisValues>>,
+    /// Axes and values: for each value at least one cell must have been planned that has it and matches the rest of its entry,
+    /// and every cell that an entry matches must be healthy.
+    #[serde(deserialize_with = "given")]
+    pub required: Option<Vec<Placed<AxisValues>>>,
     /// How many of the cells must be healthy, in percent; 100 by default. The others must not be unhealthy.
     #[serde(deserialize_with = "given")]
     pub coverage: Option<Placed<f64>>,
@@ -64,7 +66,8 @@ pub struct RulesEntry {
     #[serde(deserialize_with = "given")]
     pub flaky: Option<Placed<u32>>,
     /// Cells whose outcome does not count until a day.
-    pub quarantine: Vec<Placed<QuarantineEntry>>,
+    #[serde(deserialize_with = "given")]
+    pub quarantine: Option<Vec<Placed<QuarantineEntry>>>,
     /// How old a run may be at its decision, e.g. `24h`.
     #[serde(deserialize_with = "given")]
     pub max_age: Option<Placed<String>>,
@@ -121,12 +124,12 @@ impl Checker {
     ) -> ApprovalPolicy {
         let usual = Rules::default();
         let rules = rules.map_or(usual.clone(), |rules| self.rules(rules, &usual, include));
-        let mut known: Vec<Ring> = Vec::new();
+        let (mut known, mut names): (Vec<Ring>, BTreeSet<String>) = (Vec::new(), BTreeSet::new());
         for Placed { value: raw, .. } in rings {
             if !is_name(&raw.name.value) {
                 self.error(raw.name.place, format!("`{}` is no name for a ring", raw.name.value), NAME_HINT);
             }
-            if known.iter().any(|ring| ring.name == raw.name.value) {
+            if !names.insert(raw.name.value.clone()) {
                 self.error(
                     raw.name.place,
                     format!("two rings are called `{}`", raw.name.value),
@@ -145,18 +148,18 @@ impl Checker {
 
     /// Those that are not given are these.
     fn rules(&mut self, raw: RulesEntry, others: &Rules, include: &[Placed<Vec<String>>]) -> Rules {
-        let required: Vec<Labels> = raw.required.iter().map(|entry| self.labels(entry, include)).collect();
-        let quarantine = raw.quarantine.into_iter();
-        let quarantine: Vec<Quarantine> =
-            quarantine.filter_map(|entry| self.quarantine(entry.value, include)).collect();
+        let required = raw.required.map(|all| all.iter().map(|entry| self.labels(entry, include)).collect());
+        let quarantine = raw
+            .quarantine
+            .map(|all| all.into_iter().filter_map(|entry| self.quarantine(entry.value, include)).collect());
         Rules {
-            required: if required.is_empty() { others.required.clone() } else { required },
+            required: required.unwrap_or_else(|| others.required.clone()),
             coverage: self.number(raw.coverage, 0.0, 100.0, "it is a share in percent").unwrap_or(others.coverage),
             slow_down: self
                 .number(raw.slow_down, 1.0, 1000.0, "1 is as long as the control's restart")
                 .or(others.slow_down),
             flaky: raw.flaky.map_or(others.flaky, |flaky| flaky.value),
-            quarantine: if quarantine.is_empty() { others.quarantine.clone() } else { quarantine },
+            quarantine: quarantine.unwrap_or_else(|| others.quarantine.clone()),
             max_age: self.deadline(raw.max_age).or(others.max_age),
             soak: raw.soak.map_or(others.soak, |soak| soak.value),
             image_age: raw.image_age.map(|days| days.value).or(others.image_age),
@@ -168,9 +171,12 @@ impl Checker {
         if raw.reason.value.trim().is_empty() || raw.reason.value.chars().any(char::is_control) {
             self.error(raw.reason.place, "this is no reason", "say in a line why these cells do not count");
         }
+        // ISO 8601 has days counted by weeks, and by the year, too.
+        let is_plain =
+            raw.until.value.bytes().map(|byte| if byte.is_ascii_digit() { b'0' } else { byte }).eq(*b"0000-00-00");
         match Date::parse(&raw.until.value, &Iso8601::DATE) {
-            Ok(until) => Some(Quarantine { cells, reason: raw.reason.value, until }),
-            Err(_) => {
+            Ok(until) if is_plain => Some(Quarantine { cells, reason: raw.reason.value, until }),
+            _ => {
                 let message = format!("`{}` is no day", raw.until.value);
                 self.error(raw.until.place, message, "write it as 2026-12-31: a quarantine ends");
                 None
@@ -184,6 +190,10 @@ impl Checker {
             self.pairs(&raw.value, include, Some(raw.place));
         } else if raw.value.0.is_empty() {
             self.error(raw.place, "this names no axis", "give at least one pair, e.g. `{os: debian-12}`");
+        } else {
+            for (axis, values) in raw.value.0.iter().filter(|(_, values)| values.value.0.is_empty()) {
+                self.error(values.place, format!("no value is given for `{}`", axis.value), "give at least one");
+            }
         }
         let values = raw.value.0.iter().map(|(axis, values)| {
             (axis.value.clone(), values.value.0.iter().map(|value| value.value.0.clone()).collect())

@@ -85,6 +85,16 @@ impl Default for Rules {
 pub struct Labels(pub Vec<(String, Vec<String>)>);
 
 impl Labels {
+    /// The same once for each value, with no other of its axis.
+    pub fn each_value(&self) -> Vec<Self> {
+        let only = |n: usize, value: &String| {
+            let mut all = self.0.clone();
+            all[n].1 = vec![value.clone()];
+            Self(all)
+        };
+        self.0.iter().enumerate().flat_map(|(n, (_, values))| values.iter().map(move |value| only(n, value))).collect()
+    }
+
     pub fn matches(&self, axes: &[AxisValue]) -> bool {
         let value = |name: &str| axes.iter().find(|pair| pair.axis == name).map(|pair| &pair.value);
         self.0.iter().all(|(name, values)| value(name).is_some_and(|value| values.contains(value)))

@@ -60,6 +60,9 @@ impl Target {
     pub fn parse(text: &str, env: &dyn Fn(&str) -> Option<String>) -> Result<Self, TargetError> {
         let (named, text) = named(text);
         let variables: Vec<&str> = Secrets::names_in(text).collect();
+        if text.matches("${env:").count() != variables.len() {
+            return Err(TargetError::NoUrl);
+        }
         let url = revealed(text, &variables, env)?;
         let url: Uri = url.trim().parse().map_err(|_| TargetError::NoUrl)?;
         let (Some(scheme), Some(authority)) = (url.scheme_str(), url.authority()) else {
@@ -71,6 +74,11 @@ impl Target {
             _ => return Err(TargetError::Scheme),
         };
         let host = one_line(authority.host());
+        // Other numbers would be taken for none, and the usual port be asked.
+        let port = authority.as_str().rsplit_once(':').map(|(_, port)| port).filter(|port| !port.ends_with(']'));
+        if authority.port_u16().is_none() && port.is_some() && !authority.as_str().contains('@') {
+            return Err(TargetError::NoUrl);
+        }
         if authority.as_str().contains('@') {
             return Err(TargetError::UserInfo { host });
         }
@@ -104,7 +112,7 @@ impl fmt::Debug for Target {
 impl Shape {
     /// That of services whose hosts are known, and whose webhooks have no secret but their URL.
     fn of_host(host: &str) -> Option<Self> {
-        let host = host.to_ascii_lowercase();
+        let host = host.trim_end_matches('.').to_ascii_lowercase();
         let is_below = |domain: &str| host.strip_suffix(domain).is_some_and(|rest| rest.ends_with('.'));
         if matches!(host.as_str(), "hooks.slack.com" | "hooks.slack-gov.com") {
             return Some(Self::Slack);
@@ -189,6 +197,9 @@ mod tests {
             ("", TargetError::NoUrl),
             ("not a url s3cret", TargetError::NoUrl),
             ("/path", TargetError::NoUrl),
+            ("http://h:99999/s3cret", TargetError::NoUrl),
+            ("https://h/${env:KEY", TargetError::NoUrl),
+            ("https://hooks.slack.com./services/s3cret", TargetError::Bare { host: host("hooks.slack.com.") }),
             ("ftp://h/s3cret", TargetError::Scheme),
             ("https://user:s3cret@h.example/", TargetError::UserInfo { host: host("h.example") }),
             ("https://${env:KEY}@h.example/", TargetError::UserInfo { host: host("h.example") }),

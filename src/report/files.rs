@@ -104,6 +104,10 @@ pub fn write_all(run_dir: &Path, state: &RunState, files: &[ReportFile]) -> Vec<
 /// It cannot be written; what was there is still there.
 pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     use std::os::unix::fs::PermissionsExt as _;
+    // A device or a pipe is written to, and stays what it is.
+    if std::fs::metadata(path).is_ok_and(|about| !about.is_file() && !about.is_dir()) {
+        return std::fs::OpenOptions::new().write(true).open(path)?.write_all(bytes);
+    }
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut file = tempfile::Builder::new()
         .prefix(".bootgate-")

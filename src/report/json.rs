@@ -29,6 +29,10 @@ struct ResultFile<'a> {
     exit_code: u8,
     /// Sentences, the weightiest first; empty when approved.
     reasons: Vec<String>,
+    /// The name of the policy that it was decided by.
+    policy: &'a str,
+    /// The policy's rules, in the order in which they are read.
+    rules: Vec<Rule>,
     /// UTC.
     #[schemars(extend("format" = "date-time"))]
     started: &'a str,
@@ -53,6 +57,17 @@ struct ResultFile<'a> {
     flaky: usize,
     /// In the plan's order, controls first.
     cells: Vec<Cell<'a>>,
+}
+
+/// What a rule made of the run.
+#[derive(Debug, Serialize, JsonSchema)]
+struct Rule {
+    rule: &'static str,
+    holds: bool,
+    /// In a sentence.
+    says: String,
+    /// Those that it rests on.
+    cells: Vec<CellId>,
 }
 
 #[derive(Debug, Serialize, JsonSchema)]
@@ -115,7 +130,13 @@ pub fn result_schema() -> Schema {
 /// If not even the run's start was recorded.
 pub fn render(state: &RunState) -> Result<Vec<u8>, String> {
     let start = state.start.as_ref().ok_or("the run's start was not recorded")?;
-    let gate::Ruling { decision, reasons } = gate::ruling(state);
+    let gate::Assessment { ruling: gate::Ruling { decision, reasons }, rules } = gate::assessment(state);
+    let rule = |rule: gate::RuleOutcome| Rule {
+        rule: rule.rule,
+        holds: rule.against.is_none(),
+        says: rule.says,
+        cells: rule.cells,
+    };
     let candidate = start.candidate_sha256.as_ref().map(|sha256| Candidate {
         name: start.candidate_name.as_deref(),
         sha256,
@@ -128,6 +149,8 @@ pub fn render(state: &RunState) -> Result<Vec<u8>, String> {
         decision,
         exit_code: decision.exit_code(),
         reasons,
+        policy: &start.policy.name,
+        rules: rules.into_iter().map(rule).collect(),
         started: &start.utc,
         took_ms: state.now,
         candidate,

@@ -20,7 +20,7 @@ pub enum FolderError {
     Io { action: &'static str, path: PathBuf, source: io::Error },
     #[error("{} is no plan of this version of bootgate: {why}", .path.display())]
     Plan { path: PathBuf, why: String },
-    #[error("{} is not the plan that the run began with (its digest differs): a changed plan cannot be resumed", .0.display())]
+    #[error("{} is not the plan that the run began with (its digest differs): nothing may rest on a changed plan", .0.display())]
     PlanChanged(PathBuf),
 }
 

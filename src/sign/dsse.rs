@@ -2,6 +2,13 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde::{Deserialize, Serialize};
 
 use super::{KeyError, PrivateKey, PublicKey};
+use crate::model::one_line;
+
+/// Ed25519 has 64 bytes, ECDSA over P-256 in DER some 70.
+const SHORTEST_SIGNATURE: usize = 60;
+
+/// Most keys that a message names.
+const NAMED: usize = 4;
 
 /// Something signed (DSSE, <https://github.com/secure-systems-lab/dsse>).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -72,7 +79,7 @@ impl Envelope {
     pub fn open(&self, payload_type: &'static str, key: &PublicKey) -> Result<Vec<u8>, EnvelopeError> {
         let payload = decode("payload", &self.payload)?;
         if self.payload_type != payload_type {
-            return Err(EnvelopeError::WrongType { found: self.payload_type.clone(), wanted: payload_type });
+            return Err(EnvelopeError::WrongType { found: shown(&self.payload_type), wanted: payload_type });
         }
         // The name of a key is not signed: another one there makes a signature no less its own.
         let signed = pae(&self.payload_type, &payload);
@@ -85,9 +92,15 @@ impl Envelope {
         if self.signatures.iter().any(|signature| signature.keyid.is_empty() || signature.keyid == id) {
             return Err(EnvelopeError::BadSignature);
         }
-        let found: Vec<&str> = self.signatures.iter().map(|signature| signature.keyid.as_str()).collect();
+        let found: Vec<String> = self.signatures.iter().take(NAMED).map(|signature| shown(&signature.keyid)).collect();
         let found = if found.is_empty() { "nobody".to_owned() } else { found.join(", ") };
         Err(EnvelopeError::OtherKey { found, wanted: id })
+    }
+
+    /// Whether something in it has the length of a signature, whoever's it is.
+    pub fn has_signature(&self) -> bool {
+        let bytes = |signature: &Signature| STANDARD.decode(&signature.sig).map_or(0, |bytes| bytes.len());
+        !self.signatures.is_empty() && self.signatures.iter().all(|signature| bytes(signature) >= SHORTEST_SIGNATURE)
     }
 
     /// As a file's content: one line.
@@ -95,6 +108,11 @@ impl Envelope {
         // Strings only: it cannot fail.
         serde_json::to_string(self).unwrap_or_default() + "\n"
     }
+}
+
+/// What somebody else wrote, for a message: no more than a key's name is long.
+fn shown(text: &str) -> String {
+    one_line(text).chars().take(64).collect()
 }
 
 fn decode(what: &'static str, text: &str) -> Result<Vec<u8>, EnvelopeError> {

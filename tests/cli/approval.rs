@@ -8,10 +8,10 @@ use std::{
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bootgate::{
-    event::{CellEnd, Decision, Event, JournalWriter, PlannedCell, RunEvent, RunStart},
-    gate::{RUN_SIGNATURE, RunSigner},
+    event::{CellEnd, Event, JournalWriter, PlannedCell, RunEvent, RunStart, RunState, read},
+    gate::{RUN_SIGNATURE, Ruling, RunSigner, decide},
     health::judge,
-    model::{Accelerator, Cell, CellId, Millis, Outcome, Plan, Sha256, Signal, SignalKind, StateDir},
+    model::{Accelerator, Cell, CellId, Millis, Plan, Sha256, Signal, SignalKind, StateDir},
     run::RunFolder,
     sign::lab_key,
 };
@@ -44,17 +44,21 @@ impl Lab {
     }
 
     fn of(matrix: &str, second: &str) -> Self {
+        Self::with_files(matrix, second, &[("m/content.txt", "content 1")])
+    }
+
+    fn with_files(matrix: &str, second: &str, files: &[(&str, &str)]) -> Self {
         let bench = Bench::new();
         bench.catalog();
         bench.file("m/test.yaml", matrix);
-        bench.file("m/content.txt", "content 1");
+        files.iter().for_each(|(name, text)| drop(bench.file(name, text)));
         let plan = bench.run("plan m/test.yaml --format json").expect(0).out.replace("DIR", "/lab");
         let plan: Plan = serde_json::from_str(&plan).unwrap();
         let (folder, plan_sha256) = RunFolder::create(&bench.path("runs"), &plan).unwrap();
         let key = lab_key(&StateDir::new(bench.path("state"))).unwrap();
         let signer = RunSigner::new(key, &folder.dir, folder.run.clone(), plan_sha256.clone());
         let mut journal = JournalWriter::create(&folder.journal(), folder.run.clone()).unwrap();
-        let (mut now, mut decision) = (0, Decision::Approved);
+        let mut now = 0;
         let mut write = |at: u64, cell: Option<&CellId>, what: RunEvent| {
             let ends = what.ends_something();
             journal.append(&Event { at: Millis(at), cell: cell.cloned(), what }).unwrap();
@@ -77,11 +81,6 @@ impl Lab {
                 }
             }
             let verdict = judge(&signals);
-            match verdict.outcome {
-                Outcome::Healthy => {}
-                Outcome::Unhealthy => decision = Decision::Rejected,
-                Outcome::Inconclusive => decision = Decision::Inconclusive,
-            }
             write(now, Some(id), RunEvent::CellStarted { attempt: 1 });
             for Signal { at, what } in signals {
                 write(now + at.0, Some(id), RunEvent::Signal { signal: what });
@@ -90,6 +89,8 @@ impl Lab {
             let end = CellEnd { attempt: 1, verdict, artifacts: Vec::new(), took: Millis(100_000) };
             write(now, Some(id), RunEvent::CellEnded { end });
         }
+        let so_far = read(&folder.journal()).unwrap();
+        let Ruling { decision, .. } = decide(&RunState::of(folder.run.clone(), &so_far.events));
         write(now, None, RunEvent::RunEnded { decision });
 
         let lab = Self { run: folder.dir, bench };
@@ -295,6 +296,46 @@ fn no_edit_of_a_runs_files_turns_a_rejection_into_an_approval() {
 }
 
 #[test]
+fn reports_of_a_run_that_was_edited_say_so_and_their_exit_code_approves_nothing() {
+    let lab = Lab::new(PANICS);
+    let report = |words: &str| lab.bench.run(&format!("report {} {words}", lab.run.display()));
+    assert_eq!(report("--exit-code").expect(1).err, "");
+    // Whoever makes a healthy cell of the other one.
+    let well = fs::read_to_string(Lab::new(WELL).journal()).unwrap();
+    fs::write(lab.journal(), well).unwrap();
+    for words in ["--exit-code", "--format azure --exit-code"] {
+        let told = report(words).expect(3).err;
+        assert!(told.contains("this is not what the lab signed"), "{told}");
+    }
+    fs::remove_dir_all(lab.bench.path("state")).unwrap();
+    report("--exit-code").expect(0);
+}
+
+#[test]
+fn nothing_is_written_over_what_it_is_made_of() {
+    let lab = Lab::new(WELL);
+    let key = fs::read(lab.bench.path("ed.pem")).unwrap();
+    let run = lab.run.display();
+    for words in [
+        format!("approve {run} --key ed.pem --out ed.pem"),
+        format!("approve {run} --key ed.pem --out {run}/events.jsonl"),
+        format!("report {run} --format client --out {run}/events.jsonl"),
+    ] {
+        let told = lab.bench.run(&words).expect(2).err;
+        assert!(told.contains("would be written over"), "{told}");
+    }
+    lab.approve("--key ed.pem", 0);
+    let told = lab.bench.run("revoke approval.json --key ed.pem --reason x --out approval.json").expect(2).err;
+    assert!(told.contains("would be written over"), "{told}");
+    assert_eq!(fs::read(lab.bench.path("ed.pem")).unwrap(), key);
+    lab.verify("--key ed.pub", 0);
+    // What is beside it and no signature of ours stays.
+    lab.bench.file("approval.json.sig", "notes");
+    lab.approve("--key ed.pem", 0);
+    assert!(lab.bench.path("approval.json.sig").exists());
+}
+
+#[test]
 fn a_run_that_was_copied_is_approved_elsewhere_with_the_labs_public_key() {
     let lab = Lab::new(WELL);
     lab.tool("openssl pkey -in state/lab-key.pem -pubout -out lab.pub").good();
@@ -386,7 +427,7 @@ fn a_revoked_approval_does_not_hold_where_revocations_are_asked_for() {
     lab.bench.file("revocations.jsonl", text.replacen("\"sig\":\"", "\"sig\":\"AAAA", 1));
     assert!(lab.verify("--key ed.pub --revocations revocations.jsonl", 2).contains("line 1: "));
     let told = lab.bench.run("revoke approval.json --key ed.pem --reason again").expect(2).err;
-    assert!(told.contains("which is damaged"), "{told}");
+    assert!(told.contains("nothing is added"), "{told}");
     lab.bench.file("revocations.jsonl", "");
     lab.verify("--key ed.pub --revocations revocations.jsonl", 0);
 }
@@ -510,9 +551,51 @@ fn an_update_goes_from_ring_to_ring_by_what_came_back() {
     lab.tool("openssl genpkey -algorithm ed25519 -out other.pem").good();
     lab.tool("openssl pkey -in other.pem -pubout -out other.pub").good();
     assert!(ring("record approval.json --key other.pem --passed", 2).contains("signed by another key"));
+    let told = ring("record canary.json --key ed.pem --passed --ledger other.jsonl", 2);
+    assert!(told.contains("other.jsonl has no such approval"), "{told}");
+    assert!(ring("record canary.json --key ed.pem --passed", 2).contains("the approval was revoked at "));
     assert!(ring("status --key other.pub", 0).contains("nothing that this key signed"));
     let text = fs::read_to_string(lab.bench.path("state/rings.jsonl")).unwrap();
     lab.bench.file("state/rings.jsonl", text.replacen("\"sig\":\"", "\"sig\":\"AAAA", 1));
     assert!(ring("status --key ed.pub", 2).contains("line 1: "));
     assert!(lab.approve("--key ed.pem --policy policy.yaml --ring lab", 2).contains("rings.jsonl"));
+}
+
+#[test]
+fn what_several_processes_record_at_once_is_all_there() {
+    let lab = Lab::new(WELL);
+    lab.bench.file("policy.yaml", "version: 1\nname: production\nrings: [{name: lab}, {name: broad}]\n");
+    lab.approve("--key ed.pem --policy policy.yaml --ring lab", 0);
+    let note = "x".repeat(50_000);
+    let words = format!("ring record approval.json --key ed.pem --passed --note {note}");
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| lab.bench.run(&words).expect(0));
+        }
+    });
+    let text = fs::read_to_string(lab.bench.path("state/rings.jsonl")).unwrap();
+    assert_eq!(text.lines().count(), 9, "the approval and eight results");
+    lab.bench.run("ring status --key ed.pub").expect(0);
+}
+
+#[test]
+fn a_file_that_was_well_on_no_machine_is_not_approved_with_the_others() {
+    let matrix = "\
+version: 1
+name: test
+axes: {os: [a, b]}
+update:
+  - copy: {from: one.txt, to: /x}
+    when: {os: a}
+  - copy: {from: two.txt, to: /x}
+    when: {os: b}
+health: {checks: [{id: sensor, sh: sensor}]}
+policy: {rules: {quarantine: [{cells: {os: b}, reason: known, until: 2099-12-31}]}}
+";
+    let lab = Lab::with_files(matrix, PANICS, &[("m/one.txt", "1"), ("m/two.txt", "2")]);
+    lab.approve("--key ed.pem", 0);
+    let verify = |file: &str| lab.bench.run(&format!("verify approval.json --key ed.pub --update {file}"));
+    verify("m/one.txt").expect(0);
+    let told = verify("m/two.txt").expect(1).out;
+    assert!(told.contains("is not among the files that were tested"), "{told}");
 }

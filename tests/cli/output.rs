@@ -17,7 +17,10 @@ fn a_completion_script_that_cannot_be_written_is_an_error_and_no_panic() {
     let command = command.args(["completions", "bash", "--state", "/nowhere"]).stdout(full).stderr(Stdio::piped());
     let output = command.spawn().unwrap().wait_with_output().unwrap();
     let err = String::from_utf8(output.stderr).unwrap();
-    assert_eq!((output.status.code(), err.as_str()), (Some(2), "error: No space left on device (os error 28)\n"));
+    assert_eq!(
+        (output.status.code(), err.as_str()),
+        (Some(2), "error: cannot write to standard output: No space left on device (os error 28)\n")
+    );
     assert!(Bench::new().run("completions zsh").expect(0).out.starts_with("#compdef bootgate"));
 }
 

@@ -124,6 +124,22 @@ fn an_older_approval_does_not_stand_in_for_the_latest() {
 }
 
 #[test]
+fn a_failure_that_is_told_of_an_older_approval_counts_until_the_ring_is_approved_anew() {
+    let mut pen = Pen::new();
+    let first = pen.approve("lab", MONDAY, |_| {});
+    let second = pen.approve("lab", AN_HOUR_LATER, |_| {});
+    pen.record(&second, true, TUESDAY);
+    pen.record(&second, true, "2026-01-07T08:00:00Z");
+    assert_eq!(pen.a_enters("canary"), None);
+    pen.record(&first, false, "2026-01-07T09:00:00Z");
+    assert_eq!(pen.a_enters("canary"), Some(Decision::Rejected));
+    let third = pen.approve("lab", "2026-01-07T10:00:00Z", |_| {});
+    assert_eq!(pen.a_enters("canary"), WAIT);
+    pen.record(&third, true, "2026-01-08T10:00:00Z");
+    assert_eq!(pen.a_enters("canary"), None);
+}
+
+#[test]
 fn what_happens_in_any_ring_before_counts_and_by_this_policys_rules() {
     let mut pen = Pen::new();
     let lab = pen.approve("lab", MONDAY, |_| {});

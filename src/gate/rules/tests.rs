@@ -80,6 +80,12 @@ fn what_is_required_must_have_been_planned_and_be_healthy_whatever_else_is_let_p
     assert_eq!(decided(&unknown, &required(&[("os", "b")])), Decision::Inconclusive);
     assert_eq!(decided(&ended(story()), &required(&[("os", "c")])), Decision::Rejected);
     assert_eq!(decided(&ended(story()), &required(&[("edition", "pro")])), Decision::Rejected);
+    let both = |other: &str| {
+        let values = ["a", other].map(str::to_owned).to_vec();
+        Rules { required: vec![Labels(vec![("os".to_owned(), values)])], ..Rules::default() }
+    };
+    assert_eq!(decided(&ended(story()), &both("b")), Decision::Approved);
+    assert_eq!(decided(&ended(story()), &both("c")), Decision::Rejected, "each value is required");
     let mut quarantined = quarantine(date!(2027 - 01 - 01));
     quarantined.required = vec![labels(&[("os", "b")])];
     let broken = ended(broken("b.p2", ReasonId::StopError));
