@@ -60,6 +60,13 @@ impl Restart {
         (!watcher.judge.is_over()).then(|| Self { _place: place, began: watcher.now(), cpu })
     }
 
+    /// It is asked for in another way, because nothing came of the first: an agent that its update restarts loses what it was
+    /// asked, and the wait for that is no time that the machine took.
+    pub async fn asked_again(&mut self, watcher: &mut Observer) {
+        self.cpu = process_cpu(watcher).await;
+        self.began = watcher.now();
+    }
+
     /// The machine has settled again.
     pub async fn settled(self, watcher: &mut Observer) {
         let took = watcher.now().since(self.began);

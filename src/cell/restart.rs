@@ -23,9 +23,9 @@ pub(super) async fn first(watcher: &mut Observer, mate: &Cellmate<'_>) -> bool {
     if !agent_is_back(watcher, mate).await {
         return false;
     }
-    let Some(restart) = Restart::begin(watcher, mate).await else { return false };
+    let Some(mut restart) = Restart::begin(watcher, mate).await else { return false };
     watcher.enter(Phase::Restart);
-    if !ask(watcher, mate).await {
+    if !ask(watcher, mate, &mut restart).await {
         return false;
     }
     watcher.leave(Phase::Restart);
@@ -51,8 +51,8 @@ pub(super) async fn in_setup(watcher: &mut Observer, mate: &Cellmate<'_>) -> boo
     if !agent_is_back(watcher, mate).await {
         return false;
     }
-    let Some(_place) = Restart::begin(watcher, mate).await else { return false };
-    ask(watcher, mate).await && settle::settle(watcher, mate).await
+    let Some(mut restart) = Restart::begin(watcher, mate).await else { return false };
+    ask(watcher, mate, &mut restart).await && settle::settle(watcher, mate).await
 }
 
 /// Restarts once more, as the `n`-th soak. False: the judge is over.
@@ -60,9 +60,9 @@ pub(super) async fn soak(watcher: &mut Observer, mate: &Cellmate<'_>, n: u32) ->
     if !agent_is_back(watcher, mate).await {
         return false;
     }
-    let Some(restart) = Restart::begin(watcher, mate).await else { return false };
+    let Some(mut restart) = Restart::begin(watcher, mate).await else { return false };
     watcher.enter(Phase::Soak(n));
-    let settled = ask(watcher, mate).await && settle::settle(watcher, mate).await;
+    let settled = ask(watcher, mate, &mut restart).await && settle::settle(watcher, mate).await;
     if settled {
         restart.settled(watcher).await;
         watcher.leave(Phase::Soak(n));
@@ -91,11 +91,14 @@ async fn agent_is_back(watcher: &mut Observer, mate: &Cellmate<'_>) -> bool {
 }
 
 /// Asks for a restart, gently first, until the host sees a reset. False: the judge is over.
-async fn ask(watcher: &mut Observer, mate: &Cellmate<'_>) -> bool {
+async fn ask(watcher: &mut Observer, mate: &Cellmate<'_>, restart: &mut Restart) -> bool {
     for via in [RestartVia::Agent, RestartVia::Acpi] {
         if via == RestartVia::Agent && !watcher.channel_open {
             watcher.note(Level::Info, "the agent is away: the power button is pressed".to_owned());
             continue;
+        }
+        if via == RestartVia::Acpi {
+            restart.asked_again(watcher).await;
         }
         watcher.emit(SignalKind::RestartAsked { via });
         let patience = Patience::new(watcher, mate.limits().restart.as_duration()).await;

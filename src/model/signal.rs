@@ -56,7 +56,7 @@ pub enum SignalKind {
     GuestState {
         state: Box<GuestState>,
     },
-    /// What a restart cost, from the request until settled.
+    /// What a restart cost, from the request that led to it until settled.
     BootCost {
         took: Millis,
         /// Of that, time that the lab took from the guest.
