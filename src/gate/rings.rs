@@ -158,7 +158,8 @@ pub fn standings(ledger: &Ledger) -> Vec<Standing<'_>> {
     for (sha256, statement) in &ledger.approvals {
         let facts = &statement.predicate.bootgate;
         let Some(ring) = facts.ring() else { continue };
-        let at = all.iter().position(|known| known.subject == statement.subject).unwrap_or(all.len());
+        // A rejected one names the files that were well nowhere, too.
+        let at = all.iter().position(|known| statement.shares_all_with(known.subject)).unwrap_or(all.len());
         if at == all.len() {
             all.push(Standing { subject: &statement.subject, rings: Vec::new() });
         }
