@@ -2,13 +2,13 @@
 
 use std::{
     fs::{self, File, OpenOptions},
-    io::{self, Read as _, Write as _},
+    io::{self, Write as _},
     path::{Path, PathBuf},
 };
 
 use anyhow::{Context as _, bail};
 
-use super::verify::MAX_FILE;
+use super::verify::read_all;
 use crate::{
     gate::Ledger,
     sign::{Envelope, PublicKey},
@@ -35,13 +35,8 @@ pub(super) fn read_ledger_or_none(path: &Path, key: &PublicKey) -> anyhow::Resul
     Ok(Ledger::default())
 }
 
-fn read(mut file: &File, path: &Path, key: &PublicKey) -> anyhow::Result<Ledger> {
-    let mut text = String::new();
-    let read = (&mut file).take(MAX_FILE + 1).read_to_string(&mut text);
-    if read.with_context(|| format!("cannot read {}", path.display()))? as u64 > MAX_FILE {
-        bail!("{} is longer than {} MiB, so it is none of bootgate's files", path.display(), MAX_FILE >> 20);
-    }
-    Ledger::read(&text, key).with_context(|| format!("{} cannot be used", path.display()))
+fn read(file: &File, path: &Path, key: &PublicKey) -> anyhow::Result<Ledger> {
+    Ledger::read(&read_all(file, path)?, key).with_context(|| format!("{} cannot be used", path.display()))
 }
 
 /// A file that is nobody else's to change as long as this lives.

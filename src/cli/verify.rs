@@ -1,4 +1,5 @@
 use std::{
+    fs::File,
     io::Read as _,
     path::{Path, PathBuf},
 };
@@ -16,7 +17,7 @@ use crate::{
 };
 
 /// Largest approval or file of revocations that is read: far above one of thousands of cells.
-pub(super) const MAX_FILE: u64 = 256 << 20;
+const MAX_FILE: u64 = 256 << 20;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -108,10 +109,14 @@ pub(super) fn read_envelope(path: &Path) -> anyhow::Result<Envelope> {
 }
 
 pub(super) fn read_text(path: &Path) -> anyhow::Result<String> {
-    let failed = || format!("cannot read {}", path.display());
+    read_all(&open_regular(path).with_context(|| format!("cannot read {}", path.display()))?, path)
+}
+
+/// What is left of an open file.
+pub(super) fn read_all(mut file: &File, path: &Path) -> anyhow::Result<String> {
     let mut text = String::new();
-    let read = open_regular(path).and_then(|file| file.take(MAX_FILE + 1).read_to_string(&mut text));
-    if read.with_context(failed)? as u64 > MAX_FILE {
+    let read = (&mut file).take(MAX_FILE + 1).read_to_string(&mut text);
+    if read.with_context(|| format!("cannot read {}", path.display()))? as u64 > MAX_FILE {
         bail!("{} is longer than {} MiB, so it is none of bootgate's files", path.display(), MAX_FILE >> 20);
     }
     Ok(text)
