@@ -5,11 +5,7 @@ use std::{
 
 use anyhow::Context as _;
 
-use super::{
-    Context, EXIT_INCONCLUSIVE,
-    outs::refuse_same,
-    signed::{LabKeyArg, read_signed},
-};
+use super::{Context, EXIT_INCONCLUSIVE, outs::refuse_same, signed::LabKeyArg};
 use crate::{
     event::{self, Journal, JournalError, RunState, Tail},
     gate::{self, RunSignatureError},
@@ -77,9 +73,11 @@ enum Format {
 }
 
 pub fn run(args: Args, context: &Context) -> anyhow::Result<u8> {
-    let state = read_run(&args.run).inspect_err(|_| tell_what_is_stale(&args.run))?;
+    let journal = read_journal(&args.run).inspect_err(|_| tell_what_is_stale(&args.run))?;
+    let doubt = doubt(&args, &journal, context);
+    let state = state_of(&args.run, journal);
     let mut own_code = if args.exit_code { gate::ruling(&state).decision.exit_code() } else { 0 };
-    if let Some(why) = doubt(&args, context) {
+    if let Some(why) = doubt {
         tell!("warning: this is not what the lab signed, and nothing should rest on it: {why}");
         own_code = if args.exit_code && own_code == 0 { EXIT_INCONCLUSIVE } else { own_code };
     }
@@ -112,13 +110,11 @@ pub fn run(args: Args, context: &Context) -> anyhow::Result<u8> {
 }
 
 /// Why a run that has its end is not as this lab signed it. None: it is, it has no end yet, or nobody here can tell.
-fn doubt(args: &Args, context: &Context) -> Option<String> {
-    match read_signed(&args.run, &args.lab_key, context) {
-        Ok(_) => None,
-        Err(error) => match error.downcast_ref::<RunSignatureError>() {
-            None | Some(RunSignatureError::NotEnded | RunSignatureError::Key(_)) => None,
-            Some(why) => Some(why.to_string()),
-        },
+fn doubt(args: &Args, journal: &Journal, context: &Context) -> Option<String> {
+    let key = args.lab_key.read(context).ok()?;
+    match gate::check_run(&args.run, journal, &key) {
+        Ok(()) | Err(RunSignatureError::NotEnded | RunSignatureError::Key(_)) => None,
+        Err(why) => Some(why.to_string()),
     }
 }
 
@@ -160,14 +156,17 @@ impl Format {
 /// # Errors
 /// There is no such run, or its journal is damaged.
 pub(super) fn read_run(run: &Path) -> anyhow::Result<RunState> {
-    let path = run.join("events.jsonl");
-    let journal = read_journal(run)?;
+    Ok(state_of(run, read_journal(run)?))
+}
+
+fn state_of(run: &Path, journal: Journal) -> RunState {
     if let Tail::Torn { line, .. } = journal.tail {
+        let path = run.join("events.jsonl");
         tell!("bootgate was killed while it wrote line {line} of {}: that line is left out", path.display());
     }
     let mut state = RunState::of(journal.run, &journal.events);
     gate::judge_again(&mut state);
-    Ok(state)
+    state
 }
 
 /// # Errors

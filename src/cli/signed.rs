@@ -15,6 +15,17 @@ pub struct LabKeyArg {
     lab_key: Option<PathBuf>,
 }
 
+impl LabKeyArg {
+    /// # Errors
+    /// There is no such key.
+    pub(super) fn read(&self, context: &Context) -> anyhow::Result<PublicKey> {
+        match &self.lab_key {
+            Some(path) => PublicKey::read(path).map_err(Into::into),
+            None => known_lab_key(&context.state).map_err(Into::into),
+        }
+    }
+}
+
 /// A run that is as its lab signed it.
 pub(super) struct SignedRun {
     pub journal: Journal,
@@ -27,11 +38,7 @@ pub(super) struct SignedRun {
 /// There is no such run, it did not come to its end, or it is not what the lab's key signed.
 pub(super) fn read_signed(run: &Path, lab_key: &LabKeyArg, context: &Context) -> anyhow::Result<SignedRun> {
     let journal = read_journal(run)?;
-    let key = match &lab_key.lab_key {
-        Some(path) => PublicKey::read(path)?,
-        None => known_lab_key(&context.state)?,
-    };
-    gate::check_run(run, &journal, &key)?;
+    gate::check_run(run, &journal, &lab_key.read(context)?)?;
     let mut state = RunState::of(journal.run.clone(), &journal.events);
     gate::judge_again(&mut state);
     Ok(SignedRun { journal, state })
