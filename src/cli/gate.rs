@@ -13,6 +13,7 @@ use super::{
 use crate::{
     gate::{Assessment, RuleOutcome, assess_run},
     model::one_line,
+    report::RuleResult,
     run::RunFolder,
 };
 
@@ -89,12 +90,10 @@ fn cells(rule: &RuleOutcome) -> String {
 }
 
 fn for_programs(assessment: &Assessment, policy: &str) -> serde_json::Value {
-    let rules = assessment.rules.iter().map(
-        |rule| json!({ "rule": rule.rule, "holds": rule.against.is_none(), "says": rule.says, "cells": rule.cells }),
-    );
+    let rules: Vec<RuleResult> = assessment.rules.iter().cloned().map(RuleResult::from).collect();
     json!({
         "decision": assessment.ruling.decision.as_str(),
         "policy": policy,
-        "rules": rules.collect::<Vec<_>>(),
+        "rules": rules,
     })
 }

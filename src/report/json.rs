@@ -32,7 +32,7 @@ struct ResultFile<'a> {
     /// The name of the policy that it was decided by.
     policy: &'a str,
     /// The policy's rules, in the order in which they are read.
-    rules: Vec<Rule>,
+    rules: Vec<RuleResult>,
     /// UTC.
     #[schemars(extend("format" = "date-time"))]
     started: &'a str,
@@ -61,13 +61,19 @@ struct ResultFile<'a> {
 
 /// What a rule made of the run.
 #[derive(Debug, Serialize, JsonSchema)]
-struct Rule {
+pub struct RuleResult {
     rule: &'static str,
     holds: bool,
     /// In a sentence.
     says: String,
     /// Those that it rests on.
     cells: Vec<CellId>,
+}
+
+impl From<gate::RuleOutcome> for RuleResult {
+    fn from(rule: gate::RuleOutcome) -> Self {
+        Self { rule: rule.rule, holds: rule.against.is_none(), says: rule.says, cells: rule.cells }
+    }
 }
 
 #[derive(Debug, Serialize, JsonSchema)]
@@ -131,12 +137,6 @@ pub fn result_schema() -> Schema {
 pub fn render(state: &RunState) -> Result<Vec<u8>, String> {
     let start = state.start.as_ref().ok_or("the run's start was not recorded")?;
     let gate::Assessment { ruling: gate::Ruling { decision, reasons }, rules } = gate::assessment(state);
-    let rule = |rule: gate::RuleOutcome| Rule {
-        rule: rule.rule,
-        holds: rule.against.is_none(),
-        says: rule.says,
-        cells: rule.cells,
-    };
     let candidate = start.candidate_sha256.as_ref().map(|sha256| Candidate {
         name: start.candidate_name.as_deref(),
         sha256,
@@ -150,7 +150,7 @@ pub fn render(state: &RunState) -> Result<Vec<u8>, String> {
         exit_code: decision.exit_code(),
         reasons,
         policy: &start.policy.name,
-        rules: rules.into_iter().map(rule).collect(),
+        rules: rules.into_iter().map(RuleResult::from).collect(),
         started: &start.utc,
         took_ms: state.now,
         candidate,
