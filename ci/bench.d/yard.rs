@@ -15,7 +15,7 @@ use bootgate::{
     gate::RunSigner,
     lab::{
         Boots, Lab, VmSpec,
-        sim::{GuestScript, SimHost, SimLab},
+        sim::{GuestScript, Rule, SimHost, SimLab},
     },
     matrix::Matrix,
     model::{Accelerator, Bytes, Cell, Millis, Outcome, Plan, Secrets, StateDir, Verdict},
@@ -45,15 +45,19 @@ pub fn simulate(order: &str) -> anyhow::Result<Value> {
     }
 }
 
-/// Guests as a big test bed has them: each image boots in a time of its own (20 to 65 s), one cell in 50 in three
-/// times that, which is still less than what a hang takes.
+/// Guests as a big test bed has them: each image boots in a time of its own (20 to 65 s), and one cell in 50 takes four
+/// such times to install the update.
 fn varied(spec: &VmSpec) -> GuestScript {
-    GuestScript::healthy(varied_boot(&spec.image.name, &spec.cell.0))
+    let guest = GuestScript::healthy(boot_time(&spec.image.name));
+    guest.rule(Rule::on("/opt/update v").takes(install_time(&spec.image.name, &spec.cell.0)))
 }
 
-fn varied_boot(image: &str, cell: &str) -> Duration {
-    let boot = Duration::from_secs(20 + 5 * trailing_number(image));
-    if trailing_number(cell) % 50 == 7 { boot * 3 } else { boot }
+fn boot_time(image: &str) -> Duration {
+    Duration::from_secs(20 + 5 * trailing_number(image))
+}
+
+fn install_time(image: &str, cell: &str) -> Duration {
+    if trailing_number(cell) % 50 == 7 { boot_time(image) * 4 } else { Duration::from_millis(10) }
 }
 
 /// Guests whose runs are over within a minute.
@@ -61,11 +65,14 @@ fn quick(_: &VmSpec) -> GuestScript {
     GuestScript::healthy(Duration::from_secs(12))
 }
 
-/// How long the varied guests' cells took last time, which is about three boots and what is between them.
+/// How long the varied guests' cells took last time, which is about three boots, the update and what is between them.
 fn last_time(here: &Path, plan: &Plan) -> anyhow::Result<History> {
     let (mut history, problem) = History::open(&here.join("history.sqlite"));
     ensure!(problem.is_none(), "the history: {problem:?}");
-    let took = |cell: &Cell| Millis::from(varied_boot(&cell.image, &cell.id.0) * 3 + Duration::from_secs(15));
+    let took = |cell: &Cell| {
+        let update = if cell.role.is_control() { Duration::ZERO } else { install_time(&cell.image, &cell.id.0) };
+        Millis::from(boot_time(&cell.image) * 3 + update + Duration::from_secs(15))
+    };
     for cell in &plan.cells {
         let verdict = Verdict { outcome: Outcome::Healthy, reasons: Vec::new() };
         let end = CellEnd { attempt: 1, verdict, artifacts: Vec::new(), took: took(cell) };
@@ -122,6 +129,7 @@ async fn whole(cells: u32, slots: u32, script: fn(&VmSpec) -> GuestScript) -> an
     let run_s = began.elapsed().as_secs_f64();
     let after = host::process_time(std::process::id()).context("this process's times")?;
 
+    let run_peak = host::peak_memory(std::process::id());
     let began = Instant::now();
     for written in write_all(&dir, &finished.state, &ReportFile::ALL) {
         written.result.with_context(|| format!("cannot write {}", written.path.display()))?;
@@ -140,6 +148,7 @@ async fn whole(cells: u32, slots: u32, script: fn(&VmSpec) -> GuestScript) -> an
         "run_s": run_s,
         "run_cpu_s": after.own - before.own,
         "report_s": report_s,
+        "run_peak_memory_bytes": run_peak,
         "peak_memory_bytes": host::peak_memory(std::process::id()),
         "makespan_s": finished.state.now.as_duration().as_secs_f64(),
         "work_s": took.iter().map(|took| took.as_duration().as_secs_f64()).sum::<f64>(),

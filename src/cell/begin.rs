@@ -42,7 +42,7 @@ pub(super) enum Way {
 
 impl Way {
     /// Finds out. What speaks against a live start is told.
-    pub async fn find(job: &Job, watcher_note: impl Fn(String)) -> Self {
+    pub async fn find(job: &Job, note: impl Fn(String)) -> Self {
         let offer = match job.seals.as_ref().map(|seals| seals.offer(&job.cell)) {
             Some(Offer::Find(claim)) => claim.resolve(&job.cell, &spec(job, None), &job.cancel).await,
             Some(offer) => offer,
@@ -50,10 +50,15 @@ impl Way {
         };
         match offer {
             Offer::Live(seal) => Self::Live(seal),
-            Offer::Make(claim) => Self::Make(claim),
+            Offer::Make(claim) => {
+                if let Some(why) = claim.why_anew() {
+                    note(format!("its image's seal is made anew: {why}"));
+                }
+                Self::Make(claim)
+            }
             Offer::Cold(None) => Self::Cold,
             Offer::Cold(Some(why)) => {
-                watcher_note(format!("starts from power-on: {why}"));
+                note(format!("starts from power-on: {why}"));
                 Self::Cold
             }
             // What was found out is never that it is to be found out.

@@ -8,6 +8,7 @@ use std::{
 use crate::{
     catalog::DigestCache,
     model::{StateDir, plain, short_words},
+    report::terminal::Look,
     seal::SealCache,
     source::{Diagnostics, Severity},
 };
@@ -126,5 +127,6 @@ fn start_logging(verbose: u8) {
         _ => "trace",
     };
     let filter = tracing_subscriber::EnvFilter::try_from_env("BOOTGATE_LOG").unwrap_or_else(|_| level.into());
-    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).without_time().try_init();
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).without_time();
+    let _ = log.with_ansi(Look::of_stderr().has_color()).try_init();
 }

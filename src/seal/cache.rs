@@ -56,6 +56,8 @@ pub struct Builder {
     cache: SealCache,
     key: SealKey,
     dir: PathBuf,
+    /// What is the matter with the one that was there.
+    problem: Option<String>,
     lock: Option<Lock>,
 }
 
@@ -102,14 +104,17 @@ impl SealCache {
             let shared = exclusive.share().map_err(io("lock", &lock))?;
             return Ok(Taken::Ready(self.used(key, about, shared)));
         }
-        if let Some(problem) = problem {
-            tracing::warn!("{problem}: it is made anew");
-        }
         let dir = self.dir.join(format!("{}.new", key.name()));
         for old in [&dir, &self.dir.join(key.name())] {
             remove(old)?;
         }
-        Ok(Taken::Absent(Builder { cache: self.clone(), key: key.clone(), dir, lock: Some(exclusive) }))
+        Ok(Taken::Absent(Builder {
+            cache: self.clone(),
+            key: key.clone(),
+            dir,
+            problem: problem.map(|problem| problem.to_string()),
+            lock: Some(exclusive),
+        }))
     }
 
     /// A seal if it is there and whole; nothing is made or waited for.
@@ -256,6 +261,11 @@ impl Builder {
     /// What the seal is made for.
     pub fn key(&self) -> &SealKey {
         &self.key
+    }
+
+    /// What is the matter with the seal that it takes the place of; none: there was none.
+    pub fn problem(&self) -> Option<&str> {
+        self.problem.as_deref()
     }
 
     /// The folder for [`Vm::seal`](crate::lab::Vm::seal); the lab makes it.

@@ -186,6 +186,11 @@ impl Claim {
         }
     }
 
+    /// Why a seal that is there is made anew; none: there is none.
+    pub fn why_anew(&self) -> Option<&str> {
+        self.builder.as_ref()?.problem()
+    }
+
     /// The folder to seal a machine into. None: it is not this claim's to make.
     pub fn folder(&self) -> Option<&std::path::Path> {
         self.builder.as_ref().map(Builder::dir)

@@ -127,7 +127,9 @@ pub(in crate::report) fn advice(id: ReasonId) -> Option<&'static str> {
         }
         ReasonId::ImageMissing => "Put the disk where the catalogue says; `bootgate images` lists them.",
         ReasonId::ImageChanged => "Restore the disk, or give the catalogue its new digest: `bootgate images verify`.",
-        ReasonId::StartFailed => "The image does not come up even without the update: see the cell's serial.log.",
+        ReasonId::StartFailed => {
+            "The machine or its setup fails even without the update: see the cell's serial.log and agent.jsonl."
+        }
         ReasonId::OutOfSpace => "Free space on the host's disk, then go on with `--resume`.",
         ReasonId::HostLost => "See the host's log (was QEMU killed for its memory?), then go on with `--resume`.",
         ReasonId::Cancelled | ReasonId::HarnessDied => "Go on with `--resume`: only these cells run again.",
