@@ -95,7 +95,10 @@ pub(super) fn spec(job: &Job, seal: Option<&Arc<Seal>>) -> VmSpec {
 pub(super) async fn create(job: &Job, way: &mut Way) -> Result<(Arc<dyn Vm>, VmEvents), LabError> {
     let made = job.lab.create(spec(job, way.seal())).await;
     let (Err(error), Way::Live(seal), Some(seals)) = (&made, &*way, &job.seals) else { return made };
-    seals.failed(seal, &error.to_string());
+    // A full disk says nothing of the seal.
+    if !matches!(error, LabError::OutOfSpace(_)) {
+        seals.failed(seal, &error.to_string());
+    }
     job.note(Level::Info, format!("starts from power-on: {error}"));
     *way = Way::Cold;
     job.lab.create(spec(job, None)).await
@@ -156,10 +159,11 @@ async fn cold(watcher: &mut Observer, mate: &Cellmate<'_>, _place: Option<BootPl
 
 /// As a clone of the sealed machine, until it is seen to go on.
 async fn live(watcher: &mut Observer, mate: &Cellmate<'_>, seal: &Arc<Seal>, _place: BootPlace) -> Result<(), String> {
+    let boot = watcher.boot;
     start_restored(watcher).await?;
     watcher.leave(Phase::Start);
     watcher.enter(Phase::Settle);
-    go_on(watcher, mate).await?;
+    go_on(watcher, mate, boot).await?;
     watcher.leave(Phase::Settle);
     mate.started_from(seal);
     if know(watcher, mate, LimitsFrom::SealedBoot, seal.about.settle).await { Ok(()) } else { Err(verdict(watcher)) }
@@ -221,8 +225,9 @@ async fn make_seal(
         mate.moved_to(&vm);
         watcher.observe(vm, events);
         watcher.emit(SignalKind::Sealed { seal: seal.name().to_owned(), took: began.elapsed().into() });
+        let boot = watcher.boot;
         start_restored(watcher).await?;
-        go_on(watcher, mate).await
+        go_on(watcher, mate, boot).await
     };
     gone_on.await.map_err(|why| (Some(seal.clone()), why))?;
     mate.started_from(&seal);
@@ -287,8 +292,9 @@ async fn start_restored(watcher: &mut Observer) -> Result<(), String> {
     }
 }
 
-/// The restored machine answers, knows what time it is, and has settled.
-async fn go_on(watcher: &mut Observer, mate: &Cellmate<'_>) -> Result<(), String> {
+/// The restored machine answers, knows what time it is, and has settled. `boot`: the one that it was sealed in, for another
+/// one finds on its disk only what had been written there by then.
+async fn go_on(watcher: &mut Observer, mate: &Cellmate<'_>, boot: u64) -> Result<(), String> {
     let going_on = async {
         let agent = async {
             // libvirt says when the channel is open, but the question is cheap.
@@ -308,6 +314,7 @@ async fn go_on(watcher: &mut Observer, mate: &Cellmate<'_>) -> Result<(), String
         settle::settle(watcher, mate).await
     };
     match timeout(GO_ON, going_on).await {
+        Ok(true) if watcher.boot != boot => Err("the restored machine reset itself".to_owned()),
         Ok(true) => Ok(()),
         Ok(false) => Err(verdict(watcher)),
         Err(_) => Err(format!("the restored machine did not go on within {}", Millis::from(GO_ON))),

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     event::Level,
-    model::{ControlFacts, Millis, Outcome, Role, SignalKind, Verdict},
+    model::{ControlFacts, Outcome, Role, SignalKind, Verdict},
     seal::KnownControl,
 };
 
@@ -32,11 +32,15 @@ pub(super) async fn facts(job: &Job, way: &Way) -> Option<ControlFacts> {
 }
 
 async fn kept(job: &Job, way: &Way) -> Option<KnownControl> {
-    match (way.seal(), &job.seals) {
+    let known = match (way.seal(), &job.seals) {
         (Some(seal), _) => seal.control(&job.cell),
         (None, Some(seals)) => seals.find(&job.cell, &spec(job, None)).await?.control(&job.cell),
-        (None, None) => None,
-    }
+        (None, None) => return None,
+    };
+    known.unwrap_or_else(|error| {
+        job.note(Level::Info, format!("what is known of the control is not used: {error}"));
+        None
+    })
 }
 
 /// Tells what the machine is like. False: the judge is over.
@@ -55,7 +59,9 @@ pub(super) fn tell(watcher: &mut Observer, mate: &Cellmate<'_>) -> bool {
 pub(super) async fn keep(watcher: &Observer, mate: &Cellmate<'_>, verdict: &Verdict) {
     let job = mate.job;
     let (Role::Control, Outcome::Healthy, Some(seal)) = (&job.cell.role, verdict.outcome, mate.seal()) else { return };
-    if watcher.seen.settle == Millis::ZERO {
+    // One that could not say what it is like would hide what is worse on every cell to come.
+    let facts = &watcher.seen;
+    if facts.settle.is_zero() || facts.restart.is_zero() || facts.guest.is_none() {
         return;
     }
     let utc = OffsetDateTime::now_utc().format(&Rfc3339).unwrap_or_default();

@@ -31,6 +31,9 @@ const LAB_PATIENCE: Duration = Duration::from_secs(10);
 /// the journal.
 const LINES: usize = 5;
 
+/// A lab that tells nothing of a machine for so long does not let it run: nothing that it does then is the guest's doing.
+const LAB_SILENCE: Duration = Duration::from_secs(60);
+
 /// The lab is told to have stood still from this on.
 const STOOD_STILL: Millis = Millis::from_secs(5);
 
@@ -59,6 +62,8 @@ pub(super) struct Observer {
     /// As it was told last.
     late: Millis,
     samples: u64,
+    /// Since when the lab has not told the machine's counters.
+    untold_since: Option<Instant>,
     serial: Console,
     firmware: Option<Console>,
     /// The picture that was kept last, until it is seen to stand still: only then is it worth looking what it shows.
@@ -116,6 +121,7 @@ impl Observer {
             late: lab.time(Millis::ZERO).timer_late,
             lab,
             samples: 0,
+            untold_since: None,
             serial: Console::serial(files.serial_log),
             firmware: files.firmware_log.map(Console::firmware),
             standing: None,
@@ -143,7 +149,7 @@ impl Observer {
         self.firmware = files.firmware_log.map(Console::firmware);
         (self.vm, self.events, self.deaf) = (vm, events, false);
         (self.channel_open, self.answered, self.screen) = (false, false, None);
-        self.standing = None;
+        (self.standing, self.untold_since) = (None, None);
         self.boot += 1;
         self.boot_id = None;
         self.told.clear();
@@ -165,7 +171,8 @@ impl Observer {
             SignalKind::GuestState { state } => self.seen.guest = Some(state.clone()),
             SignalKind::BootCost { took, waited, cpu, probe_us } => {
                 let own = took.since(*waited);
-                if own > self.seen.restart {
+                // How long one that got next to nothing of the host would have taken, nobody knows.
+                if own > self.seen.restart && !LabTime::took_nearly_all(*took, *waited) {
                     (self.seen.restart, self.seen.probe_us) = (own, *probe_us);
                 }
                 self.seen.restart_cpu = self.seen.restart_cpu.max(*cpu);
@@ -343,13 +350,29 @@ impl Observer {
         if self.judge.is_settled() && self.channel_open {
             return;
         }
-        let Some(mut progress) = self.counters().await else { return };
+        let Some(mut progress) = self.counters().await else { return self.lab_is_silent() };
         // A picture costs more than counters do, and a machine that answers needs none.
         self.samples += 1;
         if !progress.agent && self.samples.is_multiple_of(2) {
             self.look_at_screen(&mut progress).await;
         }
         self.emit_sample(progress);
+    }
+
+    fn lab_is_silent(&mut self) {
+        let silent = self.untold_since.get_or_insert_with(Instant::now).elapsed();
+        // While it is started or sealed a machine has no counters.
+        let is_ours = matches!(self.judge.phase(), Phase::Start | Phase::Setup);
+        if silent >= LAB_SILENCE && !is_ours && !self.judge.is_over() && !self.cancel.is_cancelled() {
+            let detail =
+                format!("the lab has told nothing of it for {}: its process may be stopped", Millis::from(silent));
+            self.emit(SignalKind::VmLost { detail });
+        }
+    }
+
+    /// Whether the lab tells anything of the machine.
+    pub async fn lab_answers(&self) -> bool {
+        self.stats().await.is_some() || self.cancel.is_cancelled()
     }
 
     /// A sample with a picture, whatever the machine's state.
@@ -385,10 +408,10 @@ impl Observer {
     /// None: the lab does not tell.
     async fn counters(&mut self) -> Option<Progress> {
         let stats = self.stats().await?;
+        self.untold_since = None;
         Some(Progress {
             cpu: stats.cpu,
             lab: self.lab.time(stats.cpu_wait),
-            vcpus: stats.vcpus,
             agent: std::mem::take(&mut self.answered),
             disk_reads: stats.disk_reads,
             disk_writes: stats.disk_writes,

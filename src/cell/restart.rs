@@ -97,7 +97,9 @@ async fn ask(watcher: &mut Observer, mate: &Cellmate<'_>, restart: &mut Restart)
             watcher.note(Level::Info, "the agent is away: the power button is pressed".to_owned());
             continue;
         }
-        if via == RestartVia::Acpi {
+        // An agent that is there has lost the request: the wait for it is no time that the machine took. One that has gone
+        // away shuts down, however slowly.
+        if via == RestartVia::Acpi && watcher.channel_open {
             restart.asked_again(watcher).await;
         }
         watcher.emit(SignalKind::RestartAsked { via });

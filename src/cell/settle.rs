@@ -97,14 +97,24 @@ async fn wait_for_channel(watcher: &mut Observer) -> bool {
     watcher.channel_open
 }
 
+/// The running boot's identity where the kernel itself tells it. (Others count boots, some time after they began.)
+pub(super) async fn boot_id_in_file(mate: &Cellmate<'_>) -> Result<Option<String>, AgentError> {
+    match mate.family.boot_id(&mate.tag()) {
+        BootId::File(path) => read_id(mate, path).await,
+        BootId::Printed(_) => Ok(None),
+    }
+}
+
+async fn read_id(mate: &Cellmate<'_>, path: &str) -> Result<Option<String>, AgentError> {
+    let (text, _) = mate.agent(PATIENCE).read_file(path, 256).await?;
+    Ok(Some(String::from_utf8_lossy(&text).trim().to_owned()).filter(|id| !id.is_empty()))
+}
+
 async fn ask(mate: &Cellmate<'_>, wants_id: bool) -> Result<Answer, AgentError> {
     let mut boot_id = None;
     if wants_id {
         boot_id = match mate.family.boot_id(&mate.tag()) {
-            BootId::File(path) => {
-                let (text, _) = mate.agent(PATIENCE).read_file(path, 256).await?;
-                Some(String::from_utf8_lossy(&text).trim().to_owned()).filter(|id| !id.is_empty())
-            }
+            BootId::File(path) => read_id(mate, path).await?,
             BootId::Printed(command) => mate.family.read_boot_id(&mate.ask(&command, PATIENCE).await?.1),
         };
     }

@@ -107,13 +107,12 @@ async fn look(watcher: &mut Observer, mate: &Cellmate<'_>, command: &Command) ->
             if output.truncated {
                 look.more_errors();
             }
+            // No guest is without one: it did not understand the question, and none can be missed.
+            if look.services.is_empty() {
+                watcher.note(Level::Warning, "the guest lists nothing that runs: it cannot be compared".to_owned());
+                return None;
+            }
             if mate.family.asks_agent() {
-                // No such guest is without a service: it did not understand the question, and none can be missed.
-                if look.services.is_empty() {
-                    watcher
-                        .note(Level::Warning, "the guest lists no service that runs: it cannot be compared".to_owned());
-                    return None;
-                }
                 watcher.until(ask_agent(mate, &mut look)).await?;
             }
             let host = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_millis());

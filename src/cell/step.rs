@@ -312,6 +312,11 @@ pub(super) async fn wait_for_agent(watcher: &mut Observer, mate: &Cellmate<'_>, 
             return Some(());
         }
         if watcher.judge.is_settled() && patience.left(watcher).await.is_none() {
+            if !watcher.lab_answers().await {
+                let message = "the lab tells nothing of the machine any more: its process may be stopped".to_owned();
+                watcher.emit(SignalKind::LabFault { reason: ReasonId::HostLost, message });
+                return None;
+            }
             // Who closed the channel is alive.
             if watcher.channel_open {
                 press_key(watcher).await?;
@@ -323,6 +328,8 @@ pub(super) async fn wait_for_agent(watcher: &mut Observer, mate: &Cellmate<'_>, 
 
 /// Looks whether a machine with a silent agent reacts to a key. None: the judge is over.
 async fn press_key(watcher: &mut Observer) -> Option<()> {
+    // What has moved by now is no reaction.
+    watcher.sample_all().await;
     let vm = watcher.vm.clone();
     if let Err(error) = watcher.until(async move { vm.press_key().await }).await? {
         watcher.note(Level::Info, format!("no key was pressed: {error}"));

@@ -1,10 +1,13 @@
 use std::time::Duration;
 
 use super::{life::Cellmate, observe::Observer, patience::Deadline, rest, settle, step};
-use crate::model::{Millis, Phase};
+use crate::model::{Millis, Phase, SignalKind};
 
 /// How long a machine that came back from a crash has to stay up.
 const STABLE: Duration = Duration::from_secs(10);
+
+/// How long one small request to the agent may take.
+const REQUEST: Duration = Duration::from_secs(10);
 
 /// Looks at the settled machine for a while: late crashes, an agent that dies; and for longer while it is still
 /// busy. False: the judge is over.
@@ -38,10 +41,17 @@ async fn look(watcher: &mut Observer, mate: &Cellmate<'_>, length: Duration) {
     {}
 }
 
-/// The watch ends with an agent that answers.
+/// The watch ends with an agent that answers, in the same boot: a kernel that starts another one (kexec) resets no machine.
 async fn still_there(watcher: &mut Observer, mate: &Cellmate<'_>) {
-    let ping = async { mate.agent(Duration::from_secs(10)).ping().await };
+    let ping = async { mate.agent(REQUEST).ping().await };
     if let Some(Err(_)) = watcher.until(ping).await {
         step::wait_for_agent(watcher, mate, mate.quiet().as_duration()).await;
+    }
+    let boot = watcher.boot;
+    if let Some(Ok(Some(id))) = watcher.until(settle::boot_id_in_file(mate)).await
+        && watcher.boot == boot
+        && watcher.boot_id.as_ref().is_some_and(|(of, known)| *of == boot && *known != id)
+    {
+        watcher.emit(SignalKind::BootId { id });
     }
 }

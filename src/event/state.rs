@@ -189,7 +189,8 @@ impl RunState {
     pub fn time_left(&self, now: Millis) -> Option<Millis> {
         let mean = |sum: u64, n: u64| sum.checked_div(n).map(Millis);
         let add = |(sum, n): (u64, u64), took: Millis| (sum.saturating_add(took.0), n + 1);
-        let (sum, n) = self.cells.iter().filter_map(CellState::ended).map(|end| end.took).fold((0, 0), add);
+        let were_run = self.cells.iter().filter(|cell| cell.known_from().is_none());
+        let (sum, n) = were_run.filter_map(CellState::ended).map(|end| end.took).fold((0, 0), add);
         let usual = mean(sum, n).or_else(|| {
             let (sum, n) = self.cells.iter().filter_map(|cell| cell.planned.expected_ms).fold((0, 0), add);
             mean(sum, n)

@@ -218,7 +218,8 @@ fn short(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).take(LONG).collect()
 }
 
-/// A message without what differs from boot to boot: the kernel's `<3>[   10.636073] `, and numbers.
+/// A message without what differs from boot to boot: the kernel's `<3>[   10.636073] `, and numbers, addresses and UUIDs
+/// too.
 fn plain(text: &str) -> String {
     let text = text.strip_prefix('<').and_then(|text| text.split_once('>')).map_or(text, |(_, rest)| rest);
     let text = text.strip_prefix('[').and_then(|text| text.split_once("] ")).map_or(text, |(_, rest)| rest);
@@ -229,7 +230,23 @@ fn plain(text: &str) -> String {
             out.push(c);
         }
     }
-    out.trim().to_owned()
+    let part_of_word = |c: char| c.is_ascii_alphanumeric() || "#-".contains(c);
+    let words = out.trim().split_inclusive(|c| !part_of_word(c)).map(|word| {
+        let end = word.trim_end_matches(|c| !part_of_word(c)).len();
+        let (word, after) = word.split_at(end);
+        format!("{}{after}", without_hex(word))
+    });
+    words.collect()
+}
+
+/// `#` for what is a hexadecimal number, whose decimal digits are left aside already.
+fn without_hex(word: &str) -> &str {
+    let hex = |text: &str| text.chars().all(|c| c.is_ascii_hexdigit() || "#-".contains(c));
+    match word.strip_prefix("#x") {
+        Some(rest) if !rest.is_empty() && hex(rest) => "#x#",
+        None if word.len() >= 4 && word.contains('#') && hex(word) => "#",
+        _ => word,
+    }
 }
 
 #[cfg(test)]
@@ -271,6 +288,16 @@ mod tests {
         let long = read(&mut (0..100).map(|n| format!("error {n} {}", "x".repeat(1000))));
         assert!(long.errors_cut && long.errors.iter().map(String::len).sum::<usize>() <= ERROR_BYTES);
         assert!(Look::read("error a\nerrors cut\n").since(&Look::default()).errors_cut);
+    }
+
+    #[test]
+    fn an_error_is_the_same_one_with_another_address_or_uuid_in_it() {
+        let of = |text: &str| Look::read(&format!("error {text}\n")).since(&Look::default()).errors;
+        let oops = |at: &str, id: &str| of(&format!("sensor[{at}]: at 0x{at}, volume {id} on sda1: bad face"));
+        let one = oops("7f3ac0de", "3f2a77c1-abcd-4e1f-9abc-0123456789ab");
+        assert_eq!(one, oops("11d0ffee", "00aa77c1-cdef-4aaa-8bcd-ba9876543210"));
+        assert_eq!(one, ["sensor[#]: at #x#, volume # on sda#: bad face"]);
+        assert_ne!(of("cafe bad"), of("face bad"));
     }
 
     #[test]

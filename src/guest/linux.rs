@@ -50,7 +50,10 @@ for p in /sys/class/net/*; do
 done 2>/dev/null
 ip -o addr show scope global 2>/dev/null | while read -r _ n _; do echo "network $n address"; done
 while read -r _ t _; do [ "$t" = 00000000 ] && echo "network default route"; done </proc/net/route 2>/dev/null
-for f in /var/crash/* /var/lib/systemd/coredump/* /sys/fs/pstore/*; do [ ! -e "$f" ] || echo "dump $f"; done
+for f in /var/crash/* /var/lib/systemd/coredump/* /sys/fs/pstore/*; do
+  case $f in */kexec_cmd|*/kdump_lock) continue;; esac
+  [ ! -e "$f" ] || echo "dump $f"
+done
 "#;
 
 /// What the log holds at that level or worse. Numbers are left aside here as they are by who reads it ([`Look::read`]): else

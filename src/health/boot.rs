@@ -241,19 +241,18 @@ fn activity(wall: Millis, before: &Progress, now: &Progress) -> Activity {
 }
 
 /// The CPU time that a guest used between two samples, in percent of one core, of the time in which the host had one for
-/// each of its virtual CPUs. That the lab itself was slow changes nothing of it.
+/// the virtual CPU that waited most. That the lab itself was slow changes nothing of it.
 ///
-/// CPUs that waited for much of it have work, however little of it they could do: one that is only woken up now and then gets
-/// a core soon, on a host with ten times as much to do as it has cores too (measured: an idle guest waited for a tenth of the
-/// time, one that spins for half of it and more). They wanted what they got and what they waited for. (The
-/// host counts a wait when it ends, so one span may show none of a long one and the next all of it.)
+/// A CPU that waited for much of it has work, however little of it it could do: one that is only woken up now and then gets a
+/// core soon, on a host with ten times as much to do as it has cores too (measured: an idle guest waited for a tenth of the
+/// time, one that spins for half of it and more). It wanted what it got and what it waited for. (The host counts a wait when it
+/// ends, so one span may show none of a long one and the next all of it.)
 fn cpu_percent(wall: Millis, before: &Progress, now: &Progress) -> u64 {
     let (cpu, waited) = (now.cpu.since(before.cpu).0, now.lab.cpu_wait.since(before.lab.cpu_wait).0);
-    let vcpus = u64::from(now.vcpus.max(1));
-    if waited > (wall.0 / 3).saturating_add((vcpus - 1).saturating_mul(wall.0 / 8)) {
+    if waited > wall.0 / 3 {
         return waited.saturating_add(cpu).saturating_mul(100) / wall.0.max(1);
     }
-    cpu.saturating_mul(100) / wall.0.saturating_sub(waited / vcpus).max(1)
+    cpu.saturating_mul(100) / wall.0.saturating_sub(waited).max(1)
 }
 
 fn spent(from: &Option<(Millis, Progress)>, to: &Option<(Millis, Progress)>) -> Millis {
@@ -269,8 +268,8 @@ mod tests {
     fn a_machine_that_waits_for_a_core_is_not_at_rest() {
         let percent = |cpu, cpu_wait| {
             let lab = LabTime { cpu_wait: Millis(cpu_wait), ..LabTime::default() };
-            let now = Progress { cpu: Millis(cpu), vcpus: 1, lab, ..Progress::default() };
-            cpu_percent(Millis(1000), &Progress { vcpus: 1, ..Progress::default() }, &now)
+            let now = Progress { cpu: Millis(cpu), lab, ..Progress::default() };
+            cpu_percent(Millis(1000), &Progress::default(), &now)
         };
         assert_eq!(percent(20, 60), 2, "an idle one is soon done when it gets a core");
         assert_eq!(percent(20, 300), 2, "one that waits long when it is woken up, too");

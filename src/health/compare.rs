@@ -1,6 +1,7 @@
 use super::differ::{Restarted, Seen, differences, unknown};
 use crate::model::{
-    Activity, CellId, ControlFacts, GuestState, Millis, Outcome, Phase, Reason, ReasonId, Tolerances, Verdict,
+    Activity, BOOT_NOISE, CellId, ControlFacts, GuestState, Millis, Outcome, Phase, Reason, ReasonId, Tolerances,
+    Verdict,
 };
 
 /// What became of the control that a cell is compared with.
@@ -70,16 +71,24 @@ pub(super) fn compare(cell: Own<'_>, control: Option<&ControlEnd>, with: &CellId
                 own.extend(found.into_iter().map(|(id, message)| reason(at, id, message)));
                 // The first cause in time leads.
                 own.sort_by_key(|reason| reason.at);
+                // What is known of only one of the two was not compared; of the control's side that matters only where there
+                // would be something to blame.
+                let is_slow = restart.is_some_and(|restart| restart.own() >= BOOT_NOISE);
+                let is_busy = activity.is_some_and(|(_, activity)| !activity.is_rest(Activity::default()));
+                let known = |what: &str| format!("{what}, and of its control that is known");
+                let unsaid = |what: &str| format!("{what}, and of its control nobody knows that");
                 let missing = [
-                    (state.is_none() && facts.guest.is_some(), "the guest did not say what it is like"),
-                    (restart.is_none() && !facts.restart.is_zero(), "nobody knows how long its restart took"),
-                    (unclear, "the lab was too slow to tell how long its restart took"),
-                    (activity.is_none() && facts.activity.is_some(), "nobody saw whether it came to rest"),
+                    (state.is_none() && facts.guest.is_some(), known("the guest did not say what it is like")),
+                    (restart.is_none() && !facts.restart.is_zero(), known("nobody knows how long its restart took")),
+                    (unclear, known("the lab was too slow to tell how long its restart took")),
+                    (activity.is_none() && facts.activity.is_some(), known("nobody saw whether it came to rest")),
+                    (state.is_some() && facts.guest.is_none(), unsaid("the guest said what it is like")),
+                    (is_slow && facts.restart.is_zero(), unsaid("the guest took a while to restart")),
+                    (is_busy && facts.activity.is_none(), unsaid("the guest did not come to rest")),
                 ];
                 // What is only slow may be let pass, so all else has to be known of it.
                 let is_well_else = own.iter().all(|reason| reason.id == ReasonId::SlowBoot);
-                if is_well_else && let Some((_, what)) = missing.into_iter().find(|(is_missing, _)| *is_missing) {
-                    let message = format!("{what}, and of its control that is known");
+                if is_well_else && let Some((_, message)) = missing.into_iter().find(|(is_missing, _)| *is_missing) {
                     own.push(reason(Millis::ZERO, ReasonId::HarnessDied, message));
                 }
                 if is_well_else

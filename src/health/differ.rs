@@ -7,6 +7,9 @@ use crate::model::{
 /// Less more than this is no growth, whatever the factor: a small guest's memory is all noise.
 const MEMORY_NOISE: Bytes = Bytes::mib(32);
 
+/// Nor is a disk fuller whose free share is less by no more than this, in percent of its size.
+const DISK_NOISE: f64 = 1.0;
+
 /// Most names or texts that a sentence lists.
 const NAMED: usize = 3;
 
@@ -34,7 +37,8 @@ pub(super) struct Restarted {
 }
 
 impl Restarted {
-    fn own(self) -> Millis {
+    /// How long it took the guest.
+    pub fn own(self) -> Millis {
         self.took.since(self.waited)
     }
 
@@ -60,7 +64,7 @@ pub(super) fn differences(seen: Seen<'_>, control: &ControlFacts, tolerances: &T
 
 fn of_guests(own: &GuestState, there: &GuestState, tolerances: &Tolerances) -> Vec<(ReasonId, Option<String>)> {
     let ignore = Ignore(&tolerances.ignore);
-    let (network, has) = (only_in(&there.network, &own.network), "; the control has it");
+    let (network, has) = (lost(&own.network, &there.network), "; the control has it");
     let (id, errors) = ignore.list(ReasonId::EventLog, NEW_ERRORS, only_in(&own.errors, &there.errors), "");
     vec![
         ignore.first(ReasonId::DiskReadonly, read_only(own, there)),
@@ -126,14 +130,17 @@ fn read_only(own: &GuestState, there: &GuestState) -> Vec<String> {
     disks.map(|disk| format!("{} is mounted read-only, and in the control it is not", disk.mount)).collect()
 }
 
+/// A disk that is as full in the control is none of the update's.
 fn full(own: &GuestState, there: &GuestState, percent: f64) -> Vec<String> {
-    let is_full = |disk: &DiskState| disk.size.0 > 0 && free_percent(disk) < percent;
-    let was_full = |mount: &str| there.disks.iter().any(|disk| disk.mount == mount && is_full(disk));
-    let disks = own.disks.iter().filter(|disk| !disk.read_only && is_full(disk) && !was_full(&disk.mount));
-    let told = disks.map(|disk| {
-        let control = there.disks.iter().find(|other| other.mount == disk.mount);
-        let beside = control.map(|control| format!("; {} in the control", control.free)).unwrap_or_default();
-        format!("{}: {} of {} free{beside}", disk.mount, disk.free, disk.size)
+    let disks = own.disks.iter().filter(|disk| !disk.read_only && disk.size.0 > 0 && free_percent(disk) < percent);
+    let told = disks.filter_map(|disk| {
+        let control = there.disks.iter().find(|other| other.mount == disk.mount && other.size.0 > 0);
+        let beside = match control {
+            Some(control) if free_percent(control) - free_percent(disk) < DISK_NOISE => return None,
+            Some(control) => format!("; {} in the control", control.free),
+            None => String::new(),
+        };
+        Some(format!("{}: {} of {} free{beside}", disk.mount, disk.free, disk.size))
     });
     told.collect()
 }
@@ -159,11 +166,59 @@ fn only_in<'a>(these: &'a [String], others: &[String]) -> Vec<&'a String> {
     these.iter().filter(|name| !others.contains(name)).collect()
 }
 
-/// By their paths: what one tells of its cause (`PATH: CAUSE`) may have been read in one guest and not in the other.
+/// What the network has no more. An interface with another name has what the one before it had (`eth0 up`, `ens3 up`).
+fn lost<'a>(own: &[String], there: &'a [String]) -> Vec<&'a String> {
+    let kind = |what: &str| what.rsplit(' ').next().unwrap_or_default().to_owned();
+    let mut new: Vec<String> = only_in(own, there).into_iter().map(|what| kind(what)).collect();
+    let mut gone = only_in(there, own);
+    gone.retain(|what| match new.iter().position(|new| *new == kind(what)) {
+        Some(found) => {
+            new.swap_remove(found);
+            false
+        }
+        None => true,
+    });
+    gone
+}
+
+/// By their paths: what one tells of its cause (`PATH: CAUSE`) may have been read in one guest and not in the other. A path
+/// with the time, process or boot of the crash in it (`core.NAME.UID.BOOT.PID.TIME`) is another one each time: as many of a
+/// kind as the control has are no news.
 fn new_dumps<'a>(own: &'a [String], there: &[String]) -> Vec<&'a String> {
-    let path = |dump: &str| dump.split_once(": ").map_or(dump.to_owned(), |(path, _)| path.to_owned());
-    let known: Vec<String> = there.iter().map(|dump| path(dump)).collect();
-    own.iter().filter(|dump| !known.contains(&path(dump))).collect()
+    let path = |dump: &str| dump.split_once(": ").map_or(dump, |(path, _)| path).to_owned();
+    let paths = |dumps: &[String]| dumps.iter().map(|dump| path(dump)).collect::<Vec<_>>();
+    let (mine, theirs) = (paths(own), paths(there));
+    let mut known: Vec<String> =
+        theirs.iter().filter(|path| !mine.contains(path)).map(|path| kind_of_dump(path)).collect();
+    let mut is_new = |dump: &&String| {
+        let path = path(dump);
+        if theirs.contains(&path) {
+            return false;
+        }
+        match known.iter().position(|known| *known == kind_of_dump(&path)) {
+            Some(found) => {
+                known.swap_remove(found);
+                false
+            }
+            None => true,
+        }
+    };
+    own.iter().filter(|dump| is_new(dump)).collect()
+}
+
+/// A dump's path without its numbers, hexadecimal ones too.
+fn kind_of_dump(path: &str) -> String {
+    let is_number = |word: &str| {
+        let hex = word.len() >= 8 && word.chars().all(|c| c.is_ascii_hexdigit());
+        !word.is_empty() && (hex || word.chars().all(|c| c.is_ascii_digit()))
+    };
+    let words = path.split_inclusive(|c: char| !c.is_ascii_alphanumeric()).map(|word| {
+        let end =
+            word.len() - word.chars().next_back().filter(|c| !c.is_ascii_alphanumeric()).map_or(0, char::len_utf8);
+        let (word, after) = word.split_at(end);
+        if is_number(word) { format!("#{after}") } else { format!("{word}{after}") }
+    });
+    words.collect()
 }
 
 fn clock(own: &GuestState, there: &GuestState, tolerance: Millis) -> Option<String> {
@@ -372,6 +427,46 @@ mod tests {
         let (told, untold) = (dump(r"C:\Windows\MEMORY.DMP: bugcheck 0x7e"), dump(r"C:\Windows\MEMORY.DMP"));
         assert!(new_dumps(&told, &untold).is_empty());
         assert_eq!(new_dumps(&dump(r"C:\b.dmp"), &dump(r"C:\a.dmp")), [r"C:\b.dmp"]);
+    }
+
+    #[test]
+    fn a_dump_that_every_boot_leaves_under_a_name_of_its_own_is_no_news_and_one_more_is() {
+        let core = |name: &str, boot: &str, pid: u32| {
+            format!("/var/lib/systemd/coredump/core.{name}.0.{boot}.{pid}.17000000.zst")
+        };
+        let there = [core("odd", "0123456789abcdef0123456789abcdef", 300)];
+        let again = core("odd", "fedcba9876543210fedcba9876543210", 299);
+        assert!(new_dumps(std::slice::from_ref(&again), &there).is_empty());
+        let more = core("odd", "fedcba9876543210fedcba9876543210", 412);
+        assert_eq!(new_dumps(&[again.clone(), more.clone()], &there), [&more]);
+        let other = core("sensord", "fedcba9876543210fedcba9876543210", 300);
+        assert_eq!(new_dumps(&[again, other.clone()], &there), [&other]);
+    }
+
+    #[test]
+    fn an_interface_with_another_name_is_not_gone_and_one_that_lost_its_address_has() {
+        let network = |what: &[&str]| what.iter().map(|&what| what.to_owned()).collect::<Vec<_>>();
+        let there = network(&["eth0 up", "eth0 address", "default route"]);
+        assert!(lost(&network(&["ens3 up", "ens3 address", "default route"]), &there).is_empty());
+        assert_eq!(lost(&network(&["ens3 up", "default route"]), &there), ["eth0 address"]);
+        assert_eq!(lost(&network(&["eth0 up", "eth1 up", "eth0 address"]), &there), ["default route"]);
+    }
+
+    #[test]
+    fn a_disk_is_full_by_the_update_only_if_it_is_fuller_than_the_controls() {
+        let disk = |free_tenths: u64| GuestState {
+            disks: vec![DiskState {
+                mount: "/".into(),
+                size: Bytes::mib(1000),
+                free: Bytes::mib(free_tenths),
+                read_only: false,
+            }],
+            ..GuestState::default()
+        };
+        let is_full = |own, there| !full(&disk(own), &disk(there), 5.0).is_empty();
+        assert!(!is_full(49, 51), "a hair below the limit");
+        assert!(is_full(10, 40), "full before, and as good as nothing left now");
+        assert!(!is_full(35, 40) && is_full(35, 500) && !is_full(60, 500));
     }
 
     #[test]

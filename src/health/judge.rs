@@ -215,7 +215,7 @@ impl Judge {
             SignalKind::AgentAnswered => self.boot.answered = true,
             SignalKind::AgentSilent { waited } => self.agent_silent(at, *waited),
             SignalKind::KeyPressed => self.boot.key_pressed(at),
-            SignalKind::BootId { id } => self.boot.id = Some(id.clone()),
+            SignalKind::BootId { id } => self.boot_id(at, id),
             SignalKind::Settled => self.settled(at),
             SignalKind::StepStarted { subject, restarts, .. } => {
                 self.in_step = true;
@@ -423,6 +423,14 @@ impl Judge {
         let (when, phase) = self.resets.after_agent.filter(|_| self.resets.came_back && !self.over)?;
         let message = format!("the machine reset itself in phase {phase} while the agent was up, and came back");
         Some(self.blamed(when, phase, ReasonId::LateCrash, message))
+    }
+
+    fn boot_id(&mut self, at: Millis, id: &str) {
+        let before = self.boot.id.replace(id.to_owned());
+        if self.boot.settled && before.is_some_and(|before| before != id) {
+            let message = "the guest has booted anew since it settled, and the host saw no reset".to_owned();
+            self.blame(at, ReasonId::LateCrash, message);
+        }
     }
 
     fn agent_silent(&mut self, at: Millis, waited: Millis) {

@@ -61,7 +61,6 @@ fn progress() -> impl Strategy<Value = Progress> {
     (counters, any::<bool>(), any::<Option<u32>>(), any::<Option<u32>>()).prop_map(
         |((cpu, wait, disk, serial), agent, screen_changed_ppm, screen_unlike_settled_ppm)| Progress {
             cpu: Millis(cpu),
-            vcpus: 1,
             lab: LabTime { cpu_wait: Millis(wait), timer_late: Millis(wait / 2), probe_lost: Millis(wait / 3) },
             agent,
             disk_reads: disk,
@@ -209,6 +208,31 @@ fn without_any_one_of_its_proofs_a_healthy_machine_is_not_healthy() {
             let lacks = cut.remove(proof);
             assert_ne!(judge(&cut).outcome, Outcome::Healthy, "without {lacks:?}");
         }
+    }
+}
+
+#[test]
+fn a_control_that_did_not_say_what_it_is_like_proves_nothing_of_a_cell_that_did() {
+    let mut signals = signals(include_str!("../../tests/traces/lacks-a-service-that-its-control-has.jsonl"));
+    assert_eq!(judge(&signals).reasons[0].id, ReasonId::ServiceDown);
+    for signal in &mut signals {
+        if let SignalKind::ControlEnded { facts, .. } = &mut signal.what {
+            *facts = Some(ControlFacts::default());
+        }
+    }
+    let verdict = judge(&signals);
+    assert_eq!(verdict.outcome, Outcome::Inconclusive, "{verdict:?}");
+}
+
+#[test]
+fn a_boot_that_the_host_did_not_see_is_a_crash() {
+    let whole = signals(SOAKED);
+    let watched = |signal: &Signal| matches!(signal.what, SignalKind::PhaseEnded { at: Phase::Watch });
+    for (place, _) in whole.iter().enumerate().filter(|(_, signal)| watched(signal)) {
+        let mut more = whole.clone();
+        let what = SignalKind::BootId { id: "another".into() };
+        more.insert(place, Signal { at: more[place].at, what });
+        assert_eq!(judge(&more).reasons[0].id, ReasonId::LateCrash);
     }
 }
 

@@ -175,10 +175,8 @@ pub struct Stats {
     pub cpu: Millis,
     /// Of the machine's whole process, emulation of disks and the like included.
     pub process_cpu: Millis,
-    /// Time virtual CPUs waited for a core; zero where the host does not tell.
+    /// Time that the guest waited for a core, as long as its virtual CPU that waited most; zero where the host does not tell.
     pub cpu_wait: Millis,
-    /// How many virtual CPUs that is of; zero where the lab does not tell.
-    pub vcpus: u32,
     pub disk_reads: u64,
     pub disk_writes: u64,
     /// Bytes received from networks of the host and sent to them; zero where the host does not tell.

@@ -10,7 +10,7 @@ const MOST_STRETCH: u64 = 8;
 /// anything.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LabTime {
-    /// Time the guest's virtual CPUs were ready to run and the host had no core for them.
+    /// Time in which the guest was ready to run and the host had no core for it: that of the virtual CPU that waited most.
     pub cpu_wait: Millis,
     /// By how much the harness's own timers fired too late: it stood still, or its whole host did.
     #[serde(default, skip_serializing_if = "Millis::is_zero")]

@@ -273,9 +273,6 @@ pub struct Progress {
     /// Time that the lab took from the machine.
     #[serde(flatten)]
     pub lab: LabTime,
-    /// How many virtual CPUs that is of; zero: not known, one.
-    #[serde(default, skip_serializing_if = "super::step::is_zero")]
-    pub vcpus: u32,
     /// Whether the agent answered anything since the previous sample.
     pub agent: bool,
     /// Requests to the guest's disks.

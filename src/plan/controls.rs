@@ -14,6 +14,9 @@ pub(super) fn with_controls(mut cells: Vec<Cell>, wanted: bool) -> Vec<Cell> {
     let mut controls = Vec::new();
     for (id, group) in control_ids(&images, &ids).into_iter().zip(&groups) {
         let mine: Vec<&Cell> = group.iter().map(|index| &cells[*index]).collect();
+        // A cell that starts from power-on has no part in what the others begin with.
+        let live: Vec<&Cell> = mine.iter().copied().filter(|cell| cell.start == Start::Live).collect();
+        let mine = if live.is_empty() { mine } else { live };
         let sealed = common_setup(&mine);
         if wanted {
             controls.push(control(id.clone(), &mine, sealed));
@@ -68,6 +71,11 @@ fn common_setup(cells: &[&Cell]) -> usize {
     let uses_secret =
         |step: &Step| step.kind.commands().into_iter().any(|text| Secrets::names_in(text).next().is_some());
     let [first, others @ ..] = cells else { return 0 };
-    let shared = |(n, step): &(usize, &Step)| others.iter().all(|cell| cell.setup.get(*n) == Some(*step));
+    let alike = |a: &Step, b: &Step| {
+        a.kind.in_guest() == b.kind.in_guest() && (&a.success, a.restarts) == (&b.success, b.restarts)
+    };
+    let shared = |(n, step): &(usize, &Step)| {
+        others.iter().all(|cell| cell.setup.get(*n).is_some_and(|other| alike(step, other)))
+    };
     first.setup.iter().enumerate().take_while(shared).take_while(|(_, step)| !uses_secret(step)).count()
 }

@@ -13,11 +13,11 @@ use super::{
     slots::{Slot, Slots},
 };
 use crate::{
-    lab::{HostMemory, LabInfo, host_memory},
+    lab::{HostMemory, LabInfo, host_memory, translation_cache},
     model::{Accelerator, Bytes, GoldenImage},
 };
 
-/// What QEMU needs beside the guest's memory: its own, and under emulation its cache of translated code.
+/// What QEMU needs beside the guest's memory: its own, and under emulation at least so much for translated code.
 const QEMU_OVERHEAD: Bytes = Bytes::mib(96);
 const TRANSLATED_CODE: Bytes = Bytes::mib(128);
 
@@ -165,7 +165,7 @@ impl Capacity {
     }
 
     fn need(&self, image: &GoldenImage) -> Bytes {
-        let emulation = if self.emulated { TRANSLATED_CODE.0 } else { 0 };
+        let emulation = if self.emulated { TRANSLATED_CODE.0.max(translation_cache(image.memory).0) } else { 0 };
         Bytes(image.memory.0 + QEMU_OVERHEAD.0 + emulation)
     }
 

@@ -44,8 +44,7 @@ impl BootCosts {
 /// None: the boot says nothing, because it was instant or did little else than wait.
 fn cores(took: Millis, cpu: Millis, waited: Millis, cpus: u32) -> Option<f64> {
     let (took, cpus) = (took.0 as f64, f64::from(cpus.max(1)));
-    // Each of the machine's CPUs waits by itself.
-    let waited = waited.0 as f64 / cpus;
+    let waited = waited.0 as f64;
     (took > 0.0 && waited <= took * MOST_WAITED).then(|| (cpu.0 as f64 / (took - waited)).clamp(LEAST, cpus))
 }
 
@@ -60,7 +59,7 @@ mod tests {
     fn time_in_which_the_host_had_no_core_is_no_part_of_a_boot() {
         assert_eq!(cores(Millis(10 * S), Millis(5 * S), Millis::ZERO, 1), Some(0.5));
         assert_eq!(cores(Millis(10 * S), Millis(4 * S), Millis(2 * S), 1), Some(0.5));
-        assert_eq!(cores(Millis(10 * S), Millis(10 * S), Millis(10 * S), 2), Some(2.0));
+        assert_eq!(cores(Millis(10 * S), Millis(10 * S), Millis(5 * S), 2), Some(2.0));
         assert_eq!(cores(Millis(10 * S), Millis(90 * S), Millis::ZERO, 2), Some(2.0));
         assert_eq!(cores(Millis(10 * S), Millis::ZERO, Millis::ZERO, 2), Some(0.1));
         assert_eq!(cores(Millis::ZERO, Millis(S), Millis::ZERO, 2), None);

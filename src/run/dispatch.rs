@@ -352,8 +352,11 @@ impl<'a> Dispatcher<'a> {
         }
     }
 
-    /// Keeps how a cell ended for later runs.
+    /// Keeps how a cell ended for later runs. A control that was only known took no time that says anything.
     fn keep(&mut self, id: &CellId, end: &CellEnd) {
+        if self.state.cell(id).is_some_and(|cell| cell.known_from().is_some()) {
+            return;
+        }
         let Some(cell) = self.index.get(id).map(|index| &self.plan.cells[*index]) else { return };
         let accelerator = self.shared.lab.info().accelerator;
         let kept = self.history.record(&self.plan.name, accelerator, cell, end, now_utc());

@@ -1,12 +1,12 @@
-use std::{fs, io, path::Path};
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::{SealError, SealKey, io};
+use super::{SealError, SealKey, io, record};
 use crate::model::{Bytes, Millis, Sha256};
 
 /// The version `seal.json` carries.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// Its name in a seal's folder. Written last: a seal without it is none.
 const FILE: &str = "seal.json";
@@ -56,13 +56,9 @@ impl About {
 
     /// None: there is no seal in this folder.
     pub(super) fn read(dir: &Path) -> Result<Option<Self>, SealError> {
-        let path = dir.join(FILE);
-        let text = match fs::read(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            text => text.map_err(io("read", &path))?,
-        };
         let unusable = |why: String| SealError::Unusable { path: dir.to_owned(), why };
-        let about: Self = serde_json::from_slice(&text).map_err(|error| unusable(format!("{FILE}: {error}")))?;
+        let read = record::read(&dir.join(FILE)).map_err(|error| unusable(format!("{FILE}: {error}")))?;
+        let Some(about): Option<Self> = read else { return Ok(None) };
         if about.version != VERSION {
             return Err(unusable(format!("version {} of {FILE} is not known", about.version)));
         }
@@ -75,7 +71,6 @@ impl About {
 
     pub(super) fn write(&self, dir: &Path) -> Result<(), SealError> {
         let path = dir.join(FILE);
-        let text = serde_json::to_vec_pretty(self).map_err(io::Error::other).map_err(io("write", &path))?;
-        fs::write(&path, text).map_err(io("write", &path))
+        record::write(&path, self).map_err(io("write", &path))
     }
 }

@@ -222,8 +222,14 @@ impl SealCache {
         Ok(gone)
     }
 
-    /// Makes room for so much more: the least recently used go first.
+    /// Makes room for so much more: the least recently used go first, after those that nobody can read any more.
     fn evict(&self, more: Bytes) {
+        let broken = |name: &String| About::read(&self.dir.join(name)).is_err();
+        for name in self.names().into_iter().filter(broken) {
+            if let Err(error) = self.remove(&name, true) {
+                tracing::warn!("{error}");
+            }
+        }
         let mut all = self.list();
         let mut size = all.iter().map(|seal| seal.about.size().0).sum::<u64>().saturating_add(more.0);
         while size > self.limit.0

@@ -9,6 +9,7 @@ mod cache;
 mod controls;
 mod key;
 mod lock;
+mod record;
 mod seals;
 #[cfg(test)]
 mod tests;

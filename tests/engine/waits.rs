@@ -229,3 +229,37 @@ async fn a_restart_is_asked_of_an_agent_that_its_update_took_away_once_it_is_bac
     let asked = |what: &SignalKind| *what == SignalKind::RestartAsked { via: RestartVia::Acpi };
     assert!(told.first(asked).is_some() && told.entered(Phase::Restart) == told.first(asked));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_machine_whose_process_is_stopped_is_the_labs_fault_wherever_it_stops() {
+    let stops = || Happening::ProcessStops;
+    let settled = Boot::silent().at(S, Happening::AgentUp).at(S * 2, Happening::Ready);
+    let scripts = [
+        healthy().during(UPDATE, stops()),
+        healthy().boots_after(UPDATE, vec![Boot::silent().at(S * 5, stops())]),
+        healthy().boots_after(UPDATE, vec![settled.at(S * 6, stops())]),
+        healthy().during(CHECK, stops()),
+        GuestScript::with_boots(vec![Boot::silent().at(S * 5, stops())]),
+    ];
+    for (number, script) in scripts.into_iter().enumerate() {
+        let told = told(script, 0).await;
+        assert_eq!(told.lead(), Some(ReasonId::HostLost), "case {number}: {:?}", told.verdict);
+        assert!(told.took < S * 400, "case {number}: {:?}", told.took);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_shutdown_is_part_of_the_restart_though_the_power_button_was_pressed_meanwhile() {
+    let boot = Boot::silent().at(BOOT, Happening::AgentUp).at(BOOT, Happening::Ready);
+    // The agent is among the first that a shutdown ends.
+    let first = boot.clone().at(BOOT + S * 33, Happening::AgentGone);
+    let update = Rule::on(UPDATE).takes(S * 25);
+    let slow = GuestScript::with_boots(vec![first, boot]).rule(update).asked(Asked::Obeys(S * 70), Asked::Ignores);
+    let told = told(slow, 0).await;
+    assert!(told.first(|what| *what == SignalKind::RestartAsked { via: RestartVia::Acpi }).is_some());
+    let took = told.signals.iter().find_map(|signal| match signal.what {
+        SignalKind::BootCost { took, .. } => Some(took.0 / 1000),
+        _ => None,
+    });
+    assert_eq!(took, Some(70 + BOOT.as_secs()), "{:?}", told.verdict);
+}

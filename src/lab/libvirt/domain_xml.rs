@@ -10,7 +10,7 @@ pub use devices::{layers_xml, medium_xml};
 use markup::{path, text};
 
 use crate::{
-    lab::LabError,
+    lab::{LabError, translation_cache},
     model::{Accelerator, Bytes, Clock, DiskBus, Family, GoldenImage, Network},
 };
 
@@ -238,16 +238,6 @@ fn clock_xml(clock: Clock, hypervclock: bool) -> String {
         "  <clock offset='{offset}'><timer name='rtc' tickpolicy='catchup'/><timer name='pit' tickpolicy='delay'/>\
          <timer name='hpet' present='no'/><timer name='hypervclock' present='yes'/></clock>"
     )
-}
-
-/// How large a cache of translated code an emulated guest gets; QEMU's own default is a gigabyte.
-///
-/// Small on purpose: a restarted guest unpacks its kernel over pages whose old translations a large cache
-/// still holds, and throwing those away one by one costs more than translating again (measured with QEMU
-/// 7.2 and a 256 MiB guest, CPU time of a restart in the mean of six: 6.3 s with 20 MiB, 5.8 s with 24, 6.0 s with 28,
-/// 7.4 s with 32; with 12 the guest's working set does not fit, 13 s; with the default 12 to 15 s).
-fn translation_cache(memory: Bytes) -> Bytes {
-    Bytes((memory.0 / 32 * 3).clamp(24 * Bytes::MIB, 256 * Bytes::MIB))
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::{
     fs::{self, File},
     os::{fd::AsRawFd as _, unix::fs::OpenOptionsExt as _},
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError},
     thread,
     time::{Duration, Instant},
 };
@@ -46,6 +46,9 @@ impl Session {
         self.logs.join(format!("{machine}.log"))
     }
 }
+
+/// How long a machine's end waits for who works on it, until its QEMU is killed.
+const SEIZE: Duration = Duration::from_secs(1);
 
 /// How long QEMU may take to end once its guest is off.
 const LAST_WRITES: Duration = Duration::from_secs(60);
@@ -234,14 +237,32 @@ impl Machine {
         LabError::Libvirt { action: "start the machine", message: format!("{message}{hint}") }
     }
 
+    /// The state, whoever works on the machine: without its QEMU a start or a save that hangs comes to its end.
+    fn seize(&self) -> MutexGuard<'_, State> {
+        let began = Instant::now();
+        loop {
+            match self.state.try_lock() {
+                Ok(state) => return state,
+                Err(TryLockError::Poisoned(poisoned)) => return poisoned.into_inner(),
+                Err(TryLockError::WouldBlock) if began.elapsed() < SEIZE => {}
+                Err(TryLockError::WouldBlock) => {
+                    if let Err(error) = sweep::kill_machine(&self.dir) {
+                        tracing::warn!("{}: its QEMU cannot be killed: {error}", self.name);
+                    }
+                }
+            }
+            thread::sleep(Duration::from_millis(50));
+        }
+    }
+
     /// Ends the machine and removes all it had. Tries everything, and answers with the first failure.
     pub fn destroy(&self) -> Result<(), LabError> {
-        let mut state = self.state();
+        let session = &self.session;
+        session.connection.expect_end(&self.uuid);
+        let mut state = self.seize();
         if matches!(*state, State::Gone) {
             return Ok(());
         }
-        let session = &self.session;
-        session.connection.expect_end(&self.uuid);
         let mut first: Result<(), LabError> = Ok(());
         let mut note = |result: Result<(), LabError>| {
             if let Err(error) = result {

@@ -1,13 +1,36 @@
 //! A machine's counters (virDomainListGetStats).
 
-use std::{ffi::CStr, ptr};
+use std::{
+    collections::BTreeMap,
+    ffi::CStr,
+    ptr,
+    sync::{Mutex, PoisonError},
+};
 
 use virt::{domain::Domain, error::Error, sys};
 
 use crate::{lab::Stats, model::Millis};
 
+/// How long a machine has waited for cores of the host: in each span between two looks as long as the virtual CPU that waited
+/// most. Several wait at the same time, so that their sum is no time that anybody lost.
+#[derive(Debug, Default)]
+pub struct Waits {
+    /// Of each virtual CPU, by its number, in nanoseconds.
+    before: BTreeMap<u32, u64>,
+    total: u64,
+}
+
+impl Waits {
+    fn look(&mut self, now: BTreeMap<u32, u64>) -> u64 {
+        let since = |(cpu, delay): (&u32, &u64)| delay.saturating_sub(self.before.get(cpu).copied().unwrap_or(0));
+        self.total = self.total.saturating_add(now.iter().map(since).max().unwrap_or(0));
+        self.before = now;
+        self.total
+    }
+}
+
 /// All counters in one call.
-pub fn read(domain: &Domain) -> Result<Stats, Error> {
+pub fn read(domain: &Domain, waits: &Mutex<Waits>) -> Result<Stats, Error> {
     // SAFETY: the list of domains is NULL-terminated, as virDomainListGetStats asks, and the domain outlives the call.
     let (records, count) = unsafe {
         let mut domains = [domain.as_ptr(), ptr::null_mut()];
@@ -48,7 +71,9 @@ pub fn read(domain: &Domain) -> Result<Stats, Error> {
         // Where the virtual CPUs are not told apart.
         sums.vcpu_time = sums.process_time;
     }
-    Ok(sums.stats())
+    let mut waits = waits.lock().unwrap_or_else(PoisonError::into_inner);
+    let waited = waits.look(std::mem::take(&mut sums.delays));
+    Ok(sums.stats(waited))
 }
 
 #[derive(Debug, Default)]
@@ -56,8 +81,7 @@ struct Sums {
     /// Nanoseconds, as are the next two.
     vcpu_time: u64,
     process_time: u64,
-    delay: u64,
-    vcpus: u64,
+    delays: BTreeMap<u32, u64>,
     reads: u64,
     writes: u64,
     received: u64,
@@ -70,8 +94,7 @@ impl Sums {
         let parts: Vec<&str> = name.split('.').collect();
         let sum = match parts[..] {
             ["vcpu", _, "time"] => &mut self.vcpu_time,
-            ["vcpu", "current"] => &mut self.vcpus,
-            ["vcpu", _, "delay"] => &mut self.delay,
+            ["vcpu", cpu, "delay"] => self.delays.entry(cpu.parse().unwrap_or(u32::MAX)).or_default(),
             ["block", _, "rd", "reqs"] => &mut self.reads,
             ["block", _, "wr", "reqs"] => &mut self.writes,
             ["net", _, "rx", "bytes"] => &mut self.received,
@@ -81,13 +104,13 @@ impl Sums {
         *sum = sum.saturating_add(value);
     }
 
-    fn stats(&self) -> Stats {
+    /// `waited`: nanoseconds.
+    fn stats(&self, waited: u64) -> Stats {
         let millis = |nanos: u64| Millis(nanos / 1_000_000);
         Stats {
             cpu: millis(self.vcpu_time),
             process_cpu: millis(self.process_time),
-            cpu_wait: millis(self.delay),
-            vcpus: u32::try_from(self.vcpus).unwrap_or(u32::MAX),
+            cpu_wait: millis(waited),
             disk_reads: self.reads,
             disk_writes: self.writes,
             net_rx: self.received,
@@ -108,6 +131,7 @@ mod tests {
             ("vcpu.0.time", 2_000_000_000),
             ("vcpu.1.time", 500_000_000),
             ("vcpu.0.delay", 70_000_000),
+            ("vcpu.1.delay", 20_000_000),
             ("block.0.rd.reqs", 10),
             ("block.1.rd.reqs", 5),
             ("block.0.wr.reqs", 3),
@@ -121,7 +145,6 @@ mod tests {
             sums.add(name, value);
         }
         let expected = Stats {
-            vcpus: 2,
             cpu: Millis(2500),
             process_cpu: Millis(3000),
             cpu_wait: Millis(70),
@@ -130,6 +153,18 @@ mod tests {
             net_rx: 100,
             net_tx: 67,
         };
-        assert_eq!(sums.stats(), expected);
+        assert_eq!(sums.delays, BTreeMap::from([(0, 70_000_000), (1, 20_000_000)]));
+        assert_eq!(sums.stats(70_000_000), expected);
+    }
+
+    #[test]
+    fn what_counts_as_waited_is_what_the_cpu_that_waited_most_did_in_each_span() {
+        let mut waits = Waits::default();
+        let mut look = |delays: &[u64]| waits.look((0..).zip(delays.iter().copied()).collect());
+        assert_eq!(look(&[5, 3]), 5);
+        assert_eq!(look(&[6, 9]), 11);
+        assert_eq!(look(&[6, 9, 2]), 13, "a CPU that was added");
+        assert_eq!(look(&[16, 9, 2]), 23);
+        assert_eq!(look(&[]), 23);
     }
 }

@@ -1,6 +1,11 @@
 //! The seam's handle on one machine.
 
-use std::{path::Path, sync::Arc, thread, time::Duration};
+use std::{
+    path::Path,
+    sync::{Arc, Mutex},
+    thread,
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use tokio::{task::spawn_blocking, time::timeout};
@@ -14,7 +19,7 @@ use super::{
     machine::{DISK, Machine},
     screenshot::{self, ScreenError},
     seal::MEMORY,
-    stats,
+    stats::{self, Waits},
 };
 use crate::lab::{AgentError, LabError, Screenshot, Stats, Users, Vm, VmFiles};
 
@@ -50,11 +55,12 @@ pub struct LibvirtVm {
     users: Users,
     channel: Channel,
     reaper: Reaper,
+    waits: Arc<Mutex<Waits>>,
 }
 
 impl LibvirtVm {
     pub fn new(machine: Arc<Machine>, files: VmFiles, users: Users, reaper: Reaper) -> Self {
-        Self { machine, files, users, channel: Channel::new(), reaper }
+        Self { machine, files, users, channel: Channel::new(), reaper, waits: Arc::default() }
     }
 
     /// Calls libvirt on a thread of its own.
@@ -149,7 +155,8 @@ impl Vm for LibvirtVm {
 
     async fn stats(&self) -> Result<Stats, LabError> {
         let action = "read the machine's counters";
-        self.call(action, move |domain| stats::read(domain).map_err(|error| failed(action, &error))).await
+        let waits = Arc::clone(&self.waits);
+        self.call(action, move |domain| stats::read(domain, &waits).map_err(|error| failed(action, &error))).await
     }
 
     async fn insert_medium(&self, medium: Option<&Path>) -> Result<(), LabError> {

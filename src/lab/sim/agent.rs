@@ -46,6 +46,9 @@ const COMMANDS: [&str; 16] = [
 /// The most that one `guest-file-read` may ask for (QEMU, qga/commands.c).
 const MAX_READ: usize = 48 << 20;
 
+/// What a script contains that asks what runs in a Linux guest.
+const RUNNING: &str = "systemctl show";
+
 #[derive(Deserialize)]
 struct Request {
     execute: String,
@@ -176,6 +179,9 @@ fn unscripted(state: &mut State, line: &str, exec: &Exec) -> Rule {
     }
     if let Some(path) = line.strip_prefix("/bin/cat ") {
         return Rule::on("").prints(state.disk.content(path));
+    }
+    if line.contains(RUNNING) {
+        return Rule::on("").prints("program 1 init\n");
     }
     if line.contains(&state.probe) {
         return Rule::on("").exits(i32::from(!state.ready));

@@ -41,6 +41,8 @@ pub enum Happening {
     DiskError {
         host_is_full: bool,
     },
+    /// The machine's process is stopped: nothing in the guest moves any more, and the lab is told nothing of it.
+    ProcessStops,
     /// The machine's process is gone.
     HostLost,
     /// The guest, be it only its kernel, writes a file.

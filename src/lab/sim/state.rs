@@ -48,6 +48,8 @@ pub(super) struct State {
     pub processes: Processes,
     /// Nothing in the guest moves any more.
     frozen: bool,
+    /// Its process is stopped, and answers nobody.
+    pub stopped: bool,
     power_button: bool,
     /// Index in the script's boots of the one to come.
     next_boot: usize,
@@ -87,6 +89,7 @@ impl State {
             disk,
             processes: Processes::default(),
             frozen: false,
+            stopped: false,
             power_button: false,
             next_boot: 0,
             boots: 0,
@@ -280,6 +283,12 @@ impl State {
                 self.agenda.clear();
                 self.meter.stop();
                 self.emit(VmEvent::DiskError { host_is_full });
+            }
+            Happening::ProcessStops => {
+                self.freeze();
+                self.agenda.clear();
+                self.meter.stop();
+                self.stopped = true;
             }
             Happening::HostLost => {
                 self.connect(Channel::Closed);

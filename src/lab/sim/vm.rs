@@ -61,6 +61,13 @@ impl SimVm {
         })
     }
 
+    /// Waits for ever for a process that is stopped.
+    async fn process(&self) {
+        if self.machine.with(|state, _| state.stopped && state.power == Power::On) {
+            std::future::pending::<()>().await;
+        }
+    }
+
     async fn answer(&self, request: &str) -> Result<String, AgentError> {
         let mut changed = self.machine.watch();
         let session = self.machine.with(|state, _| state.agent_is_there().map(|()| state.session))?;
@@ -129,10 +136,12 @@ impl Vm for SimVm {
     }
 
     async fn screenshot(&self) -> Result<Option<Screenshot>, LabError> {
+        self.process().await;
         self.running(|state, _| state.script.has_screen.then(|| meter::picture(state.screen)))
     }
 
     async fn stats(&self) -> Result<Stats, LabError> {
+        self.process().await;
         self.running(|state, _| state.meter.stats())
     }
 
