@@ -24,7 +24,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("notify", &["model", "event", "gate"]),
     ("lab", &["model", "event", "qcow2"]),
     ("guest", &["model", "event", "lab"]),
-    ("seal", &["model", "lab", "catalog"]),
+    ("seal", &["model", "lab", "catalog", "source"]),
     ("image", &["model", "source", "qcow2", "catalog", "lab"]),
     ("cell", &["model", "event", "lab", "guest", "health", "seal"]),
     (

@@ -15,8 +15,13 @@ use crate::model::Accelerator;
 /// How often places that other processes hold are tried: their release is no event here.
 const POLL: Duration = Duration::from_millis(250);
 
-/// How much of a core a boot uses where nothing is known of it: on KVM it mostly waits for its disk.
-const USUAL_SHARE: f64 = 0.5;
+/// How much of a core a boot uses where nothing is known of it: on KVM it mostly waits for its disk, emulation is busy.
+const ON_KVM: f64 = 0.5;
+const EMULATED: f64 = 1.0;
+
+/// It is taken to use at least so much, whatever was measured.
+const LEAST: f64 = 0.1;
+const LEAST_EMULATED: f64 = 0.5;
 
 /// Places for machines that boot at the same time. A machine that runs costs memory, one that boots costs cores:
 /// without a bound a hundred that restart together all run into their deadlines.
@@ -67,14 +72,14 @@ struct Inner {
 /// How many machines may boot at the same time; none: any number. `share`: how many cores a boot really uses, as far as
 /// that is known.
 ///
-/// Emulation burns at least the core that the guest thinks it has, whatever else the boot waits for.
+/// Rounded up: a boot also waits, for its disk and for timers, and no core is idle where another one goes on meanwhile.
 pub fn boot_places(accelerator: Accelerator, cores: u32, share: Option<f64>) -> Option<u32> {
     let share = match accelerator {
         Accelerator::Sim => return None,
-        Accelerator::Tcg => share.unwrap_or(1.0).max(1.0),
-        Accelerator::Kvm => share.unwrap_or(USUAL_SHARE).max(0.1),
+        Accelerator::Tcg => share.unwrap_or(EMULATED).max(LEAST_EMULATED),
+        Accelerator::Kvm => share.unwrap_or(ON_KVM).max(LEAST),
     };
-    Some(((f64::from(cores) / share) as u32).max(1))
+    Some(((f64::from(cores) / share).ceil() as u32).max(1))
 }
 
 impl Boots {

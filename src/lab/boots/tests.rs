@@ -105,7 +105,9 @@ fn a_boot_that_uses_half_a_core_makes_two_places_of_it_on_kvm_and_one_under_emul
     assert_eq!(boot_places(Accelerator::Kvm, 4, None), Some(8));
     assert_eq!(boot_places(Accelerator::Kvm, 4, Some(2.0)), Some(2));
     assert_eq!(boot_places(Accelerator::Kvm, 1, Some(4.0)), Some(1));
-    assert_eq!(boot_places(Accelerator::Tcg, 4, Some(0.5)), Some(4));
+    assert_eq!(boot_places(Accelerator::Tcg, 4, None), Some(4));
+    assert_eq!(boot_places(Accelerator::Tcg, 4, Some(0.9)), Some(5));
+    assert_eq!(boot_places(Accelerator::Tcg, 4, Some(0.01)), Some(8));
     assert_eq!(boot_places(Accelerator::Tcg, 4, Some(2.0)), Some(2));
     assert_eq!(boot_places(Accelerator::Sim, 4, None), None);
 }
