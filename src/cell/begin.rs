@@ -95,10 +95,7 @@ pub(super) fn spec(job: &Job, seal: Option<&Arc<Seal>>) -> VmSpec {
 pub(super) async fn create(job: &Job, way: &mut Way) -> Result<(Arc<dyn Vm>, VmEvents), LabError> {
     let made = job.lab.create(spec(job, way.seal())).await;
     let (Err(error), Way::Live(seal), Some(seals)) = (&made, &*way, &job.seals) else { return made };
-    // A full disk says nothing of the seal.
-    if !matches!(error, LabError::OutOfSpace(_)) {
-        seals.failed(seal, &error.to_string());
-    }
+    seals.failed(seal, &error.to_string());
     job.note(Level::Info, format!("starts from power-on: {error}"));
     *way = Way::Cold;
     job.lab.create(spec(job, None)).await

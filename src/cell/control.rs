@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     event::Level,
-    model::{ControlFacts, Outcome, Role, SignalKind, Verdict},
+    model::{ControlFacts, Outcome, ReasonId, Role, SignalKind, Verdict},
     seal::KnownControl,
 };
 
@@ -51,7 +51,17 @@ pub(super) fn tell(watcher: &mut Observer, mate: &Cellmate<'_>) -> bool {
     let activity = watcher.judge.activity();
     let facts = ControlFacts { settle: mate.first_boot(), activity, ..watcher.seen.clone() };
     watcher.seen = facts.clone();
+    // What is worse on its cells nobody could see, and it would not be tried again.
+    let untold = match &facts {
+        facts if facts.guest.is_none() => Some("the guest did not say what it is like"),
+        facts if facts.restart.is_zero() => Some("nobody knows how long its restart took"),
+        _ => None,
+    };
     watcher.emit(SignalKind::ControlFacts { facts });
+    if let Some(what) = untold {
+        let message = format!("nothing can be compared with it: {what}");
+        watcher.emit(SignalKind::LabFault { reason: ReasonId::HarnessDied, message });
+    }
     !watcher.judge.is_over()
 }
 
@@ -59,13 +69,12 @@ pub(super) fn tell(watcher: &mut Observer, mate: &Cellmate<'_>) -> bool {
 pub(super) async fn keep(watcher: &Observer, mate: &Cellmate<'_>, verdict: &Verdict) {
     let job = mate.job;
     let (Role::Control, Outcome::Healthy, Some(seal)) = (&job.cell.role, verdict.outcome, mate.seal()) else { return };
-    // One that could not say what it is like would hide what is worse on every cell to come.
     let facts = &watcher.seen;
-    if facts.settle.is_zero() || facts.restart.is_zero() || facts.guest.is_none() {
+    if facts.settle.is_zero() || facts.activity.is_none() {
         return;
     }
     let utc = OffsetDateTime::now_utc().format(&Rfc3339).unwrap_or_default();
-    if let Err(error) = seal.keep_control(&job.cell, &job.run, utc, &watcher.seen) {
+    if let Err(error) = seal.keep_control(&job.cell, &job.run, utc, facts) {
         watcher.note(Level::Info, format!("the control will be run again: {error}"));
     }
 }

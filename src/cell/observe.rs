@@ -16,8 +16,8 @@ use crate::{
     health::{self, Judge},
     lab::{Screenshot, Stats, Vm, VmEvent, VmEvents},
     model::{
-        CURSOR_PPM, CellId, ConsoleMark, ControlFacts, KnownScreen, LabTime, Millis, Phase, Progress, Secrets, Sha256,
-        Signal, SignalKind, Subject,
+        CURSOR_PPM, CellId, ConsoleMark, ControlFacts, KnownScreen, LabTime, Millis, Phase, Progress, ReasonId,
+        Secrets, Sha256, Signal, SignalKind, Subject,
     },
 };
 
@@ -348,6 +348,7 @@ impl Observer {
         self.read_firmware();
         self.tell_stand_still();
         if self.judge.is_settled() && self.channel_open {
+            self.untold_since = None;
             return;
         }
         let Some(mut progress) = self.counters().await else { return self.lab_is_silent() };
@@ -360,19 +361,30 @@ impl Observer {
     }
 
     fn lab_is_silent(&mut self) {
-        let silent = self.untold_since.get_or_insert_with(Instant::now).elapsed();
         // While it is started or sealed a machine has no counters.
-        let is_ours = matches!(self.judge.phase(), Phase::Start | Phase::Setup);
-        if silent >= LAB_SILENCE && !is_ours && !self.judge.is_over() && !self.cancel.is_cancelled() {
+        if matches!(self.judge.phase(), Phase::Start | Phase::Setup) {
+            self.untold_since = None;
+            return;
+        }
+        let silent = self.untold_since.get_or_insert_with(Instant::now).elapsed();
+        if silent >= LAB_SILENCE && !self.judge.is_over() && !self.cancel.is_cancelled() {
             let detail =
                 format!("the lab has told nothing of it for {}: its process may be stopped", Millis::from(silent));
             self.emit(SignalKind::VmLost { detail });
         }
     }
 
-    /// Whether the lab tells anything of the machine.
-    pub async fn lab_answers(&self) -> bool {
-        self.stats().await.is_some() || self.cancel.is_cancelled()
+    /// Whether the lab tells anything of a machine that does not do what it should: one whose process is stopped cannot.
+    /// False: the judge is over.
+    pub async fn is_told_of(&mut self) -> bool {
+        let told = self.stats().await.is_some() || self.cancel.is_cancelled();
+        // Its end may be known by now.
+        self.drain();
+        if !told && !self.judge.is_over() {
+            let message = "the lab tells nothing of the machine any more: its process may be stopped".to_owned();
+            self.emit(SignalKind::LabFault { reason: ReasonId::HostLost, message });
+        }
+        !self.judge.is_over()
     }
 
     /// A sample with a picture, whatever the machine's state.

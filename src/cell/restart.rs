@@ -120,6 +120,12 @@ async fn ask(watcher: &mut Observer, mate: &Cellmate<'_>, restart: &mut Restart)
             return true;
         }
     }
+    if !watcher.is_told_of().await {
+        return false;
+    }
+    if !watcher.judge.awaits_reset() {
+        return true;
+    }
     force(watcher, mate).await;
     false
 }

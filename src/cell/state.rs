@@ -28,7 +28,12 @@ const PAUSE: Duration = Duration::from_secs(2);
 
 /// How much a clock may gain or lose between two looks. It is told in whole seconds, the answer takes a while, and a guest that
 /// gets no core may lose some.
-const MOST_DRIFT: Duration = Duration::from_secs(10);
+const MOST_DRIFT: Millis = Millis::from_secs(10);
+
+/// A clock that has moved farther is looked at again after this long: one that was set runs right since, and gains or loses no
+/// more than this.
+const SET: Duration = Duration::from_secs(10);
+const SET_DRIFT: Millis = Millis::from_secs(3);
 
 /// Looks at what runs now that the last boot has settled. False: the judge is over.
 pub(super) async fn first_look(watcher: &mut Observer, mate: &Cellmate<'_>) -> bool {
@@ -47,7 +52,9 @@ pub(super) async fn tell(watcher: &mut Observer, mate: &Cellmate<'_>) -> bool {
         let is_steady = before.as_ref().is_some_and(|before| before.services.keys().eq(now.services.keys()));
         if is_steady || turn == LOOKS {
             let taken = LabTime::taken(&begin.unwrap_or_default(), &watcher.lab_time().await);
-            if let Some(why) = runs_wild(&first, &now, taken) {
+            if let Some(why) = runs_wild(&first, &now, taken)
+                && !was_set(watcher, mate, &now).await
+            {
                 watcher.emit(SignalKind::LabFault { reason: ReasonId::HostLost, message: why });
                 break;
             }
@@ -75,15 +82,31 @@ pub(super) async fn tell(watcher: &mut Observer, mate: &Cellmate<'_>) -> bool {
 
 /// Why a guest whose clock does not run as fast as the host's tells nothing, if it is one: where a busy host gives an emulated
 /// guest no core while its kernel measures the processor's clock, time in it runs many times too fast from then on, and
-/// all that waits in it gives up too soon. One that stands still while its machine gets no core, for no longer than that, is
-/// only late.
+/// all that waits in it gives up too soon.
 fn runs_wild(first: &Look, now: &Look, taken: Millis) -> Option<String> {
+    let drift = drift_beyond(MOST_DRIFT, first, now, taken)?;
+    Some(format!(
+        "the guest's clock moved by {drift} ms against the host's while it was watched: its kernel could not measure it"
+    ))
+}
+
+/// Whether a clock that has moved runs as fast as the host's now: then somebody in the guest has set it.
+async fn was_set(watcher: &mut Observer, mate: &Cellmate<'_>, now: &Look) -> bool {
+    let before = watcher.lab_time().await;
+    if watcher.pause(SET).await.is_none() {
+        return false;
+    }
+    let Some(later) = look(watcher, mate, &mate.family.services(&mate.tag())).await else { return false };
+    let taken = LabTime::taken(&before, &watcher.lab_time().await);
+    drift_beyond(SET_DRIFT, now, &later, taken).is_none()
+}
+
+/// How far a clock moved against the host's between two looks, in milliseconds, if that is more than `most`. One that stands
+/// still while its machine gets no core, for no longer than that, is only late.
+fn drift_beyond(most: Millis, first: &Look, now: &Look, taken: Millis) -> Option<i64> {
     let drift = now.clock_ahead_ms?.saturating_sub(first.clock_ahead_ms?);
-    let most = MOST_DRIFT.as_millis() as u64 + if drift < 0 { taken.0 } else { 0 };
-    let wild = drift.unsigned_abs() > most;
-    wild.then(|| {
-        format!("the guest's clock moved by {drift} ms against the host's while it was watched: its kernel could not measure it")
-    })
+    let most = most.0 + if drift < 0 { taken.0 } else { 0 };
+    (drift.unsigned_abs() > most).then_some(drift)
 }
 
 /// What no program in the guest tells. An agent that does not know it either is no fault.

@@ -312,9 +312,7 @@ pub(super) async fn wait_for_agent(watcher: &mut Observer, mate: &Cellmate<'_>, 
             return Some(());
         }
         if watcher.judge.is_settled() && patience.left(watcher).await.is_none() {
-            if !watcher.lab_answers().await {
-                let message = "the lab tells nothing of the machine any more: its process may be stopped".to_owned();
-                watcher.emit(SignalKind::LabFault { reason: ReasonId::HostLost, message });
+            if !watcher.is_told_of().await {
                 return None;
             }
             // Who closed the channel is alive.

@@ -1,6 +1,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::model::{Bytes, DiskState, GuestState};
+use crate::model::{Bytes, DiskState, GuestState, without_numbers};
 
 /// Most names, texts and places of one kind that are taken from a guest, and the longest of them.
 const MANY: usize = 500;
@@ -223,15 +223,9 @@ fn short(text: &str) -> String {
 fn plain(text: &str) -> String {
     let text = text.strip_prefix('<').and_then(|text| text.split_once('>')).map_or(text, |(_, rest)| rest);
     let text = text.strip_prefix('[').and_then(|text| text.split_once("] ")).map_or(text, |(_, rest)| rest);
-    let mut out = String::new();
-    for c in text.chars().filter(|c| !c.is_control()).take(LONG) {
-        let c = if c.is_ascii_digit() { '#' } else { c };
-        if c != '#' || !out.ends_with('#') {
-            out.push(c);
-        }
-    }
+    let text = without_numbers(&short(text));
     let part_of_word = |c: char| c.is_ascii_alphanumeric() || "#-".contains(c);
-    let words = out.trim().split_inclusive(|c| !part_of_word(c)).map(|word| {
+    let words = text.trim().split_inclusive(|c| !part_of_word(c)).map(|word| {
         let end = word.trim_end_matches(|c| !part_of_word(c)).len();
         let (word, after) = word.split_at(end);
         format!("{}{after}", without_hex(word))

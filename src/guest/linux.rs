@@ -56,8 +56,8 @@ for f in /var/crash/* /var/lib/systemd/coredump/* /sys/fs/pstore/*; do
 done
 "#;
 
-/// What the log holds at that level or worse. Numbers are left aside here as they are by who reads it ([`Look::read`]): else
-/// one error with a number in it would be as many as the cap counts. They come last: what is printed may be cut.
+/// What the log holds at that level or worse. Decimal numbers are left aside here, as they are by who reads it ([`Look::read`]):
+/// else one error with a number in it would be as many as the cap counts. They come last: what is printed may be cut.
 const ERRORS: &str = r#"if command -v journalctl >/dev/null; then
   journalctl -b -p 3 -o cat --no-pager -q | sed 's/[0-9#][0-9#]*/#/g' | sort -u | sed -e '4001{' -e 's/.*/errors cut/' -e q -e '}' -e 's/^/error /'
 else

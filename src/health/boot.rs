@@ -34,6 +34,8 @@ pub(super) struct Boot {
     /// It was watched for a while after it had settled.
     pub watched: bool,
     pub panicked: bool,
+    /// The console spoke of a panic, and nothing has shown since that the guest lives.
+    pub panic_stands: bool,
     pub marks: BTreeSet<ConsoleMark>,
     /// The telling console line, for the message.
     pub console_text: Option<String>,
@@ -61,8 +63,9 @@ pub(super) struct Boot {
     /// The last sample in which something had changed.
     changed: Option<(Millis, Progress)>,
     last: Option<(Millis, Progress)>,
-    /// When we pressed a key to see whether it is alive.
-    key_pressed: Option<Millis>,
+    /// The last sample before we pressed a key to see whether it is alive, and whether it has shown since that it is.
+    before_key: Option<(Millis, Progress)>,
+    reacted: bool,
     /// What it did lately, since it settled: in the last span and the one before.
     activity: [Option<Activity>; 2],
 }
@@ -85,6 +88,15 @@ impl Boot {
                     || now.screen_changed_ppm.is_some_and(|ppm| ppm > CURSOR_PPM)
             }
         };
+        if let (Some(_), Some((_, before))) = (&self.before_key, &self.last) {
+            // A kernel that can still print what comes of its interrupts does so on all its consoles; a key is echoed on the
+            // screen alone.
+            let echoed =
+                now.screen_changed_ppm.is_some_and(|ppm| ppm > CURSOR_PPM) && now.serial_bytes == before.serial_bytes;
+            let worked =
+                (now.disk_reads, now.disk_writes, now.net_tx) != (before.disk_reads, before.disk_writes, before.net_tx);
+            self.reacted |= now.agent || echoed || worked;
+        }
         if self.first.is_none() {
             self.first = Some((at, now));
         }
@@ -129,17 +141,23 @@ impl Boot {
         self.last = Some((at, now));
     }
 
-    pub fn key_pressed(&mut self, at: Millis) {
-        self.key_pressed = Some(at);
+    pub fn key_pressed(&mut self) {
+        (self.before_key, self.reacted) = (self.last, false);
     }
 
     /// Whether a key was pressed and changed nothing.
     pub fn ignores_keys(&self) -> bool {
-        let seen = |sample: &Option<(Millis, Progress)>| sample.as_ref().map(|(at, _)| *at);
-        match (self.key_pressed, seen(&self.changed), seen(&self.last)) {
-            (Some(pressed), Some(changed), Some(last)) => changed <= pressed && pressed < last,
-            _ => false,
-        }
+        self.since_key().is_some() && !self.reacted
+    }
+
+    /// The CPU time that the guest used since a key was pressed, in percent of one core.
+    pub fn key_cpu_percent(&self) -> u64 {
+        self.since_key().map_or(0, |(wall, before, now)| cpu_percent(wall, before, now))
+    }
+
+    fn since_key(&self) -> Option<(Millis, &Progress, &Progress)> {
+        let ((since, before), (at, now)) = (self.before_key.as_ref()?, self.last.as_ref()?);
+        (at > since).then(|| (at.since(*since), before, now))
     }
 
     /// What shows that a machine whose agent is silent, and which ignores keys, has stopped with an error.
@@ -157,7 +175,7 @@ impl Boot {
     /// Whether a machine whose agent is silent is dead: not even a key changes anything, and its virtual CPUs do either
     /// nothing at all or nothing but spin. A living one that is idle still counts its time.
     pub fn is_dead(&self) -> bool {
-        let spins = self.quiet_cpu_percent() >= SPINS;
+        let spins = self.key_cpu_percent() >= SPINS;
         let stands = self.quiet_cpu().is_zero() && self.quiet() >= STANDS;
         self.ignores_keys() && (spins || stands)
     }

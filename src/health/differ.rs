@@ -1,5 +1,7 @@
 //! What is worse on a machine than on its control.
 
+use std::collections::BTreeSet;
+
 use crate::model::{
     Activity, BOOT_NOISE, Bytes, ControlFacts, DiskState, GuestState, LabTime, Millis, ReasonId, Tolerances,
 };
@@ -136,7 +138,7 @@ fn full(own: &GuestState, there: &GuestState, percent: f64) -> Vec<String> {
     let told = disks.filter_map(|disk| {
         let control = there.disks.iter().find(|other| other.mount == disk.mount && other.size.0 > 0);
         let beside = match control {
-            Some(control) if free_percent(control) - free_percent(disk) < DISK_NOISE => return None,
+            Some(control) if free_percent(control) - free_percent(disk) < DISK_NOISE.min(percent / 2.0) => return None,
             Some(control) => format!("; {} in the control", control.free),
             None => String::new(),
         };
@@ -156,9 +158,14 @@ fn down<'a>(own: &GuestState, there: &'a GuestState) -> Vec<&'a String> {
     names
 }
 
+/// What stays in the control, and services that only the update has brought. A mere program that the control does not have may
+/// be one that is meant to come and go.
 fn flapping<'a>(own: &'a GuestState, there: &GuestState) -> Vec<&'a String> {
-    let steady = |name: &&String| there.services.contains(name) && !there.restarted.contains(name);
-    own.restarted.iter().filter(steady).collect()
+    let stays = |name: &str| match there.services.iter().any(|other| other == name) {
+        true => there.restarted.iter().all(|other| other != name),
+        false => name.ends_with(".service"),
+    };
+    own.restarted.iter().filter(|name| stays(name)).collect()
 }
 
 /// What these have and the others have not.
@@ -166,18 +173,27 @@ fn only_in<'a>(these: &'a [String], others: &[String]) -> Vec<&'a String> {
     these.iter().filter(|name| !others.contains(name)).collect()
 }
 
-/// What the network has no more. An interface with another name has what the one before it had (`eth0 up`, `ens3 up`).
+/// What the network has no more. An interface of which nothing is left may go by another name: a new one that has all that it
+/// had (`eth0 up` and `eth0 address`, `ens3 up` and `ens3 address`) stands for it.
 fn lost<'a>(own: &[String], there: &'a [String]) -> Vec<&'a String> {
-    let kind = |what: &str| what.rsplit(' ').next().unwrap_or_default().to_owned();
-    let mut new: Vec<String> = only_in(own, there).into_iter().map(|what| kind(what)).collect();
-    let mut gone = only_in(there, own);
-    gone.retain(|what| match new.iter().position(|new| *new == kind(what)) {
-        Some(found) => {
+    let split = |what: &str| what.rsplit_once(' ').map(|(name, has)| (name.to_owned(), has.to_owned()));
+    let has = |state: &[String], name: &str| -> BTreeSet<String> {
+        state.iter().filter_map(|what| split(what)).filter(|(of, _)| of == name).map(|(_, has)| has).collect()
+    };
+    let names =
+        |state: &[String]| -> BTreeSet<String> { state.iter().filter_map(|what| Some(split(what)?.0)).collect() };
+    let (before, now) = (names(there), names(own));
+    let mut new: Vec<&String> = now.difference(&before).collect();
+    let mut renamed = BTreeSet::new();
+    for name in before.difference(&now) {
+        let all = has(there, name);
+        if let Some(found) = new.iter().position(|new| has(own, new).is_superset(&all)) {
             new.swap_remove(found);
-            false
+            renamed.insert(name.clone());
         }
-        None => true,
-    });
+    }
+    let mut gone = only_in(there, own);
+    gone.retain(|what| split(what).is_none_or(|(name, _)| !renamed.contains(&name)));
     gone
 }
 
@@ -444,11 +460,21 @@ mod tests {
     }
 
     #[test]
+    fn a_service_that_the_update_brought_flaps_too_and_a_program_comes_and_goes() {
+        let flaps = |name: &str| found(|own| own.restarted.push(name.to_owned()), 8, &[]);
+        assert_eq!(flaps("vendor-new.service"), [ReasonId::ServiceFlapping]);
+        assert_eq!(flaps("sleep"), []);
+        assert_eq!(flaps("sh"), []);
+    }
+
+    #[test]
     fn an_interface_with_another_name_is_not_gone_and_one_that_lost_its_address_has() {
         let network = |what: &[&str]| what.iter().map(|&what| what.to_owned()).collect::<Vec<_>>();
         let there = network(&["eth0 up", "eth0 address", "default route"]);
         assert!(lost(&network(&["ens3 up", "ens3 address", "default route"]), &there).is_empty());
-        assert_eq!(lost(&network(&["ens3 up", "default route"]), &there), ["eth0 address"]);
+        assert_eq!(lost(&network(&["ens3 up", "default route"]), &there), ["eth0 up", "eth0 address"]);
+        let tunnel = network(&["eth0 up", "tun0 up", "tun0 address", "default route"]);
+        assert_eq!(lost(&tunnel, &there), ["eth0 address"]);
         assert_eq!(lost(&network(&["eth0 up", "eth1 up", "eth0 address"]), &there), ["default route"]);
     }
 

@@ -9,8 +9,8 @@ use super::{
     stuck, words,
 };
 use crate::model::{
-    Activity, ConsoleMark, GuestState, Limits, Millis, ONE_RESET, Outcome, Phase, Reason, ReasonId, RestartVia, Role,
-    Signal, SignalKind, Subject, Tolerances, Verdict,
+    Activity, ConsoleMark, Exit, GuestState, Limits, Millis, ONE_RESET, Outcome, Phase, Reason, ReasonId, RestartVia,
+    Role, Signal, SignalKind, Subject, Tolerances, Verdict,
 };
 
 /// The verdict on a cell, from all of its signals.
@@ -176,6 +176,7 @@ impl Judge {
         {
             self.conclude(crash);
         }
+        self.boot.panic_stands &= !shows_life(&signal.what);
         match &signal.what {
             SignalKind::ControlEnded { outcome, reason, facts } => {
                 self.control = Some(ControlEnd { at, outcome: *outcome, reason: *reason, facts: facts.clone() });
@@ -214,7 +215,7 @@ impl Judge {
             }
             SignalKind::AgentAnswered => self.boot.answered = true,
             SignalKind::AgentSilent { waited } => self.agent_silent(at, *waited),
-            SignalKind::KeyPressed => self.boot.key_pressed(at),
+            SignalKind::KeyPressed => self.boot.key_pressed(),
             SignalKind::BootId { id } => self.boot_id(at, id),
             SignalKind::Settled => self.settled(at),
             SignalKind::StepStarted { subject, restarts, .. } => {
@@ -401,7 +402,7 @@ impl Judge {
         }
         let panic = self.resets.forget();
         if let Some(text) = panic {
-            let message = format!("the kernel panicked while it booted, and the machine came back by itself: {text}");
+            let message = format!("the kernel panicked, and the machine came back by itself: {text}");
             self.blame(at, ReasonId::StopError, message);
             return;
         }
@@ -427,7 +428,8 @@ impl Judge {
 
     fn boot_id(&mut self, at: Millis, id: &str) {
         let before = self.boot.id.replace(id.to_owned());
-        if self.boot.settled && before.is_some_and(|before| before != id) {
+        let watched = self.boot.settled && self.phase == Phase::Watch;
+        if watched && before.is_some_and(|before| before != id) {
             let message = "the guest has booted anew since it settled, and the host saw no reset".to_owned();
             self.blame(at, ReasonId::LateCrash, message);
         }
@@ -441,7 +443,7 @@ impl Judge {
         if let Some(why) = self.boot.stopped() {
             self.blame(at, ReasonId::StopError, format!("{silent}; {why}"));
         } else if self.boot.is_dead() {
-            let message = format!("{silent}; {}, though a key was pressed", stuck::unchanged(&self.boot));
+            let message = format!("{silent}; {}", stuck::unmoved(&self.boot));
             self.blame(at, ReasonId::BootHang, message);
         } else {
             self.blame(at, ReasonId::AgentLost, silent);
@@ -464,6 +466,7 @@ impl Judge {
             self.early = Some((mark, text.to_owned()));
         }
         self.boot.marks.insert(mark);
+        self.boot.panic_stands |= mark == ConsoleMark::KernelPanic;
         if mark != ConsoleMark::Login {
             self.boot.console_text.get_or_insert_with(|| text.to_owned());
         }
@@ -538,5 +541,16 @@ impl Judge {
 
     fn reason(&self, at: Millis, id: ReasonId, message: String) -> Reason {
         Reason { id, phase: self.phase, at, message, check: None }
+    }
+}
+
+/// Whether a guest that panicked cannot have done this.
+fn shows_life(what: &SignalKind) -> bool {
+    match what {
+        SignalKind::StepEnded { result, .. } => matches!(result.exit, Exit::Code { .. } | Exit::Signal { .. }),
+        SignalKind::AgentAnswered | SignalKind::BootId { .. } | SignalKind::Settled | SignalKind::GuestState { .. } => {
+            true
+        }
+        _ => false,
     }
 }

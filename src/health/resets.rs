@@ -71,8 +71,8 @@ impl Resets {
     /// One more that nothing explains ended this boot.
     pub fn count(&mut self, at: Millis, phase: Phase, before: &Boot) {
         self.unexplained += 1;
-        // Once a machine has settled, any program may print such a line.
-        if let Some(words) = before.last_words().filter(|_| !before.settled) {
+        // On a machine that has settled any program may print such a line, and goes on.
+        if let Some(words) = before.last_words().filter(|_| !before.settled || before.panic_stands) {
             self.panic = Some(words);
         }
         if before.answered && self.after_agent.is_none() {

@@ -33,10 +33,18 @@ pub(super) fn diagnose(boot: &Boot, limits: &Limits) -> Option<(ReasonId, String
 }
 
 /// How long nothing has changed, and what the CPU did.
-pub(super) fn unchanged(boot: &Boot) -> String {
-    let cpu = boot.quiet_cpu_percent();
-    let does = if cpu >= 50 { "spinning" } else { "idle" };
-    format!("disk, screen and console unchanged for {}, CPU {does} ({cpu} %)", boot.quiet())
+fn unchanged(boot: &Boot) -> String {
+    format!("disk, screen and console unchanged for {}, {}", boot.quiet(), cpu(boot.quiet_cpu_percent()))
+}
+
+/// That a key has changed nothing, and what the CPU did.
+pub(super) fn unmoved(boot: &Boot) -> String {
+    format!("a key that was pressed changed nothing, {}", cpu(boot.key_cpu_percent()))
+}
+
+fn cpu(percent: u64) -> String {
+    let does = if percent >= 50 { "spinning" } else { "idle" };
+    format!("CPU {does} ({percent} %)")
 }
 
 /// What was on the console and may be why; it proves nothing.

@@ -237,6 +237,23 @@ fn a_boot_that_the_host_did_not_see_is_a_crash() {
 }
 
 #[test]
+fn a_panic_on_the_console_of_a_settled_machine_counts_if_it_is_the_last_that_the_guest_did() {
+    let whole = signals(STORIES[3]);
+    let reset = whole.iter().rposition(|signal| signal.what == SignalKind::Reset).unwrap();
+    let text = "Kernel panic - not syncing: Attempted to kill init!".to_owned();
+    let panic = || SignalKind::Console { mark: ConsoleMark::KernelPanic, text: text.clone() };
+    let lead = |between: Vec<SignalKind>| {
+        let mut story = whole.clone();
+        let at = story[reset].at;
+        story.splice(reset..reset, between.into_iter().map(|what| Signal { at, what }));
+        judge(&story).reasons[0].id
+    };
+    assert_eq!(lead(vec![]), ReasonId::LateCrash);
+    assert_eq!(lead(vec![panic()]), ReasonId::StopError);
+    assert_eq!(lead(vec![panic(), SignalKind::AgentAnswered]), ReasonId::LateCrash, "a program printed it");
+}
+
+#[test]
 fn a_check_that_fails_without_the_candidate_too_says_so() {
     let signals = signals(include_str!("../../tests/traces/fails-a-check-as-its-control-does.jsonl"));
     let message = &judge(&signals).reasons[0].message;

@@ -20,7 +20,7 @@ const ON_KVM: f64 = 0.5;
 const EMULATED: f64 = 1.0;
 
 /// It is taken to use at least so much, whatever was measured.
-const LEAST: f64 = 0.1;
+pub const LEAST_SHARE: f64 = 0.1;
 const LEAST_EMULATED: f64 = 0.5;
 
 /// Places for machines that boot at the same time. A machine that runs costs memory, one that boots costs cores:
@@ -77,7 +77,7 @@ pub fn boot_places(accelerator: Accelerator, cores: u32, share: Option<f64>) -> 
     let share = match accelerator {
         Accelerator::Sim => return None,
         Accelerator::Tcg => share.unwrap_or(EMULATED).max(LEAST_EMULATED),
-        Accelerator::Kvm => share.unwrap_or(ON_KVM).max(LEAST),
+        Accelerator::Kvm => share.unwrap_or(ON_KVM).max(LEAST_SHARE),
     };
     Some(((f64::from(cores) / share).ceil() as u32).max(1))
 }

@@ -26,7 +26,7 @@ mod users;
 
 pub use accelerator::{Detected, detect};
 pub use account::Account;
-pub use boots::{BootKind, BootPermit, Boots, boot_places};
+pub use boots::{BootKind, BootPermit, Boots, LEAST_SHARE, boot_places};
 pub use emulation::translation_cache;
 pub use firmware::{UefiFirmware, find_uefi};
 pub use guest_written::open_guest_written;

@@ -1,5 +1,7 @@
 use std::{collections::BTreeMap, fmt};
 
+use super::without_numbers;
+
 /// The values of `${env:NAME}` in steps and checks.
 ///
 /// A plan keeps the placeholders, so no file and no report can hold a value. [`Secrets::reveal`] puts the
@@ -23,6 +25,10 @@ impl Secrets {
         let lines: Vec<&str> = by_length.iter().flat_map(|value| value.lines()).map(str::trim).collect();
         let lines: Vec<String> = lines.into_iter().filter(|line| line.len() >= 4).map(str::to_owned).collect();
         by_length.extend(lines);
+        // A guest's errors are told without their numbers: what is left of a value is as secret.
+        let left: Vec<String> =
+            by_length.iter().map(|value| without_numbers(value)).filter(|left| left.len() >= 4).collect();
+        by_length.extend(left);
         by_length.sort_by(|a, b| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
         by_length.dedup();
         Self { values, by_length }
@@ -161,5 +167,12 @@ mod tests {
         let secrets = secrets(&[("A", "abc"), ("B", "abcdef"), ("C", ""), ("D", "line one\nline two")]);
         assert_eq!(secrets.mask("x abcdef abc line two"), "x *** *** ***");
         assert!(!format!("{secrets:?}").contains("abc"));
+    }
+
+    #[test]
+    fn what_a_log_without_numbers_leaves_of_a_value_is_masked_too() {
+        let secrets = secrets(&[("A", "hunter22"), ("PIN", "4711")]);
+        let told = without_numbers("login hunter22 failed 3 times, pin 4711");
+        assert_eq!(secrets.mask(&told), "login *** failed # times, pin #");
     }
 }

@@ -31,6 +31,17 @@ pub fn plain(text: &str) -> String {
     without_commands(out)
 }
 
+/// `#` for each number, whatever it is: what is told once with one and once with another is the same.
+pub fn without_numbers(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars().map(|c| if c.is_ascii_digit() { '#' } else { c }) {
+        if c != '#' || !out.ends_with('#') {
+            out.push(c);
+        }
+    }
+    out
+}
+
 /// Takes the meaning from logging commands by a space in them: `##vso[…]` (Azure Pipelines, "Logging commands"), and
 /// `::name::` at a line's beginning (GitHub, "Workflow commands"), whose runner still obeys `##[…]` anywhere in it.
 fn without_commands(text: String) -> String {

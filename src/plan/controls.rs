@@ -14,9 +14,6 @@ pub(super) fn with_controls(mut cells: Vec<Cell>, wanted: bool) -> Vec<Cell> {
     let mut controls = Vec::new();
     for (id, group) in control_ids(&images, &ids).into_iter().zip(&groups) {
         let mine: Vec<&Cell> = group.iter().map(|index| &cells[*index]).collect();
-        // A cell that starts from power-on has no part in what the others begin with.
-        let live: Vec<&Cell> = mine.iter().copied().filter(|cell| cell.start == Start::Live).collect();
-        let mine = if live.is_empty() { mine } else { live };
         let sealed = common_setup(&mine);
         if wanted {
             controls.push(control(id.clone(), &mine, sealed));

@@ -1,9 +1,9 @@
 use std::collections::HashMap;
 
-use crate::model::{CellId, Millis, SignalKind};
-
-/// A boot uses at least so many cores.
-const LEAST: f64 = 0.1;
+use crate::{
+    lab::LEAST_SHARE,
+    model::{CellId, Millis, SignalKind},
+};
 
 /// Waiting for a core may be at most so much of a boot for it to say anything.
 const MOST_WAITED: f64 = 0.9;
@@ -45,7 +45,7 @@ impl BootCosts {
 fn cores(took: Millis, cpu: Millis, waited: Millis, cpus: u32) -> Option<f64> {
     let (took, cpus) = (took.0 as f64, f64::from(cpus.max(1)));
     let waited = waited.0 as f64;
-    (took > 0.0 && waited <= took * MOST_WAITED).then(|| (cpu.0 as f64 / (took - waited)).clamp(LEAST, cpus))
+    (took > 0.0 && waited <= took * MOST_WAITED).then(|| (cpu.0 as f64 / (took - waited)).clamp(LEAST_SHARE, cpus))
 }
 
 #[cfg(test)]

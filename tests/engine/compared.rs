@@ -6,14 +6,14 @@ use std::{
         Arc,
         atomic::{AtomicU32, Ordering},
     },
-    time::Duration,
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use bootgate::{
     event::{Decision, RunEvent, RunState, read},
     lab::{
         VmSpec,
-        sim::{Boot, GuestScript, Happening},
+        sim::{Boot, Effect, GuestScript, Happening, Rule},
     },
     model::*,
     run,
@@ -218,4 +218,28 @@ async fn memory_for_one_machine_alone_is_enough_for_a_control_and_its_cells() {
     let ran = timeout(Duration::from_secs(7200), yard.run()).await.expect("an end");
     assert_eq!((ran.decision, ran.leads()), (Decision::Approved, vec![None; 4]));
     assert_eq!(ran.census.peak, 1);
+}
+
+/// A guest whose clock reads like this, in seconds since 1970, from one look to the next; the last one stays.
+fn clock(reads: &[u64]) -> GuestScript {
+    let rule = |read: &u64| Rule::on("systemctl show").prints(format!("program 1 init\ntime {read}\n"));
+    let mut rules = reads.iter().rev().map(rule);
+    let last = rules.next().expect("a clock reads something");
+    let first = rules.fold(last, |next, rule| rule.then(Effect::Rules(vec![next])));
+    healthy().rule(first)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_clock_that_is_set_while_it_is_watched_is_compared_and_one_that_runs_wild_is_the_labs() {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    for (reads, expected) in [
+        (vec![now], None),
+        (vec![now - 3600, now], None),
+        (vec![now, now - 3600], Some(ReasonId::ClockWrong)),
+        (vec![now, now + 3600, now + 7200], Some(ReasonId::HostLost)),
+    ] {
+        let told = reads.clone();
+        let yard = Yard::compared(1, move |spec| if is_control(spec) { clock(&[now]) } else { clock(&reads) });
+        assert_eq!(yard.run().await.leads(), [None, expected], "{told:?}");
+    }
 }

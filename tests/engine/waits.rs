@@ -234,11 +234,17 @@ async fn a_restart_is_asked_of_an_agent_that_its_update_took_away_once_it_is_bac
 async fn a_machine_whose_process_is_stopped_is_the_labs_fault_wherever_it_stops() {
     let stops = || Happening::ProcessStops;
     let settled = Boot::silent().at(S, Happening::AgentUp).at(S * 2, Happening::Ready);
+    // Between the request to restart and the reset.
+    let asked = Boot::silent().at(BOOT, Happening::AgentUp).at(BOOT, Happening::Ready);
+    let update = Rule::on(UPDATE).takes(S * 25);
     let scripts = [
         healthy().during(UPDATE, stops()),
         healthy().boots_after(UPDATE, vec![Boot::silent().at(S * 5, stops())]),
         healthy().boots_after(UPDATE, vec![settled.at(S * 6, stops())]),
         healthy().during(CHECK, stops()),
+        GuestScript::with_boots(vec![asked.at(BOOT + S * 33, stops())])
+            .rule(update)
+            .asked(Asked::Obeys(S * 20), Asked::Ignores),
         GuestScript::with_boots(vec![Boot::silent().at(S * 5, stops())]),
     ];
     for (number, script) in scripts.into_iter().enumerate() {

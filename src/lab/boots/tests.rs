@@ -101,7 +101,7 @@ async fn a_folder_that_cannot_be_written_bounds_this_process_and_stops_nobody() 
 }
 
 #[test]
-fn a_boot_that_uses_half_a_core_makes_two_places_of_it_on_kvm_and_one_under_emulation() {
+fn places_to_boot_in_follow_from_what_a_boot_was_measured_to_use_and_keep_every_core_busy() {
     assert_eq!(boot_places(Accelerator::Kvm, 4, None), Some(8));
     assert_eq!(boot_places(Accelerator::Kvm, 4, Some(2.0)), Some(2));
     assert_eq!(boot_places(Accelerator::Kvm, 1, Some(4.0)), Some(1));

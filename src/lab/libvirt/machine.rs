@@ -99,7 +99,7 @@ impl Machine {
     }
 
     pub fn start(&self) -> Result<(), LabError> {
-        // Held while libvirt starts the machine: an end that comes meanwhile waits, and then ends it.
+        // Held while libvirt starts the machine: an end that comes meanwhile waits a moment, and then kills it.
         let mut state = self.state();
         if !matches!(*state, State::Created) {
             return Err(LabError::Other(format!("{} was started before", self.name)));

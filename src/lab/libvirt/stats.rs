@@ -22,9 +22,14 @@ pub struct Waits {
 
 impl Waits {
     fn look(&mut self, now: BTreeMap<u32, u64>) -> u64 {
-        let since = |(cpu, delay): (&u32, &u64)| delay.saturating_sub(self.before.get(cpu).copied().unwrap_or(0));
-        self.total = self.total.saturating_add(now.iter().map(since).max().unwrap_or(0));
-        self.before = now;
+        let mut most = 0;
+        for (cpu, delay) in now {
+            // Two looks may come in the other order.
+            let before = self.before.entry(cpu).or_default();
+            most = most.max(delay.saturating_sub(*before));
+            *before = delay.max(*before);
+        }
+        self.total = self.total.saturating_add(most);
         self.total
     }
 }
@@ -166,5 +171,7 @@ mod tests {
         assert_eq!(look(&[6, 9, 2]), 13, "a CPU that was added");
         assert_eq!(look(&[16, 9, 2]), 23);
         assert_eq!(look(&[]), 23);
+        assert_eq!(look(&[14, 9, 2]), 23, "an older answer");
+        assert_eq!(look(&[18, 9, 2]), 25);
     }
 }
