@@ -71,6 +71,38 @@ async fn a_seal_that_was_damaged_between_two_runs_is_made_anew() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_is_kept_of_a_control_counts_only_as_it_was_written() {
+    let yard = Yard::compared(2, |_| healthy());
+    yard.run().await;
+    let kept = fs::read_dir(yard.seal()).unwrap().map(|entry| entry.unwrap().path());
+    let kept = kept.into_iter().find(|path| path.to_string_lossy().contains("/control-")).unwrap();
+    let whole = fs::read_to_string(&kept).unwrap();
+    for damaged in [whole.replace("\"guest\"", "\"guesu\""), whole[..whole.len() / 2].to_owned(), String::new()] {
+        fs::write(&kept, damaged).unwrap();
+        let ran = yard.run().await;
+        assert_approved(&ran);
+        assert!(!ran.signals(CONTROL).any(|what| matches!(what, SignalKind::ControlKnown { .. })));
+        assert_eq!(ran.starts(CONTROL), [Start::Live], "it was run");
+    }
+    assert!(yard.run().await.signals(CONTROL).any(|what| matches!(what, SignalKind::ControlKnown { .. })));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restored_machine_that_resets_itself_starts_over_from_power_on() {
+    // It is restored without its agent, and boots anew.
+    let boot = Boot::silent().at(BOOT, Happening::AgentUp).at(BOOT, Happening::Ready);
+    let resets = move || {
+        let restored = Boot::silent().at(Duration::from_secs(1), Happening::Reset);
+        GuestScript::with_boots(vec![restored, boot.clone()])
+    };
+    let yard = Yard::compared(2, move |spec| if spec.cell.0 == "c1" && restored(spec) { resets() } else { healthy() });
+    let ran = yard.run().await;
+    assert_approved(&ran);
+    assert_eq!(ran.starts("c1"), [Start::Live, Start::Cold]);
+    assert_eq!((ran.ran("c1", COMMON), ran.ran("c1", OWN)), (1, 1));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_machine_that_does_not_start_from_its_seal_starts_over_from_power_on() {
     let cannot = || healthy().cannot_be_started(|| LabError::Other("another CPU".into()));
     let yard = Yard::compared(3, move |spec| if spec.cell.0 == "c1" && restored(spec) { cannot() } else { healthy() });

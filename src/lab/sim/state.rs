@@ -159,7 +159,7 @@ impl State {
         self.begin_boot(at);
     }
 
-    /// Begins where the first boot had settled.
+    /// Begins where the first boot had settled; a reset of that boot comes as long after.
     pub fn go_on(&mut self, at: Instant) {
         self.power_on(at);
         self.agenda.clear();
@@ -167,8 +167,12 @@ impl State {
         let lasting = |happening: &Happening| {
             matches!(happening, Happening::AgentUp | Happening::Ready | Happening::ScreenIs(_) | Happening::DiskRate(_))
         };
-        for (_, happening) in timeline.into_iter().filter(|(_, happening)| lasting(happening)) {
-            self.happen(happening, at);
+        for (after, happening) in timeline {
+            if lasting(&happening) {
+                self.happen(happening, at);
+            } else if happening == Happening::Reset {
+                self.schedule(at, after, Due::Timeline(happening));
+            }
         }
     }
 
