@@ -18,7 +18,7 @@
 //!   -> health/   judge(signals) -> Verdict           the pure core
 //!   -> event/    RunEvent stream -> events.jsonl     the journal, written first
 //!   -> report/   terminal, junit, json, html, and what CI systems show: folds over events
-//!   -> gate/     policy(events) -> Decision -> exit code
+//!   -> gate/     rules(evidence) -> Decision -> exit code
 //!        |  signs with  sign/  (keys, envelopes)
 //!        v
 //!   -> notify/   webhooks: whoever waits is told the decision
@@ -35,7 +35,7 @@
 //! Beside it, before there is a catalogue:
 //!
 //! ```text
-//! installation media, or a libvirt domain
+//! installation media, a libvirt domain, or an image and what is applied to it
 //!   -> image/    golden images being made: answers for Windows Setup, disks taken in, layers, entries written
 //!        |  talks to   lab/
 //!        v

@@ -66,7 +66,7 @@ pub struct ImageEntry {
     pub memory: Option<Placed<String>>,
     /// Number of virtual CPUs; 1 by default.
     pub vcpus: Option<Placed<u32>>,
-    /// `linux` or `windows`.
+    /// `linux`, `windows` or `wine`.
     pub family: Option<Family>,
     /// The agent in the guest.
     pub agent: Option<AgentEntry>,

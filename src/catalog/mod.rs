@@ -1,8 +1,8 @@
 //! The catalogue of golden images: read, resolved by labels, digests verified.
 //!
-//! Reading checks only the file itself, and for layers (`from`, `apply`) what is remembered of how they were baked. Whether a disk is there and unchanged is [`verify`]'s question,
-//! asked by the run right before an image is used: an absent or changed disk makes the image's own cells
-//! inconclusive and nothing else.
+//! Reading checks only the file itself, and for layers (`from`, `apply`) what is remembered of how they were baked. Whether a
+//! disk is there and unchanged is [`verify`]'s question, asked by the run right before an image is used: an absent or changed
+//! disk makes the image's own cells inconclusive and nothing else.
 
 mod baked;
 mod check;

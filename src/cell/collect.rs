@@ -24,7 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// How long an agent may take to show that it is there at all: after a panic its channel is still open.
 const AGENT: Duration = Duration::from_secs(3);
 
-/// Most that is kept of a console's log or of a guest's file: its end, in bytes.
+/// Most that is kept of a console's log, of which it is the end, or of a guest's file, of which it is the beginning; in bytes.
 const FILE_CAP: usize = 4 << 20;
 
 /// Fetches the evidence. Whatever cannot be fetched is noted and left out; nothing here changes a verdict.

@@ -128,5 +128,5 @@ fn start_logging(verbose: u8) {
     };
     let filter = tracing_subscriber::EnvFilter::try_from_env("BOOTGATE_LOG").unwrap_or_else(|_| level.into());
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).without_time();
-    let _ = log.with_ansi(Look::of_stderr().has_color()).try_init();
+    let _ = log.with_ansi(Look::of_stderr().color).try_init();
 }

@@ -22,6 +22,7 @@ pub struct Args {
     /// Find out again whether KVM works, instead of remembering
     #[arg(long)]
     recheck: bool,
+    /// How to print
     #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
     format: Format,
 }

@@ -23,7 +23,8 @@ Examples:
   bootgate judge runs/20260102T030405Z-nightly --cell debian-12.p1 --trace panics.jsonl
   bootgate judge panics.jsonl
 
-Exit code 0: every verdict is the recorded one; 1: one is not, or\na cell has none, or the run has no cell; 2: it cannot be read.")]
+Exit code 0: every verdict is the recorded one; 1: one is not, or a cell has none, or the run
+has no cell; 2: it cannot be read.")]
 pub struct Args {
     /// A run's directory, or a trace: a file with a signal a line
     #[arg(value_name = "RUN|TRACE")]

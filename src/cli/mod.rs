@@ -71,7 +71,7 @@ enum Verb {
     Plan(plan::Args),
     /// Check whether this machine can run VMs, and how fast
     Doctor(doctor::Args),
-    /// List the golden images, verify their digests, or check whether they are fit
+    /// List, verify, check, import, build and bake golden images
     Images(images::Args),
     /// Rebuild every report of a run from its journal
     Report(report::Args),

@@ -2,7 +2,7 @@ use serde::{Deserialize, Serialize};
 use time::Date;
 
 use crate::model::{
-    About, Accelerator, ApprovalPolicy, AxisValue, Cell, CellId, Millis, Role, RunId, Sha256, Signal, SignalKind,
+    About, Accelerator, ApprovalPolicy, AxisValue, Cell, CellId, Millis, Role, RunId, Sha256, SignalKind,
     Verdict,
 };
 
@@ -17,16 +17,6 @@ pub struct Event {
     /// None: about the whole run.
     pub cell: Option<CellId>,
     pub what: RunEvent,
-}
-
-impl Event {
-    /// The signal this event carries, with its moment.
-    pub fn signal(&self) -> Option<Signal> {
-        match &self.what {
-            RunEvent::Signal { signal } => Some(Signal { at: self.at, what: signal.clone() }),
-            _ => None,
-        }
-    }
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

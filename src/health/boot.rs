@@ -16,7 +16,7 @@ const SPAN: Millis = Millis(500);
 const LONG_SPAN: Millis = Millis::from_secs(5);
 
 /// A guest that takes at least so many percent of a core and changes nothing does nothing but spin.
-const SPINS: u64 = 60;
+pub(super) const SPINS: u64 = 60;
 
 /// For one that stands still: so long without any CPU time at all. (An idle lab guest takes 0.2 %.)
 const STANDS: Millis = Millis::from_secs(15);

@@ -75,16 +75,16 @@ pub(super) fn compare(cell: Own<'_>, control: Option<&ControlEnd>, with: &CellId
                 // would be something to blame.
                 let is_slow = restart.is_some_and(|restart| restart.own() >= BOOT_NOISE);
                 let is_busy = activity.is_some_and(|(_, activity)| !activity.is_rest(Activity::default()));
-                let known = |what: &str| format!("{what}, and of its control that is known");
-                let unsaid = |what: &str| format!("{what}, and of its control nobody knows that");
+                let known = |what: &str| format!("{what}; its control's is known, so the two cannot be compared");
+                let unsaid = |what: &str| format!("{what}; its control's is not known, so the two cannot be compared");
                 let missing = [
-                    (state.is_none() && facts.guest.is_some(), known("the guest did not say what it is like")),
-                    (restart.is_none() && !facts.restart.is_zero(), known("nobody knows how long its restart took")),
+                    (state.is_none() && facts.guest.is_some(), known("the record lacks what the guest is like")),
+                    (restart.is_none() && !facts.restart.is_zero(), known("the record lacks how long its restart took")),
                     (unclear, known("the lab was too slow to tell how long its restart took")),
-                    (activity.is_none() && facts.activity.is_some(), known("nobody saw whether it came to rest")),
-                    (state.is_some() && facts.guest.is_none(), unsaid("the guest said what it is like")),
-                    (is_slow && facts.restart.is_zero(), unsaid("the guest took a while to restart")),
-                    (is_busy && facts.activity.is_none(), unsaid("the guest did not come to rest")),
+                    (activity.is_none() && facts.activity.is_some(), known("the record lacks whether it came to rest")),
+                    (state.is_some() && facts.guest.is_none(), unsaid("the record has what the guest is like")),
+                    (is_slow && facts.restart.is_zero(), unsaid("the record has how long its restart took")),
+                    (is_busy && facts.activity.is_none(), unsaid("it did not come to rest")),
                 ];
                 // What is only slow may be let pass, so all else has to be known of it.
                 let is_well_else = own.iter().all(|reason| reason.id == ReasonId::SlowBoot);

@@ -353,7 +353,7 @@ impl Judge {
         (self.state, self.restart, self.activity) = (None, None, None);
         if via == RestartVia::Forced {
             let message = format!(
-                "no request led to a reset, of the agent or by the power button, within {} each",
+                "the machine did not reset within {0} of the agent's request, nor within {0} of the power button's",
                 self.limits.restart
             );
             self.blame(at, ReasonId::RestartRefused, message);

@@ -1,4 +1,4 @@
-use super::boot::Boot;
+use super::boot::{Boot, SPINS};
 use crate::model::{ConsoleMark, KnownScreen, Limits, ReasonId, ScreenKind};
 
 /// Why a boot that has not settled never will; none while there is still hope.
@@ -43,7 +43,7 @@ pub(super) fn unmoved(boot: &Boot) -> String {
 }
 
 fn cpu(percent: u64) -> String {
-    let does = if percent >= 50 { "spinning" } else { "idle" };
+    let does = if percent >= SPINS { "spinning" } else { "idle" };
     format!("CPU {does} ({percent} %)")
 }
 

@@ -176,7 +176,7 @@ mod tests {
             version,
             firmware,
             tpm: firmware == Firmware::UefiSecure,
-            memory: version.usual_memory(),
+            memory: Bytes::mib(4096),
             vcpus: 2,
             accelerator,
             disk: Path::new("/golden/x.build/disk.qcow2"),

@@ -48,19 +48,6 @@ impl WindowsVersion {
         matches!(self, Self::Win11_23H2 | Self::Win11_24H2 | Self::Win11_25H2)
     }
 
-    /// The build number, from Microsoft's release information for Windows 10, Windows 11 and Windows Server.
-    pub fn build(self) -> u32 {
-        match self {
-            Self::Win10_22H2 => 19045,
-            Self::Win11_23H2 => 22631,
-            Self::Win11_24H2 | Self::Server2025 => 26100,
-            Self::Win11_25H2 => 26200,
-            Self::Server2016 => 14393,
-            Self::Server2019 => 17763,
-            Self::Server2022 => 20348,
-        }
-    }
-
     /// The folder of this version in each driver's folder on the virtio-win ISO (virtio-win-pkg-scripts, "README.md").
     pub fn driver_folder(self) -> &'static str {
         match self {
@@ -82,14 +69,10 @@ impl WindowsVersion {
         }
     }
 
-    /// Windows 11's requirement; every version works with it. More than the requirement saves hours.
-    pub fn usual_memory(self) -> Bytes {
-        Bytes::mib(4096)
-    }
-
-    /// Windows 11 requires 64 GB ("Windows 11 system requirements"), the others less.
-    pub fn usual_disk(self) -> Bytes {
-        Bytes(64 * Bytes::GIB)
+    /// The smallest disk: Windows 11 requires 64 GB ("Windows 11 system requirements"), the others 32 GB ("Windows minimum
+    /// hardware requirements", "Hardware requirements for Windows Server").
+    pub fn least_disk(self) -> Bytes {
+        Bytes(if self.is_windows_11() { 64 } else { 32 } * Bytes::GIB)
     }
 }
 

@@ -274,7 +274,7 @@ impl Checker {
     }
 }
 
-const TIME_HINT: &str = "give a number and a unit: ms, s, m or h";
+const TIME_HINT: &str = "give a number and a unit: ms, s, m, h or d";
 
 pub(super) fn did_you_mean(text: &str, known: &[&str], what: &str) -> String {
     match nearest(text, known.iter().copied()) {

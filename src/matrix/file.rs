@@ -67,7 +67,7 @@ pub struct MatrixFile {
     /// What healthy means, and how long to look.
     #[serde(default)]
     pub health: HealthEntry,
-    /// What must hold for an approval beyond "every cell is healthy".
+    /// How often cells are tried again, what an approval needs, and where the update goes first.
     #[serde(default)]
     pub policy: PolicyEntry,
     /// Absolute paths in the guest to fetch when a cell fails.
@@ -127,7 +127,7 @@ pub struct CompareEntry {
     pub ignore: Vec<Placed<String>>,
 }
 
-/// What must hold for an approval beyond "every cell is healthy".
+/// How often cells are tried again, what an approval needs, and where the update goes first.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename = "Policy", deny_unknown_fields, default, expecting = "a mapping such as `{retry_inconclusive: 1}`")]
 pub struct PolicyEntry {

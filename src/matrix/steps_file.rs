@@ -15,7 +15,8 @@ use crate::source::{Placed, Written};
 pub struct StepEntry {
     /// What the step is called in reports.
     pub name: Option<Placed<String>>,
-    /// The longest time the step may take, e.g. `30s`; 5m by default, 30m for packages, 2h for `msu` and `cab`.
+    /// The longest time the step may take, e.g. `30s`; 5m by default, 30m for packages other than `reg`, 2h for `msu`
+    /// and `cab`.
     pub timeout: Option<Placed<String>>,
     /// The exit codes that mean success; `[0]` by default, for packages those of their installer.
     pub success: Option<Placed<Vec<Placed<Written>>>>,

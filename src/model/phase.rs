@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 #[serde(try_from = "String", into = "String")]
 #[schemars(extend("pattern" = "^(start|settle|setup|apply|restart|boot|soak-[1-9][0-9]*|watch|check|collect|destroy)$"))]
 pub enum Phase {
-    /// The clone is made and its VM started, until the agent answers.
+    /// The clone is made and its VM started, until QEMU runs it.
     Start,
-    /// From the first agent's answer until the boot has finished.
+    /// From then until the boot has finished.
     Settle,
     /// The matrix's `setup` steps.
     Setup,

@@ -1,19 +1,7 @@
 use std::path::{Path, PathBuf};
 
-/// The folder in which bootgate keeps what outlives a run. Who may write here is who runs bootgate.
-///
-/// ```text
-/// lab/N/  lab/N.lock   a lab root: libvirt's own files, clones, sockets; one process at a time
-/// slots/               places for running VMs, shared by every bootgate process of the host, and what memory they need
-/// boots/               places for VMs that boot at the same time, shared likewise
-/// seals/               settled machines that cells start from, shared too
-/// watch/ID/            what `bootgate watch` keeps of one folder and matrix: its queue, and copies of what waits
-/// history.sqlite       how cells ended in earlier runs, how long they took, and what a boot costs
-/// digests.json         digests of golden images, by inode, size and change time
-/// accelerator.json     which accelerator was found to work
-/// lab-key.pem          the lab's own key, which signs runs (0600)
-/// rings.jsonl          which approvals opened which rings, and what came of them
-/// ```
+/// The folder in which bootgate keeps what outlives a run; docs/architecture.md lists what is in it. Who may write here is who
+/// runs bootgate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StateDir(PathBuf);
 

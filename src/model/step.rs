@@ -145,9 +145,9 @@ pub struct Health {
     pub soak: u32,
     /// How long a settled machine is watched for late crashes.
     pub watch: Millis,
-    /// Upper bound for one boot; none: derived from the cell's own boot before the update.
+    /// Upper bound for one boot; none: derived from the longest boot that is known without the update.
     pub boot_timeout: Option<Millis>,
-    /// How long a request to restart may take to lead to a reset; none: the default.
+    /// How long a request to restart may take to lead to a reset; none: derived likewise.
     pub restart_timeout: Option<Millis>,
     /// How much worse than its control it may be.
     #[serde(default)]

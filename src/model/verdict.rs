@@ -103,7 +103,7 @@ reasons! {
     CheckFailed = "check-failed" => Unhealthy,
     /// A service that the control has does not run.
     ServiceDown = "service-down" => Unhealthy,
-    /// A service that the control has began anew while the settled machine was watched.
+    /// A service began anew while the settled machine was watched, and its control's did not.
     ServiceFlapping = "service-flapping" => Unhealthy,
     /// Errors in the log that the control does not have.
     EventLog = "event-log" => Unhealthy,

@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// The version `result.json` carries.
-pub const RESULT_VERSION: u32 = 1;
+const RESULT_VERSION: u32 = 1;
 
 /// A run of bootgate: what was tested, how each cell ended, and what that means for the update.
 ///

@@ -20,6 +20,6 @@ pub mod terminal;
 
 pub use files::{Document, ReportFile, Written, replace, write_all};
 pub use fitness::{Finding, Fit, fitness};
-pub use json::{RESULT_VERSION, RuleResult, result_schema};
+pub use json::{RuleResult, result_schema};
 pub use rates::{Rate, Rates, interval};
 pub use story::{Detail, story, told};

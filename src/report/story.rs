@@ -178,7 +178,7 @@ fn source(from: LimitsFrom) -> &'static str {
 
 fn about(phase: Phase) -> &'static str {
     match phase {
-        Phase::Start => ": until the agent is there",
+        Phase::Start => ": until the machine runs",
         Phase::Settle => ": until the boot has finished",
         Phase::Setup => ": preparing it",
         Phase::Apply => ": the update",

@@ -80,9 +80,10 @@ impl Stage {
         let (mut signals, mut notes) = (Vec::new(), Vec::new());
         let mut events = self.events.lock().unwrap();
         while let Ok(event) = events.try_recv() {
-            match &event.what {
-                RunEvent::Note { text, .. } => notes.push(text.clone()),
-                _ => signals.extend(event.signal()),
+            match event.what {
+                RunEvent::Note { text, .. } => notes.push(text),
+                RunEvent::Signal { signal } => signals.push(Signal { at: event.at, what: signal }),
+                _ => {}
             }
         }
         assert_eq!(judge(&signals), lived.verdict, "the record says something else");

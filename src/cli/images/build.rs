@@ -69,10 +69,13 @@ pub struct Args {
     /// Of the local administrator `bootgate`; every clone has it
     #[arg(long, default_value = "Bootgate-1")]
     pub(super) password: String,
+    /// The machine's RAM; what the catalogue's entry says, too
     #[arg(long, default_value = "4GiB")]
     pub(super) memory: Bytes,
+    /// Its virtual CPUs
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=256))]
     pub(super) vcpus: u32,
+    /// How large the disk seems to Windows; the file grows as it is written to
     #[arg(long, default_value = "64GiB")]
     pub(super) disk_size: Bytes,
     /// The libvirt to run it in [default: qemu:///system for root, else qemu:///session]

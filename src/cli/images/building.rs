@@ -80,8 +80,9 @@ impl Build {
         };
         let language = text("language", &args.language, 80)?;
         let keyboard = args.keyboard.as_ref().map_or(Ok(language.clone()), |given| text("keyboard", given, 80))?;
-        if args.disk_size < version.usual_disk() {
-            bail!("{} is too small a disk: give --disk-size {} or more", args.disk_size, "64GiB");
+        let least = version.least_disk();
+        if args.disk_size < least {
+            bail!("{} is too small a disk for {version}: give --disk-size {least} or more", args.disk_size);
         }
         if args.memory < Bytes::mib(2048) {
             bail!("{} is too little memory for {version}: give --memory 4GiB", args.memory);

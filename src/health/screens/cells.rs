@@ -1,4 +1,4 @@
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
@@ -68,7 +68,7 @@ impl Cells {
         let columns = (picture.width - origin.0.min(picture.width)) / size.0;
         let rows = (picture.height - origin.1.min(picture.height)) / size.1;
         let mut glyphs = vec![Shape::default()];
-        let mut numbers: HashMap<Vec<bool>, usize> = HashMap::new();
+        let mut numbers: BTreeMap<Vec<bool>, usize> = BTreeMap::new();
         let mut cells = Vec::with_capacity(columns * rows);
         for cell in 0..columns * rows {
             let corner = (origin.0 + cell % columns * size.0, origin.1 + cell / columns * size.1);

@@ -1,4 +1,4 @@
-use std::{collections::HashMap, panic};
+use std::{collections::BTreeMap, panic};
 
 use serde::{Deserialize, Deserializer, de::Error as _};
 
@@ -33,7 +33,7 @@ impl<'de> Deserialize<'de> for Colour {
 /// The colour of most of the screen.
 pub(super) fn background(picture: Picture<'_>) -> Option<Colour> {
     // A sixteenth of the pixels is enough to tell.
-    let mut counts: HashMap<[u8; 3], usize> = HashMap::new();
+    let mut counts: BTreeMap<[u8; 3], usize> = BTreeMap::new();
     let mut all = 0;
     for y in (0..picture.height).step_by(4) {
         for x in (0..picture.width).step_by(4) {

@@ -79,15 +79,18 @@ impl Timeline {
                 done: false,
             });
         }
-        Self { rows, more: attempt.phases.len().saturating_sub(ROWS), with_control: control.is_some() }
+        Self { rows, more: judged(attempt).count().saturating_sub(ROWS), with_control: control.is_some() }
     }
 }
 
 /// Up to the end of the checks: what follows is fetching evidence and cleaning up.
+fn judged(attempt: &Attempt) -> impl Iterator<Item = &PhaseSpan> {
+    attempt.phases.iter().filter(|span| !matches!(span.phase, Phase::Collect | Phase::Destroy))
+}
+
 fn spans(attempt: &Attempt) -> Vec<(Name, &PhaseSpan)> {
     let mut seen: HashMap<Phase, usize> = HashMap::new();
-    let judged = attempt.phases.iter().filter(|span| !matches!(span.phase, Phase::Collect | Phase::Destroy));
-    let named = judged.take(ROWS).map(|span| {
+    let named = judged(attempt).take(ROWS).map(|span| {
         let before = seen.entry(span.phase).and_modify(|before| *before += 1).or_default();
         ((span.phase, *before), span)
     });

@@ -102,11 +102,6 @@ impl Live {
         inner.show(event);
     }
 
-    /// Writes lines above the bars, such as a warning of the engine.
-    pub fn say(&self, text: &str) {
-        lock(&self.inner).say(text);
-    }
-
     /// Takes the bars away; nothing is shown from here on.
     pub fn close(&self) {
         lock(&self.inner).close();

@@ -36,11 +36,6 @@ impl Look {
         Self { color: color && !unwanted && !is_dumb(), unicode: is_utf8_locale(), width }
     }
 
-    /// Whether colours are wanted there.
-    pub fn has_color(self) -> bool {
-        self.color
-    }
-
     pub(super) fn paint(self, style: Style, text: &str) -> String {
         style.force_styling(self.color).apply_to(text).to_string()
     }

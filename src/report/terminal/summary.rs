@@ -125,7 +125,7 @@ pub(in crate::report) fn advice(id: ReasonId) -> Option<&'static str> {
         ReasonId::ControlUnhealthy => {
             "The golden image needs attention: its machine is not well without the candidate either."
         }
-        ReasonId::ImageMissing => "Put the disk where the catalogue says; `bootgate images` lists them.",
+        ReasonId::ImageMissing => "Put the disk where the catalogue says; `bootgate images list` lists them.",
         ReasonId::ImageChanged => "Restore the disk, or give the catalogue its new digest: `bootgate images verify`.",
         ReasonId::StartFailed => {
             "The machine or its setup fails even without the update: see the cell's serial.log and agent.jsonl."
