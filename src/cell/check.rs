@@ -16,6 +16,5 @@ pub(super) async fn checks(watcher: &mut Observer, mate: &Cellmate<'_>, checks: 
             return false;
         }
     }
-    watcher.leave(Phase::Check);
     true
 }

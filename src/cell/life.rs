@@ -214,6 +214,9 @@ async fn last_events(watcher: &mut Observer, mate: &Cellmate<'_>) -> bool {
     if !watcher.judge.is_settled() {
         settle::settle(watcher, mate).await;
     }
+    if !watcher.judge.is_over() {
+        watcher.leave(Phase::Check);
+    }
     !watcher.judge.is_over()
 }
 

@@ -1,6 +1,6 @@
 use super::differ::{Restarted, Seen, differences, unknown};
 use crate::model::{
-    Activity, BOOT_NOISE, CellId, ControlFacts, GuestState, Millis, Outcome, Phase, Reason, ReasonId, Tolerances,
+    Activity, BOOT_NOISE, Bytes, CellId, ControlFacts, GuestState, Millis, Outcome, Phase, Reason, ReasonId, Tolerances,
     Verdict,
 };
 
@@ -31,11 +31,12 @@ pub(super) struct Own<'a> {
 }
 
 /// The verdict on a cell that is compared with a control, from what the cell showed by itself and how the control ended
-/// (none: nobody knows). `tolerances`: how much worse it may be.
+/// (none: nobody knows). `tolerances`: how much worse it may be; none: the record is from before guests were asked what they are
+/// like.
 ///
 /// Without a healthy control nothing is healthy. A control that is not well takes the blame off the update; one that
 /// was only lost does not.
-pub(super) fn compare(cell: Own<'_>, control: Option<&ControlEnd>, with: &CellId, tolerances: &Tolerances) -> Verdict {
+pub(super) fn compare(cell: Own<'_>, control: Option<&ControlEnd>, with: &CellId, tolerances: Option<&Tolerances>) -> Verdict {
     let Own { reasons: mut own, evidence, state, restart, activity, phase } = cell;
     if let Some(facts) = control.and_then(|control| control.facts.as_ref()) {
         let fails_there_too = |reason: &&mut Reason| {
@@ -47,6 +48,7 @@ pub(super) fn compare(cell: Own<'_>, control: Option<&ControlEnd>, with: &CellId
         });
     }
     let reason = |at, id, message| Reason { id, phase, at, message, check: None };
+    let usual = Tolerances::default();
     match control {
         Some(ControlEnd { at, outcome: Outcome::Healthy, facts, .. }) => {
             if let Some(facts) = facts
@@ -60,6 +62,7 @@ pub(super) fn compare(cell: Own<'_>, control: Option<&ControlEnd>, with: &CellId
                 return verdict(own);
             }
             if let Some(facts) = facts {
+                let (is_asked, tolerances) = (tolerances.is_some(), tolerances.unwrap_or(&usual));
                 let seen =
                     Seen { guest: state.map(|(_, state)| &**state), restart, activity: activity.map(|(_, of)| of) };
                 let at = state.map(|(at, _)| *at).or(activity.map(|(at, _)| at)).unwrap_or_default();
@@ -75,13 +78,18 @@ pub(super) fn compare(cell: Own<'_>, control: Option<&ControlEnd>, with: &CellId
                 // would be something to blame.
                 let is_slow = restart.is_some_and(|restart| restart.own() >= BOOT_NOISE);
                 let is_busy = activity.is_some_and(|(_, activity)| !activity.is_rest(Activity::default()));
-                let known = |what: &str| format!("{what}; its control's is known, so the two cannot be compared");
+                let untold = |what: &str| format!("the record lacks {what}, so it cannot be compared with its control");
                 let unsaid = |what: &str| format!("{what}; its control's is not known, so the two cannot be compared");
+                let guests = state.map(|(_, own)| &**own).zip(facts.guest.as_deref());
+                let lacks = |does: fn(&GuestState, &GuestState) -> bool| guests.is_some_and(|(own, there)| does(own, there));
                 let missing = [
-                    (state.is_none() && facts.guest.is_some(), known("the record lacks what the guest is like")),
-                    (restart.is_none() && !facts.restart.is_zero(), known("the record lacks how long its restart took")),
-                    (unclear, known("the lab was too slow to tell how long its restart took")),
-                    (activity.is_none() && facts.activity.is_some(), known("the record lacks whether it came to rest")),
+                    (state.is_none() && (is_asked || facts.guest.is_some()), untold("what the guest is like")),
+                    (restart.is_none() && (is_asked || !facts.restart.is_zero()), untold("how long its restart took")),
+                    (lacks(|own, there| own.disks.is_empty() && !there.disks.is_empty()), untold("the guest's disks")),
+                    (lacks(|own, there| own.memory_used < there.memory_used && own.memory_used == Bytes(0)), untold("its memory")),
+                    (lacks(|own, there| own.clock_ahead_ms.is_none() && there.clock_ahead_ms.is_some()), untold("its clock")),
+                    (unclear, "the lab was too slow to tell how long its restart took, so it cannot be compared with its control's".to_owned()),
+                    (activity.is_none() && facts.activity.is_some(), untold("whether it came to rest")),
                     (state.is_some() && facts.guest.is_none(), unsaid("the record has what the guest is like")),
                     (is_slow && facts.restart.is_zero(), unsaid("the record has how long its restart took")),
                     (is_busy && facts.activity.is_none(), unsaid("it did not come to rest")),

@@ -52,7 +52,8 @@ pub struct Judge {
     known: bool,
     /// The end of the control that this cell is compared with.
     control: Option<ControlEnd>,
-    tolerances: Tolerances,
+    /// None: a record from before guests were asked what they are like.
+    tolerances: Option<Tolerances>,
     /// What the guest said it is like, and when, since its last restart.
     state: Option<(Millis, Box<GuestState>)>,
     /// How long that restart took.
@@ -99,7 +100,7 @@ impl Judge {
             planned: None,
             known: false,
             control: None,
-            tolerances: Tolerances::default(),
+            tolerances: None,
             state: None,
             restart: None,
             activity: None,
@@ -186,9 +187,12 @@ impl Judge {
             SignalKind::Planned { update_steps, soak, checks, evidence, implied, role } => {
                 let (update_steps, soak, role) = (*update_steps, *soak, role.clone());
                 let (checks, evidence, implied) = (checks.clone(), evidence.clone(), implied.clone());
-                self.planned.get_or_insert(Planned { update_steps, soak, checks, evidence, implied, role });
+                let planned = Planned { update_steps, soak, checks, evidence, implied, role };
+                if self.planned.get_or_insert_with(|| planned.clone()) != &planned {
+                    self.fault(at, ReasonId::HarnessDied, "the record has two different plans".to_owned());
+                }
             }
-            SignalKind::Tolerances { tolerances } => self.tolerances = tolerances.clone(),
+            SignalKind::Tolerances { tolerances } => self.tolerances = Some(tolerances.clone()),
             SignalKind::GuestState { state } if self.update_began && !self.over => {
                 self.state = Some((at, state.clone()));
             }
@@ -207,6 +211,7 @@ impl Judge {
                     self.activity = self.boot.activity().map(|activity| (at, activity));
                 }
             }
+            SignalKind::PhaseEnded { at: Phase::Check } => self.done.in_checks = false,
             SignalKind::PhaseEnded { .. } => {}
             SignalKind::Started => self.begin(at),
             SignalKind::AgentConnected => self.boot.channel_closed = false,
@@ -271,7 +276,13 @@ impl Judge {
                 let evidence = self.planned.as_ref().map_or(&[][..], |planned| &planned.evidence);
                 let (state, restart, activity, phase) = (state.as_ref(), *restart, *activity, *phase);
                 let own = Own { reasons: own.reasons, evidence, state, restart, activity, phase };
-                compare(own, self.control.as_ref(), with, tolerances)
+                compare(own, self.control.as_ref(), with, tolerances.as_ref())
+            }
+            // Whoever is told of a control is compared with it.
+            Role::Alone if own.outcome == Outcome::Healthy && self.control.is_some() => {
+                let message = "a control is told of, and the plan names none".to_owned();
+                let reason = self.reason(Millis::ZERO, ReasonId::HarnessDied, message);
+                Verdict { outcome: Outcome::Inconclusive, reasons: vec![reason] }
             }
             Role::Alone | Role::Control => own,
         }
@@ -331,6 +342,7 @@ impl Judge {
             return;
         }
         self.phase = phase;
+        self.done.in_checks = phase == Phase::Check;
         self.update_began |= phase.is_after_update_began();
         if phase == Phase::Apply {
             // What setup was allowed the update is not.

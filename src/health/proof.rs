@@ -1,7 +1,7 @@
 use crate::model::Role;
 
 /// What a cell sets out to do.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) struct Planned {
     pub update_steps: usize,
     pub soak: u32,
@@ -23,6 +23,8 @@ pub(super) struct Done {
     pub watches: u32,
     /// Checks that passed; of a control, checks that were asked.
     pub checks: Vec<String>,
+    /// The checks have begun and not ended: what the machine does in its last moment counts too.
+    pub in_checks: bool,
 }
 
 impl Done {
@@ -32,5 +34,6 @@ impl Done {
             && self.boots.checked_sub(1) == Some(planned.soak)
             && self.watches.checked_sub(1) == Some(planned.soak)
             && planned.checks.iter().all(|check| self.checks.contains(check))
+            && !self.in_checks
     }
 }

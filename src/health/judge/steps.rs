@@ -8,18 +8,20 @@ use crate::{
 
 impl Judge {
     pub(super) fn step_ended(&mut self, at: Millis, subject: &Subject, name: &str, result: &StepResult) {
+        // What never ended by itself has not succeeded, whatever the record says of it.
+        let ok = result.ok && matches!(result.exit, Exit::Code { .. });
         match subject {
-            Subject::Setup { .. } if !result.ok => {
+            Subject::Setup { .. } if !ok => {
                 let message = format!("setup step `{name}` {}", words::ended(result));
                 self.fault(at, ReasonId::StartFailed, message);
             }
             Subject::Setup { .. } => self.resets.expect(result.says),
-            Subject::Update { step } if result.ok => {
+            Subject::Update { step } if ok => {
                 self.resets.expect(result.says);
                 self.done.update_steps += usize::from(*step == self.done.update_steps);
             }
             Subject::Update { step } => self.update_step_failed(at, *step, name, result),
-            Subject::Check { id } if result.ok => self.done.checks.push(id.clone()),
+            Subject::Check { id } if ok => self.done.checks.push(id.clone()),
             Subject::Check { id } => self.check_failed(at, id, result),
         }
     }
