@@ -45,6 +45,13 @@ const OOPS: &str = concat!(
 /// the log of a debug build.
 const BDS: &str = r"^BdsDxe: (loading|starting|failed to (load|start)) ";
 
+/// Where a boot ends that could not go on, in a shell or a prompt: systemd `units/{emergency,rescue}.service`, util-linux
+/// `login-utils/sulogin.c`, dracut `dracut-lib.sh`, busybox `shell/ash.c`, initramfs-tools, Alpine's mkinitfs.
+const RECOVERY: &str = concat!(
+    r"^(You are in (emergency|rescue) mode|(Give root password|Press Enter) for maintenance|Entering emergency mode\.",
+    r"|Enter 'help' for a list of built-in commands|\(initramfs\)|initramfs emergency recovery shell launched)",
+);
+
 /// Lines on a serial console. Sources: Linux `kernel/panic.c`; GRUB 2 `grub-core/kern/{main,err}.c` and
 /// its rescue prompt; util-linux and busybox `getty`.
 static SERIAL: LazyLock<Patterns> = LazyLock::new(|| {
@@ -54,6 +61,7 @@ static SERIAL: LazyLock<Patterns> = LazyLock::new(|| {
         (r"^error: .*(not found|no such|unknown filesystem|invalid|couldn't find)", ConsoleMark::BootLoaderStopped),
         (r"^(boot:|Could not find kernel image)", ConsoleMark::BootLoaderStopped),
         (r"login:\s*$", ConsoleMark::Login),
+        (RECOVERY, ConsoleMark::Recovery),
         (OOPS, ConsoleMark::KernelOops),
         (BDS, ConsoleMark::Firmware),
     ])
@@ -162,6 +170,19 @@ mod tests {
     #[test]
     fn a_login_prompt_has_no_line_end_and_is_found() {
         assert_eq!(marks_of(&[b"lab-os 10\r\nlab login: "]), [ConsoleMark::Login]);
+    }
+
+    #[test]
+    fn a_shell_that_a_boot_ends_in_is_found() {
+        for says in [
+            "You are in emergency mode. After logging in, type",
+            "Press Enter for maintenance",
+            "Enter 'help' for a list of built-in commands.\r\n/ # ",
+            "\r\n(initramfs) ",
+        ] {
+            assert_eq!(marks_of(&[says.as_bytes()]), [ConsoleMark::Recovery], "{says}");
+        }
+        assert_eq!(marks_of(&[b"(c) 2026\nNobody is in emergency mode\n"]), []);
     }
 
     #[test]

@@ -45,6 +45,8 @@ pub(super) struct Boot {
     pub oops: Option<String>,
     /// The last that the firmware said about what it boots from.
     pub firmware: Option<String>,
+    /// The first shell or prompt for maintenance on the console.
+    pub recovery: Option<String>,
     /// The screen has shown something else than the settled one in this boot: a machine that has just been
     /// reset still shows what it showed before.
     screen_was_other: bool,
@@ -191,6 +193,14 @@ impl Boot {
     /// Whether it is at rest, and was in the span before: between two pieces of its work it pauses, too.
     pub fn is_at_rest(&self, usual: Activity) -> bool {
         self.activity.iter().all(|activity| activity.is_some_and(|activity| activity.is_rest(usual)))
+    }
+
+    /// The console asks for a login: what seemed to stop the boot before that was only words.
+    pub fn asks_for_login(&mut self) {
+        self.marks.remove(&ConsoleMark::KernelPanic);
+        self.marks.remove(&ConsoleMark::BootLoaderStopped);
+        (self.loader_at, self.console_text) = (None, None);
+        self.marks.insert(ConsoleMark::Login);
     }
 
     pub fn panic_on_console(&self) -> bool {

@@ -472,16 +472,22 @@ impl Judge {
                 self.boot.firmware = Some(text.to_owned());
                 return;
             }
-            _ => {}
+            ConsoleMark::Recovery => {
+                self.boot.recovery.get_or_insert_with(|| text.to_owned());
+                return;
+            }
+            ConsoleMark::Login => {
+                self.boot.asks_for_login();
+                return;
+            }
+            ConsoleMark::NoBootDevice | ConsoleMark::BootLoaderStopped | ConsoleMark::KernelPanic => {}
         }
         if self.asked.is_some() && matches!(mark, ConsoleMark::BootLoaderStopped | ConsoleMark::NoBootDevice) {
             self.early = Some((mark, text.to_owned()));
         }
         self.boot.marks.insert(mark);
         self.boot.panic_stands |= mark == ConsoleMark::KernelPanic;
-        if mark != ConsoleMark::Login {
-            self.boot.console_text.get_or_insert_with(|| text.to_owned());
-        }
+        self.boot.console_text.get_or_insert_with(|| text.to_owned());
         if mark == ConsoleMark::KernelPanic && !self.boot.answered && words::is_for_want_of_a_core(text) {
             let message = format!("the host gave the guest no core while its kernel tried its timer: {text}");
             self.fault(at, ReasonId::HostLost, message);

@@ -46,7 +46,7 @@ impl Resets {
 
     /// Whether the boot that ended was one of those that the update's step, or the OS, may end by itself: then it is spent.
     pub fn explain(&mut self, before: &Boot) -> bool {
-        let stopped = before.last_words().is_some();
+        let stopped = panicked(before).is_some();
         if self.by_step > 0 && !before.panicked && !stopped {
             self.by_step -= 1;
             // What was announced comes first: nobody knows of it whose it was, if the running step may do one too.
@@ -71,8 +71,7 @@ impl Resets {
     /// One more that nothing explains ended this boot.
     pub fn count(&mut self, at: Millis, phase: Phase, before: &Boot) {
         self.unexplained += 1;
-        // On a machine that has settled any program may print such a line, and goes on.
-        if let Some(words) = before.last_words().filter(|_| !before.settled || before.panic_stands) {
+        if let Some(words) = panicked(before) {
             self.panic = Some(words);
         }
         if before.answered && self.after_agent.is_none() {
@@ -96,4 +95,10 @@ impl Resets {
         (self.unexplained, self.after_agent, self.came_back) = (0, None, false);
         self.panic.take()
     }
+}
+
+/// What the kernel said when it stopped with an error. On a machine that has settled any program may print such a line, and
+/// goes on.
+fn panicked(before: &Boot) -> Option<String> {
+    before.last_words().filter(|_| !before.settled || before.panic_stands)
 }

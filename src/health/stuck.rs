@@ -21,6 +21,8 @@ pub(super) fn diagnose(boot: &Boot, limits: &Limits) -> Option<(ReasonId, String
         (ReasonId::NoBootDevice, format!("nothing to start: {console}"))
     } else if let (Some(shows), None) = (&boot.shows, life) {
         shown(shows)
+    } else if let (Some(text), None) = (&boot.recovery, life) {
+        (ReasonId::RecoveryScreen, format!("the console shows: {text}"))
     } else if let Some((proof, _)) = life {
         (ReasonId::AgentLost, format!("the machine is up ({proof}), but the agent does not answer"))
     } else if hangs {
@@ -56,8 +58,10 @@ fn hint(boot: &Boot) -> String {
     }
 }
 
+/// What a boot loader says, a program may print, too: not where an agent has answered.
 fn nothing_to_start(boot: &Boot) -> bool {
-    boot.marks.contains(&ConsoleMark::NoBootDevice) || boot.marks.contains(&ConsoleMark::BootLoaderStopped)
+    let says = |mark| boot.marks.contains(&mark);
+    !boot.answered && (says(ConsoleMark::NoBootDevice) || says(ConsoleMark::BootLoaderStopped))
 }
 
 /// What a known screen means, where nothing stronger speaks.

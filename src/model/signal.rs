@@ -304,6 +304,8 @@ pub enum ConsoleMark {
     KernelPanic,
     /// A login prompt: user space is alive.
     Login,
+    /// A shell or a prompt for maintenance. It counts where the boot does not settle.
+    Recovery,
     /// A kernel's report of a fault that it may survive. Told, and never decides anything alone.
     KernelOops,
     /// What the firmware boots from, or could not. Told, and never decides anything alone.
