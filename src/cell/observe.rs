@@ -79,8 +79,9 @@ pub(super) struct Observer {
     pub settled_screen: Option<Reference>,
     /// The agent answered something since the last sample.
     answered: bool,
-    /// The guest has the agent's channel open.
+    /// The guest has the agent's channel open; how often it has closed it.
     pub channel_open: bool,
+    pub channel_closed: u64,
     /// Counts boots: what was asked before a reset is not answered after it.
     pub boot: u64,
     /// The last boot whose identity is known, and that.
@@ -132,6 +133,7 @@ impl Observer {
             settled_screen: None,
             answered: false,
             channel_open: false,
+            channel_closed: 0,
             boot: 0,
             boot_id: None,
             secrets: job.secrets.clone(),
@@ -320,6 +322,7 @@ impl Observer {
             }
             VmEvent::AgentDisconnected => {
                 self.channel_open = false;
+                self.channel_closed += 1;
                 SignalKind::AgentDisconnected
             }
             VmEvent::Reset => {

@@ -92,19 +92,21 @@ async fn agent_is_back(watcher: &mut Observer, mate: &Cellmate<'_>) -> bool {
 
 /// Asks for a restart, gently first, until the host sees a reset. False: the judge is over.
 async fn ask(watcher: &mut Observer, mate: &Cellmate<'_>, restart: &mut Restart) -> bool {
+    let mut lost = false;
     for via in [RestartVia::Agent, RestartVia::Acpi] {
         if via == RestartVia::Agent && !watcher.channel_open {
             watcher.note(Level::Info, "the agent is away: the power button is pressed".to_owned());
             continue;
         }
-        // An agent that is there has lost the request: the wait for it is no time that the machine took. One that has gone
-        // away shuts down, however slowly.
-        if via == RestartVia::Acpi && watcher.channel_open {
+        // An agent that refused, or that began anew and is there, has lost the request: the wait for it is no time that the
+        // machine took. One that took it, or has gone away, shuts down, however slowly.
+        if via == RestartVia::Acpi && watcher.channel_open && lost {
             restart.asked_again(watcher).await;
         }
         watcher.emit(SignalKind::RestartAsked { via });
         let patience = Patience::new(watcher, mate.limits().restart.as_duration()).await;
-        request(watcher, mate, via).await;
+        let closed = watcher.channel_closed;
+        let taken = request(watcher, mate, via).await;
         let seen = |judge: &Judge| judge.is_over() || !judge.awaits_reset();
         while let Some(left) = patience.left(watcher).await {
             let deadline = Instant::now() + left;
@@ -119,6 +121,7 @@ async fn ask(watcher: &mut Observer, mate: &Cellmate<'_>, restart: &mut Restart)
         if !watcher.judge.awaits_reset() {
             return true;
         }
+        lost = !taken || watcher.channel_closed != closed;
     }
     if !watcher.is_told_of().await {
         return false;
@@ -130,7 +133,8 @@ async fn ask(watcher: &mut Observer, mate: &Cellmate<'_>, restart: &mut Restart)
     false
 }
 
-async fn request(watcher: &mut Observer, mate: &Cellmate<'_>, via: RestartVia) {
+/// False: it was refused.
+async fn request(watcher: &mut Observer, mate: &Cellmate<'_>, via: RestartVia) -> bool {
     let vm = watcher.vm.clone();
     let asking = async {
         match via {
@@ -140,9 +144,12 @@ async fn request(watcher: &mut Observer, mate: &Cellmate<'_>, via: RestartVia) {
         }
     };
     let asking = tokio::time::timeout(REQUEST * 2, asking);
-    if let Some(Ok(Err(why))) = watcher.until(asking).await {
-        watcher.note(Level::Info, format!("the request to restart ({via:?}) was not taken: {why}"));
-    }
+    let refused = match watcher.until(asking).await {
+        Some(Ok(Err(why))) => why,
+        _ => return true,
+    };
+    watcher.note(Level::Info, format!("the request to restart ({via:?}) was not taken: {refused}"));
+    false
 }
 
 /// The machine refused: the verdict stands. The reset button then shows what it would have booted into.

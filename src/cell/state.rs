@@ -30,8 +30,8 @@ const PAUSE: Duration = Duration::from_secs(2);
 /// gets no core may lose some.
 const MOST_DRIFT: Millis = Millis::from_secs(10);
 
-/// A clock that has moved farther is looked at again after this long: one that was set runs right since, and gains or loses no
-/// more than this.
+/// A clock that has moved farther in a guest that does not tell how long it has run is looked at again after this long: one that
+/// was set runs right since, and gains or loses no more than this.
 const SET: Duration = Duration::from_secs(10);
 const SET_DRIFT: Millis = Millis::from_secs(3);
 
@@ -101,10 +101,15 @@ async fn was_set(watcher: &mut Observer, mate: &Cellmate<'_>, now: &Look) -> boo
     drift_beyond(SET_DRIFT, now, &later, taken).is_none()
 }
 
-/// How far a clock moved against the host's between two looks, in milliseconds, if that is more than `most`. One that stands
+/// How far the guest's time moved against the host's between two looks, in milliseconds, if that is more than `most`. One that stands
 /// still while its machine gets no core, for no longer than that, is only late.
 fn drift_beyond(most: Millis, first: &Look, now: &Look, taken: Millis) -> Option<i64> {
-    let drift = now.clock_ahead_ms?.saturating_sub(first.clock_ahead_ms?);
+    // A clock that somebody sets, however often, does not change for how long the guest has run.
+    let (now, first) = match (now.uptime_ahead_ms, first.uptime_ahead_ms) {
+        (Some(now), Some(first)) => (now, first),
+        _ => (now.clock_ahead_ms?, first.clock_ahead_ms?),
+    };
+    let drift = now.saturating_sub(first);
     let most = most.0 + if drift < 0 { taken.0 } else { 0 };
     (drift.unsigned_abs() > most).then_some(drift)
 }
@@ -141,6 +146,7 @@ async fn look(watcher: &mut Observer, mate: &Cellmate<'_>, command: &Command) ->
             let host = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_millis());
             let host = i64::try_from(host).unwrap_or(i64::MAX);
             look.clock_ahead_ms = look.clock.map(|guest| guest.saturating_mul(1000).saturating_sub(host));
+            look.uptime_ahead_ms = look.uptime_ms.map(|guest| guest.saturating_sub(host));
             Some(look)
         }
         (exit, _) => {

@@ -228,7 +228,7 @@ impl<'a> Agent<'a> {
         let disk = |one: FileSystem| {
             let (used, size) = (one.used_bytes?, one.total_bytes?);
             let free = Bytes(size.saturating_sub(used));
-            Some(DiskState { mount: one.mountpoint, size: Bytes(size), free, read_only: false })
+            Some(DiskState { mount: one.mountpoint, size: Bytes(size), free, ..DiskState::default() })
         };
         Ok(known.filter_map(disk).collect())
     }

@@ -15,11 +15,14 @@ const LEVELS: [&str; 8] = ["emerg", "alert", "crit", "err", "warning", "notice",
 
 /// What a kernel says where its host gave it no core for a while (Linux `kernel/rcu/tree_stall.h`, `kernel/watchdog.c`,
 /// `kernel/hung_task.c`, `kernel/time/clocksource.c`, `arch/x86/kernel/apic/io_apic.c`): no news of the guest.
-const HOST_IS_SLOW: [&str; 7] = [
+const HOST_IS_SLOW: [&str; 10] = [
     "rcu: ",
     "rcu_sched",
     "watchdog: BUG: soft lockup",
     "blocked for more than",
+    "hung_task_timeout_secs",
+    "Not tainted ",
+    "Tainted: ",
     "clocksource",
     "MP-BIOS bug",
     "hrtimer: interrupt took",
@@ -32,16 +35,22 @@ pub struct Look {
     pub services: BTreeMap<String, BTreeSet<u32>>,
     /// The guest's clock, in seconds since 1970.
     pub clock: Option<i64>,
-    /// How far that is ahead of the host's, in milliseconds, where somebody has compared them.
+    /// How long the guest has run, in milliseconds, whatever its clock was set to.
+    pub uptime_ms: Option<i64>,
+    /// How far these two are ahead of the host's clock, in milliseconds, where somebody has compared them.
     pub clock_ahead_ms: Option<i64>,
+    pub uptime_ahead_ms: Option<i64>,
     error_bytes: usize,
+    /// Processes that were stopped.
+    stopped: BTreeSet<u32>,
     state: GuestState,
 }
 
 impl Look {
-    /// Reads lines as the scripts of a Linux guest print them: `program PID NAME` or the blocks of `systemctl show`, `time
-    /// SECONDS`, `error TEXT`, `errors cut`, `log LEVEL COUNT`, `memory TOTAL AVAILABLE` and `disk SIZE FREE MOUNT` in KiB, `readonly
-    /// MOUNT`, `network WHAT`, `dump FILE`. Lines that make no sense are passed over.
+    /// Reads lines as the scripts of a Linux guest print them: `program PID NAME` or the blocks of `systemctl show`, `stopped PID`,
+    /// `time SECONDS`, `uptime SECONDS` with a fraction, `error TEXT`, `errors cut`, `log LEVEL COUNT`, `memory TOTAL AVAILABLE` and
+    /// `disk SIZE FREE MOUNT` in KiB, `files MANY FREE MOUNT`, `readonly MOUNT`, `network WHAT`, `dump FILE`. Lines that make no
+    /// sense are passed over.
     pub fn read(text: &str) -> Self {
         let mut look = Self::default();
         let mut unit = Unit::default();
@@ -56,6 +65,8 @@ impl Look {
             }
         }
         look.service(unit);
+        let stopped = std::mem::take(&mut look.stopped);
+        look.services.retain(|_, processes| !processes.is_subset(&stopped));
         look
     }
 
@@ -170,8 +181,19 @@ impl Look {
                 let mount = rest.splitn(3, ' ').nth(2).unwrap_or_default();
                 if let (Ok(size), Ok(free)) = (size.parse(), free.parse()) {
                     let (size, free) = (kib(size), kib(free));
-                    self.disk(DiskState { mount: mount.to_owned(), size, free, read_only: false });
+                    self.disk(DiskState { mount: mount.to_owned(), size, free, ..DiskState::default() });
                 }
+            }
+            ("files", [many, free, _, ..]) => {
+                let mount = short(rest.splitn(3, ' ').nth(2).unwrap_or_default());
+                if let (Ok(many), Ok(free)) = (many.parse(), free.parse()) {
+                    let here = state.disks.iter_mut().filter(|disk| disk.mount == mount);
+                    here.for_each(|disk| (disk.files, disk.files_free) = (many, free));
+                }
+            }
+            ("stopped", [pid]) => self.stopped.extend(pid.parse::<u32>()),
+            ("uptime", [seconds]) => {
+                self.uptime_ms = seconds.parse::<f64>().ok().filter(|s| (0.0..1e12).contains(s)).map(|s| (s * 1e3) as i64);
             }
             ("readonly", [_, ..]) => {
                 state.disks.iter_mut().filter(|disk| disk.mount == rest).for_each(|disk| disk.read_only = true);

@@ -22,8 +22,8 @@ const CAPTURE: &str =
 const SETTLED: &str = "command -v systemctl >/dev/null || exit 0; \
     case $(systemctl is-system-running) in running|degraded) exit 0;; *) exit 1;; esac";
 
-/// Services where there is systemd, else the programs that run: kernel threads have no command line. No program more
-/// than needed: an emulated guest takes long to start one.
+/// Services where there is systemd, else the programs that run: kernel threads have no command line. One that was stopped
+/// (`T` in proc(5)'s `stat`) does not run. No program more than needed: an emulated guest takes long to start one.
 const SERVICES: &str = r#"if command -v systemctl >/dev/null; then
   systemctl show '*.service' -p Id -p MainPID -p SubState; echo
 else
@@ -34,14 +34,24 @@ else
     [ -z "$c" ] || echo "program ${p#/proc/} $n"
   done
 fi
+for p in /proc/[0-9]*; do
+  s=
+  { read -r s <"$p/stat"; } 2>/dev/null
+  case ${s##*) } in T*) echo "stopped ${p#/proc/}";; esac
+done
+read -r s _ </proc/uptime
+echo "uptime $s"
 echo "time $(date +%s)"
 "#;
 
-/// Log levels as the kernel's ring buffer numbers them: eight times the facility (here the first five), plus the level,
-/// of which 3 is `err`.
+/// Log levels as the kernel's ring buffer numbers them: eight times the facility, plus the level, of which 3 is `err`. A route
+/// with flag 0x200 (`RTF_REJECT`) leads nowhere. Of a file system `stat` tells how many files it can hold and still may.
 const REST: &str = r#"dmesg -r 2>/dev/null | sed -n 's/^<\([0-9]*\)>.*/\1/p' | sort | uniq -c | while read -r c l; do echo "log $l $c"; done
 while read -r k v _; do case $k in MemTotal:) t=$v;; MemAvailable:) echo "memory $t $v"; break;; esac; done </proc/meminfo
-df -P -k 2>/dev/null | while read -r d s _ a _ m; do case $d in /dev/*) echo "disk $s $a $m";; esac; done
+df -P -k 2>/dev/null | {
+  while read -r d s _ a _ m; do case $d in /dev/*) echo "disk $s $a $m"; set -- "$@" "$m";; esac; done
+  [ $# = 0 ] || stat -f -c 'files %c %d %n' "$@" 2>/dev/null
+}
 while read -r d m _ o _; do
   case $d in /dev/*) case ",$o," in *,ro,*) echo "readonly $m";; esac;; esac
 done </proc/mounts
@@ -49,7 +59,9 @@ for p in /sys/class/net/*; do
   n=${p##*/}; [ "$n" != lo ] && read -r s <"$p/operstate" && [ "$s" = up ] && echo "network $n up"
 done 2>/dev/null
 ip -o addr show scope global 2>/dev/null | while read -r _ n _; do echo "network $n address"; done
-while read -r _ t _; do [ "$t" = 00000000 ] && echo "network default route"; done </proc/net/route 2>/dev/null
+while read -r _ t _ f _ _ _ m _; do
+  [ "$t$m" = 0000000000000000 ] && [ $((0x$f & 0x200)) = 0 ] && echo "network default route"
+done </proc/net/route 2>/dev/null
 for f in /var/crash/* /var/lib/systemd/coredump/* /sys/fs/pstore/*; do
   case $f in */kexec_cmd|*/kdump_lock) continue;; esac
   [ ! -e "$f" ] || echo "dump $f"
@@ -61,7 +73,7 @@ done
 const ERRORS: &str = r#"if command -v journalctl >/dev/null; then
   journalctl -b -p 3 -o cat --no-pager -q | sed 's/[0-9#][0-9#]*/#/g' | sort -u | sed -e '4001{' -e 's/.*/errors cut/' -e q -e '}' -e 's/^/error /'
 else
-  dmesg -r | sed -n -E '/^<([0-3]|[89]|1[016-9]|2[4-7]|3[2-5])>/s/^/error /p'
+  dmesg -r | awk -F '[<>]' '$1 == "" && $2 % 8 < 4 { print "error " $0 }'
 fi 2>/dev/null
 exit 0"#;
 

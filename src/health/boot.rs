@@ -1,5 +1,6 @@
 use std::collections::BTreeSet;
 
+use super::differ::Restarted;
 use crate::model::{Activity, CURSOR_PPM, ConsoleMark, KnownScreen, LabTime, Millis, Progress, ScreenKind};
 
 /// A screen that differs from the settled one by less than this share of what is drawn there shows the same.
@@ -34,8 +35,8 @@ pub(super) struct Boot {
     /// It was watched for a while after it had settled.
     pub watched: bool,
     pub panicked: bool,
-    /// The console spoke of a panic, and nothing has shown since that the guest lives.
-    pub panic_stands: bool,
+    /// What the console said of a panic, if nothing has shown since that the guest lives.
+    pub last_panic: Option<String>,
     pub marks: BTreeSet<ConsoleMark>,
     /// The telling console line, for the message.
     pub console_text: Option<String>,
@@ -238,6 +239,12 @@ impl Boot {
     pub fn age(&self) -> Millis {
         let (Some((first_at, _)), Some(_)) = (&self.first, &self.last) else { return Millis::ZERO };
         first_at.since(self.since).min(FIRST_LOOK) + spent(&self.first, &self.last)
+    }
+
+    /// How long this boot has taken until now, and how much of that was the lab's.
+    pub fn restarted(&self, now: Millis) -> Restarted {
+        let took = now.since(self.since);
+        Restarted { took, waited: took.since(self.age()) }
     }
 
     /// The CPU time that the guest used while nothing changed, in percent of one core.

@@ -132,23 +132,35 @@ fn read_only(own: &GuestState, there: &GuestState) -> Vec<String> {
     disks.map(|disk| format!("{} is mounted read-only, and in the control it is not", disk.mount)).collect()
 }
 
-/// A disk that is as full in the control is none of the update's.
+/// A disk that is as full in the control is none of the update's. Full it is by its bytes, or by the number of its files.
 fn full(own: &GuestState, there: &GuestState, percent: f64) -> Vec<String> {
-    let disks = own.disks.iter().filter(|disk| !disk.read_only && disk.size.0 > 0 && free_percent(disk) < percent);
-    let told = disks.filter_map(|disk| {
-        let control = there.disks.iter().find(|other| other.mount == disk.mount && other.size.0 > 0);
-        let beside = match control {
-            Some(control) if free_percent(control) - free_percent(disk) < DISK_NOISE.min(percent / 2.0) => return None,
-            Some(control) => format!("; {} in the control", control.free),
-            None => String::new(),
-        };
-        Some(format!("{}: {} of {} free{beside}", disk.mount, disk.free, disk.size))
-    });
-    told.collect()
+    let space = |disk: &DiskState| share(disk.free.0, disk.size.0);
+    let files = |disk: &DiskState| share(disk.files_free, disk.files);
+    let is_fuller = |disk: &DiskState, of: &dyn Fn(&DiskState) -> Option<f64>| {
+        let control = there.disks.iter().find(|other| other.mount == disk.mount).and_then(of);
+        of(disk).is_some_and(|free| {
+            free < percent && control.is_none_or(|control| control - free >= DISK_NOISE.min(percent / 2.0))
+        })
+    };
+    let mut told = Vec::new();
+    for disk in own.disks.iter().filter(|disk| !disk.read_only) {
+        let DiskState { mount, size, free, files: many, files_free, .. } = disk;
+        let control = there.disks.iter().find(|other| other.mount == *mount);
+        if is_fuller(disk, &space) {
+            let beside = control.filter(|other| other.size.0 > 0).map(|other| format!("; {} in the control", other.free));
+            told.push(format!("{mount}: {free} of {size} free{}", beside.unwrap_or_default()));
+        }
+        if is_fuller(disk, &files) {
+            let beside = control.filter(|other| other.files > 0).map(|other| format!("; {} in the control", other.files_free));
+            told.push(format!("{mount}: room for {files_free} of {many} files{}", beside.unwrap_or_default()));
+        }
+    }
+    told
 }
 
-fn free_percent(disk: &DiskState) -> f64 {
-    disk.free.0 as f64 * 100.0 / disk.size.0 as f64
+/// What is free, in percent. None: it has no bound.
+fn share(free: u64, of: u64) -> Option<f64> {
+    (of > 0).then(|| free as f64 * 100.0 / of as f64)
 }
 
 /// What did not even stay in the control is nothing to miss.
@@ -282,6 +294,8 @@ mod tests {
                 mount: "/".into(),
                 size: Bytes::mib(200),
                 free: Bytes::mib(100),
+                files: 2000,
+                files_free: 1600,
                 read_only: false,
             }],
             clock_ahead_ms: Some(-400),
@@ -324,6 +338,7 @@ mod tests {
         let one = |change: fn(&mut GuestState)| found(change, 8, &[]);
         assert_eq!(one(|own| own.disks[0].read_only = true), [ReasonId::DiskReadonly]);
         assert_eq!(one(|own| own.disks[0].free = Bytes::mib(9)), [ReasonId::DiskFull]);
+        assert_eq!(one(|own| own.disks[0].files_free = 3), [ReasonId::DiskFull]);
         assert_eq!(one(|own| own.dumps.push("/var/crash/new".into())), [ReasonId::CrashDump]);
         assert_eq!(one(|own| own.services.retain(|name| name != "sensord")), [ReasonId::ServiceDown]);
         assert_eq!(one(|own| own.restarted.push("sensord".into())), [ReasonId::ServiceFlapping]);
@@ -485,7 +500,7 @@ mod tests {
                 mount: "/".into(),
                 size: Bytes::mib(1000),
                 free: Bytes::mib(free_tenths),
-                read_only: false,
+                ..DiskState::default()
             }],
             ..GuestState::default()
         };

@@ -58,6 +58,8 @@ pub struct Judge {
     state: Option<(Millis, Box<GuestState>)>,
     /// How long that restart took.
     restart: Option<Restarted>,
+    /// After the reset that was asked for, the machine restarted by itself, as it may.
+    restarts_itself: bool,
     /// What the machine did at the end of the last watch since then.
     activity: Option<(Millis, Activity)>,
     /// The run has turned to collecting: what happens now is our own doing.
@@ -103,6 +105,7 @@ impl Judge {
             tolerances: None,
             state: None,
             restart: None,
+            restarts_itself: false,
             activity: None,
             collecting: false,
             in_step: false,
@@ -177,7 +180,9 @@ impl Judge {
         {
             self.conclude(crash);
         }
-        self.boot.panic_stands &= !shows_life(&signal.what);
+        if shows_life(&signal.what) {
+            self.boot.last_panic = None;
+        }
         match &signal.what {
             SignalKind::ControlEnded { outcome, reason, facts } => {
                 self.control = Some(ControlEnd { at, outcome: *outcome, reason: *reason, facts: facts.clone() });
@@ -198,7 +203,8 @@ impl Judge {
             }
             SignalKind::GuestState { .. } => {}
             SignalKind::BootCost { took, waited, .. } if self.update_began && !self.over => {
-                self.restart = Some(Restarted { took: *took, waited: *waited });
+                let whole = Restarted { took: *took, waited: *waited };
+                self.restart = Some(if self.restarts_itself { self.boot.restarted(at) } else { whole });
             }
             SignalKind::BootCost { .. } => {}
             SignalKind::ControlKnown { .. } => self.known = true,
@@ -355,7 +361,14 @@ impl Judge {
     }
 
     fn restart_asked(&mut self, at: Millis, via: RestartVia) {
-        (self.asked, self.early) = (Some(via), None);
+        if self.asked.is_none() {
+            // What the console says from here on it says on the way down.
+            self.boot.last_panic = None;
+        } else if via == RestartVia::Forced {
+            let boot = self.boot.clone();
+            self.panicked_on_its_way_down(at, &boot);
+        }
+        (self.asked, self.early, self.restarts_itself) = (Some(via), None, false);
         self.requested_boot = false;
         if self.phase == Phase::Setup {
             self.resets.allowed = self.limits.extra_restarts;
@@ -384,15 +397,25 @@ impl Judge {
         }
         if let Some(via) = self.asked.take() {
             self.requested_boot = via != RestartVia::Forced;
+            if via != RestartVia::Forced {
+                self.panicked_on_its_way_down(at, &before);
+            }
             // It counts as any other text there does: if the boot does not settle.
             if let Some((mark, text)) = self.early.take() {
                 self.boot.marks.insert(mark);
                 self.boot.console_text = Some(text);
             }
         } else if (self.update_began || self.phase == Phase::Setup) && self.resets.explain(&before) {
-            // Nothing to blame anybody for.
+            // Nothing to blame anybody for. Its control boots once, so the last boot is what is compared.
+            self.restarts_itself = true;
         } else if !before.panicked {
             self.unexplained_reset(at, &before);
+        }
+    }
+
+    fn panicked_on_its_way_down(&mut self, at: Millis, boot: &Boot) {
+        if let Some(said) = boot.last_panic.as_ref().filter(|_| !boot.panicked) {
+            self.blame(at, ReasonId::StopError, format!("the kernel panicked on its way down: {said}"));
         }
     }
 
@@ -486,7 +509,9 @@ impl Judge {
             self.early = Some((mark, text.to_owned()));
         }
         self.boot.marks.insert(mark);
-        self.boot.panic_stands |= mark == ConsoleMark::KernelPanic;
+        if mark == ConsoleMark::KernelPanic {
+            self.boot.last_panic = Some(text.to_owned());
+        }
         self.boot.console_text.get_or_insert_with(|| text.to_owned());
         if mark == ConsoleMark::KernelPanic && !self.boot.answered && words::is_for_want_of_a_core(text) {
             let message = format!("the host gave the guest no core while its kernel tried its timer: {text}");

@@ -100,5 +100,5 @@ impl Resets {
 /// What the kernel said when it stopped with an error. On a machine that has settled any program may print such a line, and
 /// goes on.
 fn panicked(before: &Boot) -> Option<String> {
-    before.last_words().filter(|_| !before.settled || before.panic_stands)
+    if before.settled { before.last_panic.clone() } else { before.last_words() }
 }

@@ -98,6 +98,11 @@ pub struct DiskState {
     pub mount: String,
     pub size: Bytes,
     pub free: Bytes,
+    /// How many files it can hold, and how many more; 0: there is no such bound, or it is not known.
+    #[serde(default, skip_serializing_if = "super::signal::is_zero")]
+    pub files: u64,
+    #[serde(default, skip_serializing_if = "super::signal::is_zero")]
+    pub files_free: u64,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub read_only: bool,
 }

@@ -312,7 +312,7 @@ pub enum ConsoleMark {
     Firmware,
 }
 
-fn is_zero(n: &u64) -> bool {
+pub(super) fn is_zero(n: &u64) -> bool {
     *n == 0
 }
 

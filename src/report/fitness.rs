@@ -270,7 +270,7 @@ mod tests {
 
     #[test]
     fn a_disk_that_is_nearly_full_makes_an_image_unfit() {
-        let disk = |free| DiskState { mount: "/".into(), size: Bytes(100), free: Bytes(free), read_only: false };
+        let disk = |free| DiskState { mount: "/".into(), size: Bytes(100), free: Bytes(free), ..DiskState::default() };
         let state = |free| {
             let state = GuestState { disks: vec![disk(free)], ..GuestState::default() };
             SignalKind::GuestState { state: Box::new(state) }
