@@ -166,7 +166,7 @@ impl Reader<'_> {
     fn slow_down(&self) -> Option<RuleOutcome> {
         let most = self.rules.slow_down?;
         let of = |slower: Option<bool>| -> Vec<&CellFacts> {
-            let came_up = |cell: &&CellFacts| cell.outcome == Outcome::Healthy || is_only_slow(cell);
+            let came_up = |cell: &&CellFacts| cell.outcome == Outcome::Healthy || cell.is_only_slow();
             self.counted().filter(came_up).filter(|cell| cell.is_slower_than(most) == slower).collect()
         };
         let (slow, unknown) = (of(Some(true)), of(None));
@@ -341,18 +341,12 @@ impl Reader<'_> {
 
     /// Only slower than its control, and by no more than is allowed. What nobody measured is not excused.
     fn is_excused(&self, cell: &CellFacts) -> bool {
-        is_only_slow(cell) && self.rules.slow_down.and_then(|most| cell.is_slower_than(most)) == Some(false)
+        cell.is_only_slow() && self.rules.slow_down.and_then(|most| cell.is_slower_than(most)) == Some(false)
     }
 
     fn is_broken(&self, cell: &CellFacts) -> bool {
         cell.outcome == Outcome::Unhealthy && !self.is_excused(cell)
     }
-}
-
-fn is_only_slow(cell: &CellFacts) -> bool {
-    cell.outcome == Outcome::Unhealthy
-        && !cell.reasons.is_empty()
-        && cell.reasons.iter().all(|reason| reason.id == ReasonId::SlowBoot)
 }
 
 fn outcome(
