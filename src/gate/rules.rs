@@ -276,17 +276,10 @@ impl Reader<'_> {
 
     fn max_age(&self) -> Option<RuleOutcome> {
         let most = self.rules.max_age?;
-        let (against, says) = match self.evidence.oldest.map(|ended| self.now - ended) {
-            None => (true, "when the cells ended is not known".to_owned()),
-            // The clocks of two machines differ.
-            Some(age) if age < -Duration::minutes(5) => (true, "a cell ended in the future".to_owned()),
-            Some(age) => {
-                let minutes = usize::try_from(age.whole_minutes()).unwrap_or(0);
-                let ago = count(minutes, "minute");
-                (age > most.as_duration(), format!("its first cell ended {ago} ago, and {most} is allowed"))
-            }
-        };
-        outcome("max_age", against.then_some(Decision::Rejected), says, [])
+        match self.evidence.young_enough(most, self.now) {
+            Ok(says) => outcome("max_age", None, says, []),
+            Err(says) => outcome("max_age", Some(Decision::Rejected), says, []),
+        }
     }
 
     fn image_age(&self) -> Option<RuleOutcome> {
