@@ -5,7 +5,7 @@ use time::{Duration, OffsetDateTime, format_description::well_known::Rfc3339};
 use super::{CellFacts, Facts, decide::weight};
 use crate::{
     event::{CellState, Decision, RunState, StopCause},
-    model::{LabTime, Millis, Outcome, SignalKind},
+    model::{Millis, Outcome, SignalKind},
 };
 
 /// How far the clocks of two machines may differ.
@@ -131,17 +131,10 @@ fn ended(state: &RunState, cell: &CellState) -> Option<String> {
 
 /// What its last restart took, without the time that the lab took from it, and what its control's took.
 fn restarts(cell: &CellState) -> (Option<Millis>, Option<Millis>) {
-    let signals = cell.attempts.last().map_or(&[][..], |attempt| &attempt.signals);
-    let own = signals.iter().rev().find_map(|signal| match &signal.what {
-        // Of a guest that got next to nothing nobody knows what it took by itself.
-        SignalKind::BootCost { took, waited, .. } => {
-            Some((!LabTime::took_nearly_all(*took, *waited)).then(|| took.since(*waited)))
-        }
-        _ => None,
-    });
-    let control = signals.iter().rev().find_map(|signal| match &signal.what {
+    let Some(last) = cell.attempts.last() else { return (None, None) };
+    let control = last.signals.iter().rev().find_map(|signal| match &signal.what {
         SignalKind::ControlEnded { facts, .. } => facts.as_ref().map(|facts| facts.restart),
         _ => None,
     });
-    (own.flatten(), control)
+    (last.last_restart(), control)
 }
