@@ -42,10 +42,12 @@
 //!   -> catalog.yaml
 //! ```
 //!
-//! `model/` is the vocabulary all of them share; `qcow2` reads the headers of disks, for `catalog/` and `lab/`.
+//! `model/` is the vocabulary all of them share; `qcow2` reads the headers of disks, for `catalog/` and `lab/`;
+//! `append` adds lines to files, whole or not at all, for `event/`, `watch/` and `cli/`.
 
 #![deny(unsafe_code)]
 
+pub mod append;
 pub mod candidate;
 pub mod catalog;
 pub mod cell;

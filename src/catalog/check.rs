@@ -5,15 +5,13 @@ use std::{
     sync::Arc,
 };
 
-use time::{Date, format_description::well_known::Iso8601};
-
 use super::{
     CatalogFile, Recipe,
     file::{BackingEntry, ImageEntry},
 };
 use crate::{
     matrix::check_steps,
-    model::{BackingFile, Bytes, Clock, DirectBoot, Family, GoldenImage, Sha256, StateFile, is_label},
+    model::{BackingFile, Bytes, Clock, DirectBoot, Family, GoldenImage, Sha256, StateFile, is_label, parse_day},
     source::{Diagnostic, Diagnostics, Place, Placed, SourceFile, nearest, read_yaml},
 };
 
@@ -319,9 +317,11 @@ impl Checker {
         let tpm_state = self.state("tpm_state", raw.tpm_state, raw.tpm_state_sha256, with_tpm);
         let by_family = if family == Family::Windows { Clock::Localtime } else { Clock::Utc };
         let made = raw.made.and_then(|made| {
-            let day = Date::parse(&made.value, &Iso8601::DATE);
-            let hint = "write the day as 2026-11-25";
-            day.map_err(|_| self.error(made.place, format!("`{}` is no day", made.value), hint)).ok()
+            let day = parse_day(&made.value);
+            if day.is_none() {
+                self.error(made.place, format!("`{}` is no day", made.value), "write the day as 2026-11-25");
+            }
+            day
         });
         let labels = raw.labels.value.0.into_iter().map(|(key, value)| (key.value, value.value.0)).collect();
         Some(GoldenImage {
@@ -426,6 +426,22 @@ mod tests {
 
     fn pair(name: impl Into<String>, from: impl Into<String>) -> (String, String) {
         (name.into(), from.into())
+    }
+
+    #[test]
+    fn a_day_on_which_an_image_was_made_is_written_in_one_way() {
+        let made = |day: &str| {
+            let digest = "a".repeat(64);
+            let image =
+                format!("name: one, labels: {{n: one}}, disk: d, sha256: {digest}, memory: 1GiB, family: linux");
+            let text = format!("version: 1\nimages:\n  - {{{image}, made: {day}}}\n");
+            Catalog::from_source(Arc::new(SourceFile::from_text("/nowhere/catalog.yaml", text)))
+        };
+        assert!(made("2026-11-25").unwrap().images[0].made.is_some());
+        for wrong in ["2026-W48-3", "2026-329"] {
+            let told: Vec<String> = made(wrong).unwrap_err().0.into_iter().map(|error| error.message).collect();
+            assert_eq!(told, [format!("`{wrong}` is no day")]);
+        }
     }
 
     #[test]

@@ -3,12 +3,11 @@
 use std::{collections::BTreeMap, path::Path};
 
 use serde_json::json;
-use time::{Date, format_description::well_known::Iso8601};
 
 use super::{Baked, BakedFiles, baked_folder};
 use crate::{
     matrix::StepSpec,
-    model::{BackingFile, GoldenImage, Sha256, StateFile, canonical},
+    model::{BackingFile, GoldenImage, Sha256, StateFile, canonical, parse_day},
     source::{Place, Placed},
 };
 
@@ -60,7 +59,7 @@ impl Recipe {
             nvram: state(files.nvram, recorded.and_then(|baked| baked.nvram.as_ref())),
             tpm_state: state(files.tpm_state, recorded.and_then(|baked| baked.tpm_state.as_ref())),
             disk: files.disk,
-            made: recorded.and_then(|baked| Date::parse(baked.utc.get(..10)?, &Iso8601::DATE).ok()),
+            made: recorded.and_then(|baked| parse_day(baked.utc.get(..10)?)),
             unbaked,
             ..base.clone()
         }

@@ -172,9 +172,7 @@ impl Observer {
         match what {
             SignalKind::GuestState { state } => self.seen.guest = Some(state.clone()),
             SignalKind::BootCost { took, waited, cpu, probe_us } => {
-                let own = took.since(*waited);
-                // How long one that got next to nothing of the host would have taken, nobody knows.
-                if own > self.seen.restart && !LabTime::took_nearly_all(*took, *waited) {
+                if let Some(own) = LabTime::own(*took, *waited).filter(|own| *own > self.seen.restart) {
                     (self.seen.restart, self.seen.probe_us) = (own, *probe_us);
                 }
                 self.seen.restart_cpu = self.seen.restart_cpu.max(*cpu);

@@ -2,7 +2,6 @@
 
 use std::{
     fs::{self, File, OpenOptions},
-    io::{self, Write as _},
     path::{Path, PathBuf},
 };
 
@@ -10,6 +9,7 @@ use anyhow::{Context as _, bail};
 
 use super::verify::read_all;
 use crate::{
+    append::AppendLog,
     gate::Ledger,
     sign::{Envelope, PublicKey},
     source::open_regular,
@@ -42,7 +42,7 @@ fn read(file: &File, path: &Path, key: &PublicKey) -> anyhow::Result<Ledger> {
 /// A file that is nobody else's to change as long as this lives.
 pub(super) struct OpenLedger {
     path: PathBuf,
-    file: File,
+    log: AppendLog,
     /// What was in it when it was opened.
     pub ledger: Ledger,
 }
@@ -64,7 +64,8 @@ impl OpenLedger {
         let file = opened.with_context(|| cannot("open"))?;
         file.lock().with_context(|| cannot("lock"))?;
         let ledger = read(&file, path, key).context("nothing is added")?;
-        Ok(Self { path: path.to_owned(), file, ledger })
+        let length = file.metadata().with_context(|| cannot("look at"))?.len();
+        Ok(Self { path: path.to_owned(), log: AppendLog::new(file, length), ledger })
     }
 
     /// Adds a line, whole or not at all.
@@ -72,12 +73,9 @@ impl OpenLedger {
     /// # Errors
     /// It cannot be written.
     pub fn append(&mut self, line: &Envelope) -> anyhow::Result<()> {
-        let write = || -> io::Result<()> {
-            let length = self.file.metadata()?.len();
-            let written = (&self.file).write_all(line.to_line().as_bytes()).and_then(|()| self.file.sync_data());
-            // A line that was cut short would make all of it unreadable.
-            written.inspect_err(|_| drop(self.file.set_len(length)))
-        };
-        write().with_context(|| format!("cannot write {}", self.path.display()))
+        let written = self.log.append(line.to_line().as_bytes(), true).map_err(|error| error.source);
+        // A line that was cut short makes all of it unreadable.
+        let left = if self.log.is_torn() { ", and half a line is left at its end: cut it off by hand" } else { "" };
+        written.with_context(|| format!("cannot write {}{left}", self.path.display()))
     }
 }

@@ -44,7 +44,11 @@ pub use context::Context;
 pub use notify::NotifyArgs;
 pub use select::Select;
 
-use crate::model::{is_hidden, plain};
+use crate::{
+    event::Decision,
+    image::ImageError,
+    model::{is_hidden, plain},
+};
 
 /// Exit code for usage and configuration errors.
 pub const EXIT_USAGE: u8 = 2;
@@ -151,7 +155,8 @@ fn verb() -> ExitCode {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
             context.print_error(&error);
-            ExitCode::from(EXIT_USAGE)
+            let is_stopped = matches!(error.downcast_ref::<ImageError>(), Some(ImageError::Stopped));
+            ExitCode::from(if is_stopped { Decision::Cancelled.exit_code() } else { EXIT_USAGE })
         }
     }
 }

@@ -14,16 +14,25 @@ use crate::{
 
 /// What to test: a matrix and what the command line adds to it.
 #[derive(Clone, Debug, clap::Args)]
+// A group that has another one in it is empty, unless its members are named.
+#[group(args = ["matrix", "candidate", "catalog", "set", "only", "soak", "start"])]
 pub struct Select {
     /// The matrix file
     #[arg(value_name = "MATRIX")]
     pub matrix: PathBuf,
-    /// The catalogue of golden images [default: the matrix's key `catalog`, else images/catalog.yaml near it]
-    #[arg(long, value_name = "FILE")]
-    pub catalog: Option<PathBuf>,
     /// The update under test, instead of the matrix's `candidate`
     #[arg(long, value_name = "FILE")]
     pub candidate: Option<PathBuf>,
+    #[command(flatten)]
+    pub with: MatrixArgs,
+}
+
+/// What the command line adds to a matrix, whatever is under test.
+#[derive(Clone, Debug, clap::Args)]
+pub struct MatrixArgs {
+    /// The catalogue of golden images [default: the matrix's key `catalog`, else images/catalog.yaml near it]
+    #[arg(long, value_name = "FILE")]
+    pub catalog: Option<PathBuf>,
     /// Give a variable of the matrix a value (repeatable)
     #[arg(long, value_name = "KEY=VALUE", value_parser = pair)]
     pub set: Vec<(String, String)>,
@@ -65,17 +74,17 @@ impl Select {
         let catalog = self.catalog(&matrix)?;
         let choices = Choices {
             candidate: self.candidate.clone(),
-            set: self.set.clone(),
-            only: self.only.clone(),
-            soak: self.soak,
-            start: self.start.map(Start::from),
+            set: self.with.set.clone(),
+            only: self.with.only.clone(),
+            soak: self.with.soak,
+            start: self.with.start.map(Start::from),
         };
         let mut reading = Reading::begin();
         crate::plan::plan(&matrix, &catalog, &choices, &|name| env::var(name).ok(), &mut |read| reading.more(read))
     }
 
     fn catalog(&self, matrix: &Matrix) -> Result<Catalog, Diagnostics> {
-        if let Some(path) = &self.catalog {
+        if let Some(path) = &self.with.catalog {
             return Catalog::read(path);
         }
         if let Some(path) = &matrix.catalog {
@@ -103,7 +112,7 @@ pub(super) fn find_catalog(folder: &Path) -> Result<PathBuf, Diagnostics> {
     })
 }
 
-pub(super) fn pair(text: &str) -> Result<(String, String), String> {
+fn pair(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
         _ => Err("give a key and a value, joined by `=`".into()),

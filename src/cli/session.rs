@@ -1,6 +1,7 @@
 use std::{io, path::Path, sync::Arc};
 
 use anyhow::Context as _;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::{Context, EXIT_INCONCLUSIVE};
@@ -247,30 +248,50 @@ impl Sink for ToTerminal<'_> {
 }
 
 /// Whether this process was started with SIGHUP ignored (proc(5), `SigIgn` of `/proc/self/status`).
-pub(super) fn hangup_is_ignored() -> bool {
+fn hangup_is_ignored() -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & 1 != 0)
 }
 
-pub(super) async fn recv(signal: &mut Option<tokio::signal::unix::Signal>) -> Option<()> {
+async fn recv(signal: &mut Option<Signal>) -> Option<()> {
     signal.as_mut()?.recv().await
 }
 
-/// The first Ctrl-C, SIGTERM or SIGHUP stops cleanly, the second at once.
+/// What asks a process to stop.
+pub(super) struct StopSignals {
+    ctrl_c: Signal,
+    terminate: Signal,
+    hang_up: Option<Signal>,
+}
+
+impl StopSignals {
+    /// From now on these do not end the process. Only within a runtime.
+    pub fn listen() -> io::Result<Self> {
+        Ok(Self {
+            ctrl_c: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            // A closed terminal; whoever was told to ignore that (nohup) goes on doing so.
+            hang_up: if hangup_is_ignored() { None } else { Some(signal(SignalKind::hangup())?) },
+        })
+    }
+
+    /// Until one comes.
+    pub async fn next(&mut self) {
+        tokio::select! {
+            _ = self.ctrl_c.recv() => {}
+            _ = self.terminate.recv() => {}
+            Some(()) = recv(&mut self.hang_up) => {}
+        }
+    }
+}
+
+/// The first signal stops cleanly, the second at once.
 fn listen_for_signals(interrupt: CancellationToken, hurry: CancellationToken) -> io::Result<()> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut ctrl_c = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    // A closed terminal; whoever was told to ignore that (nohup) goes on doing so.
-    let mut hang_up = if hangup_is_ignored() { None } else { Some(signal(SignalKind::hangup())?) };
+    let mut signals = StopSignals::listen()?;
     tokio::spawn(async move {
         loop {
-            tokio::select! {
-                _ = ctrl_c.recv() => {}
-                _ = terminate.recv() => {}
-                Some(()) = recv(&mut hang_up) => {}
-            }
+            signals.next().await;
             if interrupt.is_cancelled() {
                 hurry.cancel();
             } else {

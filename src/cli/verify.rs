@@ -39,7 +39,7 @@ pub struct Args {
     /// The files that are to be deployed: each must be among those that were tested
     #[arg(long, value_name = "FILE", required = true, num_args = 1..)]
     update: Vec<PathBuf>,
-    /// How long ago the run may have ended: 12h, 7d
+    /// How long ago the run's first cell may have ended: 12h, 7d
     #[arg(long, value_name = "TIME")]
     max_age: Option<Millis>,
     /// What `bootgate revoke` wrote; must be there

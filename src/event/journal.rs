@@ -1,6 +1,5 @@
 use std::{
     fs::{File, OpenOptions, TryLockError},
-    io::Write,
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
 };
@@ -9,22 +8,22 @@ use super::{
     Event, JOURNAL_VERSION, Journal, JournalError, Line, MAX_LINE,
     read::{Scan, is_regular, scan},
 };
-use crate::model::{Millis, RunId, Sha256};
+use crate::{
+    append::AppendLog,
+    model::{Millis, RunId, Sha256},
+};
 
 /// Appends events to `events.jsonl`: one line, one write, chained to the line before.
 ///
 /// Holds a lock on the file for as long as it lives, so a run has one writer.
 #[derive(Debug)]
 pub struct JournalWriter {
-    file: File,
+    log: AppendLog,
     path: PathBuf,
     run: RunId,
     seq: u64,
     prev: Sha256,
-    /// Bytes of whole lines: where the file is cut when a write fails halfway.
-    good_bytes: u64,
     last_at: Millis,
-    unusable: bool,
 }
 
 impl JournalWriter {
@@ -41,14 +40,12 @@ impl JournalWriter {
             let _ = folder.sync_all();
         }
         Ok(Self {
-            file,
+            log: AppendLog::new(file, 0),
             path: path.to_owned(),
             run,
             seq: 0,
             prev: Sha256::of(b""),
-            good_bytes: 0,
             last_at: Millis::ZERO,
-            unusable: false,
         })
     }
 
@@ -65,14 +62,12 @@ impl JournalWriter {
         let Scan { journal, good_bytes } = scan(path, &file)?;
         file.set_len(good_bytes).map_err(JournalError::io("repair", path))?;
         let writer = Self {
-            file,
+            log: AppendLog::new(file, good_bytes),
             path: path.to_owned(),
             run: journal.run.clone(),
             seq: journal.events.len() as u64,
             prev: journal.sha256.clone(),
-            good_bytes,
             last_at: journal.events.iter().map(|event| event.at).max().unwrap_or_default(),
-            unusable: false,
         };
         Ok((writer, journal))
     }
@@ -92,7 +87,7 @@ impl JournalWriter {
     /// # Errors
     /// [`JournalError`]: the event is not recorded, and nothing that follows from it may be claimed.
     pub fn append(&mut self, event: &Event) -> Result<(), JournalError> {
-        if self.unusable {
+        if self.log.is_torn() {
             return Err(JournalError::Unusable { path: self.path.clone() });
         }
         let line = Line {
@@ -114,17 +109,13 @@ impl JournalWriter {
         }
         let digest = Sha256::of(&bytes);
         bytes.push(b'\n');
-        if let Err(source) = self.file.write_all(&bytes) {
-            // A disk that fills up takes half a line. Without the cut the next line would be glued to it.
-            self.unusable = self.file.set_len(self.good_bytes).is_err();
-            return Err(JournalError::Io { action: "write", path: self.path.clone(), source });
-        }
+        let ends = event.what.ends_something();
+        let written = self.log.append(&bytes, ends);
+        written.map_err(|error| JournalError::io(error.action, &self.path)(error.source))?;
         self.seq += 1;
         self.prev = digest;
-        self.good_bytes += bytes.len() as u64;
         self.last_at = self.last_at.max(event.at);
-        if event.what.ends_something() {
-            self.file.sync_data().map_err(JournalError::io("save", &self.path))?;
+        if ends {
             self.is_in_place()?;
         }
         Ok(())
@@ -132,7 +123,7 @@ impl JournalWriter {
 
     /// A file that nobody can open by its name records nothing.
     fn is_in_place(&self) -> Result<(), JournalError> {
-        let ours = self.file.metadata().map_err(JournalError::io("look at", &self.path))?;
+        let ours = self.log.file().metadata().map_err(JournalError::io("look at", &self.path))?;
         match std::fs::metadata(&self.path) {
             Ok(there) if (there.dev(), there.ino()) == (ours.dev(), ours.ino()) => Ok(()),
             _ => Err(JournalError::Gone { path: self.path.clone() }),

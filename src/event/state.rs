@@ -4,7 +4,8 @@ use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use super::{CellEnd, Decision, Level, PlannedCell, RunStart, StopCause};
 use crate::model::{
-    CellId, Millis, Outcome, Phase, Reason, ReasonId, RunId, Signal, SignalKind, Start, StepResult, Subject, Verdict,
+    CellId, ControlFacts, LabTime, Millis, Outcome, Phase, Reason, ReasonId, RunId, Signal, SignalKind, Start,
+    StepResult, Subject, Verdict,
 };
 
 /// What a run's events add up to so far.
@@ -292,11 +293,29 @@ impl Attempt {
         })
     }
 
-    fn known_from(&self) -> Option<&RunId> {
+    /// The earlier run that a control is known from; none: it was run itself.
+    pub fn known_from(&self) -> Option<&RunId> {
         self.signals.iter().find_map(|signal| match &signal.what {
             SignalKind::ControlKnown { run, .. } => Some(run),
             _ => None,
         })
+    }
+
+    /// What a control found its machine to be like, here or in the earlier run that it is known from.
+    pub fn control_facts(&self) -> Option<&ControlFacts> {
+        self.signals.iter().rev().find_map(|signal| match &signal.what {
+            SignalKind::ControlFacts { facts } | SignalKind::ControlKnown { facts, .. } => Some(facts),
+            _ => None,
+        })
+    }
+
+    /// What its last restart took by itself, without the time that the lab took from it.
+    pub fn last_restart(&self) -> Option<Millis> {
+        let last = self.signals.iter().rev().find_map(|signal| match &signal.what {
+            SignalKind::BootCost { took, waited, .. } => Some(LabTime::own(*took, *waited)),
+            _ => None,
+        });
+        last.flatten()
     }
 
     pub fn check(&self, id: &str) -> Option<&StepSpan> {

@@ -1,12 +1,15 @@
 //! What is decided over: the same whether it comes from a run's record or from an approval of the run.
 
-use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+use time::{Duration, OffsetDateTime, format_description::well_known::Rfc3339};
 
 use super::{CellFacts, Facts, decide::weight};
 use crate::{
     event::{CellState, Decision, RunState, StopCause},
-    model::{LabTime, Millis, Outcome, SignalKind},
+    model::{Millis, Outcome, SignalKind},
 };
+
+/// How far the clocks of two machines may differ.
+pub(super) const CLOCKS_DIFFER: Duration = Duration::minutes(5);
 
 /// What is known of a run.
 #[derive(Clone, Debug, Default)]
@@ -58,6 +61,17 @@ impl Evidence {
     /// The cells that the update was tried on.
     pub fn permutations(&self) -> impl Iterator<Item = &CellFacts> {
         self.cells.iter().filter(|cell| !cell.control)
+    }
+
+    /// How long ago the first cell ended, in a sentence; an error if that is longer than this, or cannot be.
+    pub(super) fn young_enough(&self, most: Millis, now: OffsetDateTime) -> Result<String, String> {
+        let age = now - self.oldest.ok_or("when the cells ended is not known")?;
+        if age < -CLOCKS_DIFFER {
+            return Err("a cell ended in the future".to_owned());
+        }
+        let age = Millis(u64::try_from(age.whole_milliseconds()).unwrap_or(0));
+        let says = format!("its first cell ended {age} ago, and {most} is allowed");
+        if age > most { Err(says) } else { Ok(says) }
     }
 
     /// Adds what the run itself recorded as its end, which nothing makes better: `own` is what its record amounts to by its
@@ -117,17 +131,10 @@ fn ended(state: &RunState, cell: &CellState) -> Option<String> {
 
 /// What its last restart took, without the time that the lab took from it, and what its control's took.
 fn restarts(cell: &CellState) -> (Option<Millis>, Option<Millis>) {
-    let signals = cell.attempts.last().map_or(&[][..], |attempt| &attempt.signals);
-    let own = signals.iter().rev().find_map(|signal| match &signal.what {
-        // Of a guest that got next to nothing nobody knows what it took by itself.
-        SignalKind::BootCost { took, waited, .. } => {
-            Some((!LabTime::took_nearly_all(*took, *waited)).then(|| took.since(*waited)))
-        }
-        _ => None,
-    });
-    let control = signals.iter().rev().find_map(|signal| match &signal.what {
+    let Some(last) = cell.attempts.last() else { return (None, None) };
+    let control = last.signals.iter().rev().find_map(|signal| match &signal.what {
         SignalKind::ControlEnded { facts, .. } => facts.as_ref().map(|facts| facts.restart),
         _ => None,
     });
-    (own.flatten(), control)
+    (last.last_restart(), control)
 }

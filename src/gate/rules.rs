@@ -166,7 +166,7 @@ impl Reader<'_> {
     fn slow_down(&self) -> Option<RuleOutcome> {
         let most = self.rules.slow_down?;
         let of = |slower: Option<bool>| -> Vec<&CellFacts> {
-            let came_up = |cell: &&CellFacts| cell.outcome == Outcome::Healthy || is_only_slow(cell);
+            let came_up = |cell: &&CellFacts| cell.outcome == Outcome::Healthy || cell.is_only_slow();
             self.counted().filter(came_up).filter(|cell| cell.is_slower_than(most) == slower).collect()
         };
         let (slow, unknown) = (of(Some(true)), of(None));
@@ -276,17 +276,10 @@ impl Reader<'_> {
 
     fn max_age(&self) -> Option<RuleOutcome> {
         let most = self.rules.max_age?;
-        let (against, says) = match self.evidence.oldest.map(|ended| self.now - ended) {
-            None => (true, "when the cells ended is not known".to_owned()),
-            // The clocks of two machines differ.
-            Some(age) if age < -Duration::minutes(5) => (true, "a cell ended in the future".to_owned()),
-            Some(age) => {
-                let minutes = usize::try_from(age.whole_minutes()).unwrap_or(0);
-                let ago = count(minutes, "minute");
-                (age > most.as_duration(), format!("its first cell ended {ago} ago, and {most} is allowed"))
-            }
-        };
-        outcome("max_age", against.then_some(Decision::Rejected), says, [])
+        match self.evidence.young_enough(most, self.now) {
+            Ok(says) => outcome("max_age", None, says, []),
+            Err(says) => outcome("max_age", Some(Decision::Rejected), says, []),
+        }
     }
 
     fn image_age(&self) -> Option<RuleOutcome> {
@@ -341,18 +334,12 @@ impl Reader<'_> {
 
     /// Only slower than its control, and by no more than is allowed. What nobody measured is not excused.
     fn is_excused(&self, cell: &CellFacts) -> bool {
-        is_only_slow(cell) && self.rules.slow_down.and_then(|most| cell.is_slower_than(most)) == Some(false)
+        cell.is_only_slow() && self.rules.slow_down.and_then(|most| cell.is_slower_than(most)) == Some(false)
     }
 
     fn is_broken(&self, cell: &CellFacts) -> bool {
         cell.outcome == Outcome::Unhealthy && !self.is_excused(cell)
     }
-}
-
-fn is_only_slow(cell: &CellFacts) -> bool {
-    cell.outcome == Outcome::Unhealthy
-        && !cell.reasons.is_empty()
-        && cell.reasons.iter().all(|reason| reason.id == ReasonId::SlowBoot)
 }
 
 fn outcome(

@@ -5,7 +5,7 @@ use time::Date;
 
 use crate::{
     event::Decision,
-    model::{Accelerator, AxisValue, BOOT_NOISE, CellId, Millis, Outcome, Reason, RunId, Sha256, Start},
+    model::{Accelerator, AxisValue, BOOT_NOISE, CellId, Millis, Outcome, Reason, RunId, Sha256, Start, is_only_slow},
 };
 
 /// The type of an approval's payload (in-toto's envelope layer).
@@ -212,6 +212,11 @@ pub struct CellFacts {
 }
 
 impl CellFacts {
+    /// Whether all that is known against it is that its restart took longer than its control's.
+    pub fn is_only_slow(&self) -> bool {
+        is_only_slow(self.outcome, &self.reasons)
+    }
+
     /// Whether its restart took more than so many times its control's, and not by so little that it may be chance; none: nobody
     /// measured it.
     pub fn is_slower_than(&self, times: f64) -> Option<bool> {

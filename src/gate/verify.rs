@@ -1,7 +1,8 @@
-use time::{Duration, OffsetDateTime, format_description::well_known::Rfc3339};
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use super::{
     Evidence, Facts, Ledger, STATEMENT_PAYLOAD, Statement, TestOutcome, assess,
+    evidence::CLOCKS_DIFFER,
     statement::{STATEMENT, TEST_RESULT},
 };
 use crate::{
@@ -10,9 +11,6 @@ use crate::{
     sign::{Envelope, EnvelopeError, PublicKey},
 };
 
-/// How far the clocks of a lab and of a deployment may differ.
-const CLOCKS_DIFFER: Duration = Duration::minutes(5);
-
 /// What is asked of an approval.
 #[derive(Clone, Debug)]
 pub struct Question<'a> {
@@ -20,7 +18,7 @@ pub struct Question<'a> {
     pub key: &'a PublicKey,
     /// The files that are to be deployed: names, for the answer, and digests.
     pub update: &'a [(String, Sha256)],
-    /// How long ago the run may have ended.
+    /// How long ago the run's first cell may have ended.
     pub max_age: Option<Millis>,
     pub now: OffsetDateTime,
     /// A file with revocations, and whatever else was signed.
@@ -83,14 +81,7 @@ pub fn verify(approval: &Envelope, question: &Question<'_>) -> Result<Answer, En
         Ok(ended) if ended - *now > CLOCKS_DIFFER => {
             against.push(format!("its run ended at {}, which lies ahead: is the clock right?", facts.ended));
         }
-        Ok(ended) => {
-            // Of a run that was resumed later, its first cell.
-            let oldest = Evidence::of_approval(facts).oldest.unwrap_or(ended);
-            let age = Millis(u64::try_from((*now - oldest).whole_milliseconds()).unwrap_or(0));
-            if let Some(max) = max_age.filter(|max| age > *max) {
-                against.push(format!("its first cell ended {age} ago: more than {max}"));
-            }
-        }
+        Ok(_) => against.extend(max_age.and_then(|most| Evidence::of_approval(facts).young_enough(most, *now).err())),
     }
     against.extend(other_ring(facts, *ring));
     if let Some(policy) = policy {

@@ -333,7 +333,7 @@ pub(super) fn run(command: &mut Command, stop: &AtomicBool) -> Result<(), ImageE
         if stop.load(Ordering::Relaxed) {
             let _ = child.kill();
             let _ = child.wait();
-            return Err(failed("it was stopped".to_owned()));
+            return Err(ImageError::Stopped);
         }
         match child.try_wait().map_err(|error| failed(error.to_string()))? {
             Some(status) => break status,
@@ -341,7 +341,14 @@ pub(super) fn run(command: &mut Command, stop: &AtomicBool) -> Result<(), ImageE
         }
     };
     let words = words.join().ok().flatten().unwrap_or_default();
-    if status.success() { Ok(()) } else { Err(failed(if words.is_empty() { status.to_string() } else { words })) }
+    if status.success() {
+        return Ok(());
+    }
+    // A Ctrl-C in a terminal ends it too, and maybe before we look.
+    if stop.load(Ordering::Relaxed) {
+        return Err(ImageError::Stopped);
+    }
+    Err(failed(if words.is_empty() { status.to_string() } else { words }))
 }
 
 #[cfg(test)]

@@ -56,6 +56,9 @@ pub enum ImageError {
     NameTaken { name: String, catalog: std::path::PathBuf },
     #[error("qemu-img failed: {0}")]
     QemuImg(String),
+    /// Somebody asked for that.
+    #[error("stopped")]
+    Stopped,
     #[error("the catalogue `{}` cannot take this image: {why}", .catalog.display())]
     NotTaken { catalog: std::path::PathBuf, why: String },
     /// The catalogue is as it was, and what was made is kept.

@@ -8,8 +8,6 @@ use std::{
     sync::Arc,
 };
 
-use rustix::fs::{FlockOperation, flock};
-
 use super::{Entry, ImageError};
 use crate::{
     catalog::{Catalog, is_image_name},
@@ -90,7 +88,8 @@ impl Shelf {
     pub fn put(&self, entry: &Entry) -> Result<(), ImageError> {
         // Two that add to it take turns.
         let folder = fs::create_dir_all(self.folder()).and_then(|()| fs::File::open(self.folder()));
-        let _turn = folder.map(|folder| flock(&folder, FlockOperation::LockExclusive).map(|()| folder));
+        let turn = folder.and_then(|folder| folder.lock().map(|()| folder));
+        let _turn = turn.map_err(|error| self.not_entered(format!("its folder cannot be locked: {error}"), entry))?;
         let text = match fs::read_to_string(&self.path) {
             Ok(text) => Some(text),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,

@@ -4,7 +4,6 @@ use std::{collections::BTreeSet, path::Path, sync::Arc};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer};
-use time::{Date, format_description::well_known::Iso8601};
 
 use super::{
     check::{Checker, NAME_HINT},
@@ -12,7 +11,7 @@ use super::{
     is_name,
 };
 use crate::{
-    model::{ApprovalPolicy, Labels, Quarantine, Ring, Rules, Sha256, is_label},
+    model::{ApprovalPolicy, Labels, Quarantine, Ring, Rules, Sha256, is_label, parse_day},
     source::{Diagnostics, Placed, SourceFile, read_yaml},
 };
 
@@ -171,17 +170,12 @@ impl Checker {
         if raw.reason.value.trim().is_empty() || raw.reason.value.chars().any(char::is_control) {
             self.error(raw.reason.place, "this is no reason", "say in a line why these cells do not count");
         }
-        // ISO 8601 has days counted by weeks, and by the year, too.
-        let is_plain =
-            raw.until.value.bytes().map(|byte| if byte.is_ascii_digit() { b'0' } else { byte }).eq(*b"0000-00-00");
-        match Date::parse(&raw.until.value, &Iso8601::DATE) {
-            Ok(until) if is_plain => Some(Quarantine { cells, reason: raw.reason.value, until }),
-            _ => {
-                let message = format!("`{}` is no day", raw.until.value);
-                self.error(raw.until.place, message, "write it as 2026-12-31: a quarantine ends");
-                None
-            }
-        }
+        let Some(until) = parse_day(&raw.until.value) else {
+            let message = format!("`{}` is no day", raw.until.value);
+            self.error(raw.until.place, message, "write it as 2026-12-31: a quarantine ends");
+            return None;
+        };
+        Some(Quarantine { cells, reason: raw.reason.value, until })
     }
 
     /// In a file of the approver's own nobody knows which axes there are.

@@ -45,6 +45,11 @@ impl LabTime {
     pub fn took_nearly_all(span: Millis, taken: Millis) -> bool {
         span.since(taken).0.saturating_mul(MOST_STRETCH) <= span.0.saturating_add(MOST_STRETCH)
     }
+
+    /// What the guest took by itself of a span, of which the lab took this. None: it got next to nothing, so nobody knows.
+    pub fn own(span: Millis, taken: Millis) -> Option<Millis> {
+        (!Self::took_nearly_all(span, taken)).then(|| span.since(taken))
+    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 use std::{fmt, str::FromStr, time::Duration};
 
 use serde::{Deserialize, Serialize};
+use time::{Date, format_description::well_known::Iso8601};
 
 /// Milliseconds: a length of time, or a moment counted from a run's first event.
 #[derive(
@@ -147,6 +148,15 @@ fn split_unit(text: &str) -> Option<(f64, &str)> {
     Some((number, text[at..].trim_start()))
 }
 
+/// A day as people write it: `2026-11-25`. None: it is none. ISO 8601 has days counted by weeks, and by the year, too.
+pub fn parse_day(text: &str) -> Option<Date> {
+    let shape = text.bytes().map(|byte| if byte.is_ascii_digit() { b'0' } else { byte });
+    if !shape.eq(*b"0000-00-00") {
+        return None;
+    }
+    Date::parse(text, &Iso8601::DATE).ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -170,5 +180,13 @@ mod tests {
         assert_eq!(shown, ["840 ms", "4.2 s", "3m 05s", "2h 04m"]);
         assert_eq!(Bytes::mib(256).to_string(), "256 MiB");
         assert_eq!(Bytes(1536).to_string(), "1.5 KiB");
+    }
+
+    #[test]
+    fn a_day_is_a_year_a_month_and_a_day() {
+        assert_eq!(parse_day("2026-11-25"), Some(time::macros::date!(2026 - 11 - 25)));
+        for wrong in ["2026-W48-3", "2026-329", "20261125", "2026-11-31", "2026-11-25T00:00:00Z", "soon", ""] {
+            assert_eq!(parse_day(wrong), None, "{wrong} was taken as a day");
+        }
     }
 }

@@ -20,8 +20,14 @@ impl Verdict {
 
     /// Whether all that is known against it is that its restart took longer than its control's.
     pub fn is_only_slow(&self) -> bool {
-        self.outcome == Outcome::Unhealthy && self.reasons.iter().all(|reason| reason.id == ReasonId::SlowBoot)
+        is_only_slow(self.outcome, &self.reasons)
     }
+}
+
+/// The same of a verdict in parts. Without any reason nothing is known, and that is not slow.
+pub fn is_only_slow(outcome: Outcome, reasons: &[Reason]) -> bool {
+    let is_slow = |reason: &Reason| reason.id == ReasonId::SlowBoot;
+    outcome == Outcome::Unhealthy && !reasons.is_empty() && reasons.iter().all(is_slow)
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema)]
@@ -152,5 +158,22 @@ impl fmt::Display for Outcome {
             Outcome::Unhealthy => "unhealthy",
             Outcome::Inconclusive => "inconclusive",
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_slow_is_what_has_that_reason_and_no_other() {
+        let is_only_slow = |outcome, ids: &[ReasonId]| {
+            let reason = |id| Reason { id, phase: Phase::Boot, at: Millis(1), message: String::new(), check: None };
+            Verdict { outcome, reasons: ids.iter().copied().map(reason).collect() }.is_only_slow()
+        };
+        assert!(is_only_slow(Outcome::Unhealthy, &[ReasonId::SlowBoot, ReasonId::SlowBoot]));
+        assert!(!is_only_slow(Outcome::Unhealthy, &[ReasonId::SlowBoot, ReasonId::EventLog]));
+        assert!(!is_only_slow(Outcome::Unhealthy, &[]), "nobody says that it is slow");
+        assert!(!is_only_slow(Outcome::Inconclusive, &[ReasonId::SlowBoot]));
     }
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     event::CellState,
-    model::{GuestState, Millis, Outcome, SignalKind, Verdict, one_line},
+    model::{GuestState, LabTime, Millis, Outcome, SignalKind, Verdict, one_line},
 };
 
 /// A disk that has less free is nearly full before any update came: in percent.
@@ -58,7 +58,8 @@ fn verdict_finding(verdict: &Verdict) -> Finding {
 struct Seen {
     facts: BTreeMap<String, String>,
     boots: Vec<String>,
-    restarts: Vec<Millis>,
+    /// What each took; none: the lab was too slow to know.
+    restarts: Vec<Option<Millis>>,
     settled: Option<Millis>,
     guest: Option<GuestState>,
 }
@@ -71,7 +72,7 @@ impl Seen {
             match &signal.what {
                 SignalKind::Facts { facts } => seen.facts.clone_from(facts),
                 SignalKind::BootId { id } => seen.boots.push(one_line(id)),
-                SignalKind::BootCost { took, waited, .. } => seen.restarts.push(took.since(*waited)),
+                SignalKind::BootCost { took, waited, .. } => seen.restarts.push(LabTime::own(*took, *waited)),
                 SignalKind::Settled if seen.settled.is_none() => seen.settled = Some(signal.at.since(attempt.started)),
                 SignalKind::GuestState { state } => seen.guest = Some((**state).clone()),
                 _ => {}
@@ -115,7 +116,8 @@ impl Seen {
     }
 
     fn restarts(&self) -> Option<Finding> {
-        let times: Vec<String> = self.restarts.iter().map(ToString::to_string).collect();
+        let told = |own: &Option<Millis>| own.map_or("unknown, for the lab was slow".to_owned(), |own| own.to_string());
+        let times: Vec<String> = self.restarts.iter().map(told).collect();
         let fit = if times.len() >= 2 { Fit::Yes } else { Fit::No };
         let detail = if times.is_empty() { "none succeeded".to_owned() } else { times.join(", ") };
         Some(finding(fit, "restarts", detail))

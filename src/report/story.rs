@@ -130,7 +130,7 @@ fn sentence(what: &SignalKind) -> String {
         },
         SignalKind::Reset => "the host sees a reset".to_owned(),
         SignalKind::Panicked { bugcheck: None } => "the kernel tells the host that it panicked".to_owned(),
-        SignalKind::Panicked { bugcheck: Some(bugcheck) } => format!("bugcheck 0x{:08x}", bugcheck.code),
+        SignalKind::Panicked { bugcheck: Some(bugcheck) } => bugcheck.to_string(),
         SignalKind::PoweredOff => "the guest turns itself off".to_owned(),
         SignalKind::VmLost { detail } => format!("the machine is gone: {detail}"),
         SignalKind::DiskError { host_is_full: true } => "paused: the host's disk is full".to_owned(),
@@ -242,4 +242,17 @@ fn guest(state: &GuestState) -> String {
         let _ = write!(text, "; clock {ahead:+} ms");
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Bugcheck;
+
+    #[test]
+    fn a_bugcheck_is_told_as_in_the_verdict() {
+        let bugcheck = Bugcheck { code: 0xd1, parameters: [0x10, 0xff, 0, 0] };
+        let line = told(&SignalKind::Panicked { bugcheck: Some(bugcheck) });
+        assert_eq!(line, "bugcheck 0x000000d1 DRIVER_IRQL_NOT_LESS_OR_EQUAL (0x10, 0xff, 0x0, 0x0)");
+    }
 }

@@ -3,7 +3,7 @@ use std::collections::HashMap;
 use crate::{
     cell::ControlEnd,
     event::RunState,
-    model::{Cell, CellId, ControlFacts, Outcome, Plan, ReasonId, Role, SignalKind},
+    model::{Cell, CellId, ControlFacts, Outcome, Plan, ReasonId, Role},
 };
 
 /// The controls of a run, and what waits for them to end.
@@ -73,9 +73,6 @@ fn settle<T>(control: &mut Control<T>, end: ControlEnd) -> Vec<(T, Option<Contro
 fn found(cell: &Cell, state: &RunState) -> Option<ControlEnd> {
     let attempt = state.cell(&cell.id)?.attempts.last()?;
     let verdict = &attempt.end.as_ref()?.verdict;
-    let facts = attempt.signals.iter().rev().find_map(|signal| match &signal.what {
-        SignalKind::ControlFacts { facts } | SignalKind::ControlKnown { facts, .. } => Some(facts.clone()),
-        _ => None,
-    });
+    let facts = attempt.control_facts().cloned();
     Some(ControlEnd { outcome: verdict.outcome, reason: verdict.lead().map(|lead| lead.id), facts })
 }

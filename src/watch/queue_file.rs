@@ -1,6 +1,6 @@
 use std::{
     fs::{self, File, OpenOptions, TryLockError},
-    io::{self, Read as _, Write as _},
+    io::{self, Read as _},
     os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
 };
@@ -8,6 +8,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::{Queue, Record};
+use crate::append::AppendLog;
 
 /// The version of the file's lines.
 const VERSION: u32 = 1;
@@ -17,12 +18,9 @@ const VERSION: u32 = 1;
 /// Whoever holds it holds its lock: a queue has one owner.
 #[derive(Debug)]
 pub struct QueueFile {
-    file: File,
+    log: AppendLog,
     path: PathBuf,
     queue: Queue,
-    /// Bytes of whole lines.
-    good_bytes: u64,
-    unusable: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -68,7 +66,7 @@ impl QueueFile {
         }
         let (queue, good_bytes) = read_all(path, &file)?;
         file.set_len(good_bytes).map_err(failed("repair", path))?;
-        let mut opened = Self { file, path: path.to_owned(), queue, good_bytes, unusable: false };
+        let mut opened = Self { log: AppendLog::new(file, good_bytes), path: path.to_owned(), queue };
         if good_bytes == 0 {
             opened.append(utc, first)?;
             // Without this the file's name itself may be lost when the host crashes.
@@ -95,7 +93,7 @@ impl QueueFile {
     /// # Errors
     /// [`QueueError`]: it is not recorded, and the queue is as before.
     pub fn append(&mut self, utc: &str, record: &Record) -> Result<(), QueueError> {
-        if self.unusable {
+        if self.log.is_torn() {
             return Err(QueueError::Unusable(self.path.clone()));
         }
         let mut after = self.queue.clone();
@@ -103,12 +101,7 @@ impl QueueFile {
         let line = Line { v: VERSION, utc: utc.to_owned(), record: record.clone() };
         let mut bytes = serde_json::to_vec(&line).map_err(|error| failed("write", &self.path)(error.into()))?;
         bytes.push(b'\n');
-        if let Err(source) = self.file.write_all(&bytes).and_then(|()| self.file.sync_data()) {
-            // A full disk takes half a line, and one that is not saved must not come back.
-            self.unusable = self.file.set_len(self.good_bytes).is_err();
-            return Err(failed("write", &self.path)(source));
-        }
-        self.good_bytes += bytes.len() as u64;
+        self.log.append(&bytes, true).map_err(|error| failed("write", &self.path)(error.source))?;
         self.queue = after;
         Ok(())
     }

@@ -49,4 +49,6 @@ fn of_a_very_long_path_only_begin_and_end_are_told() {
 fn a_matrix_and_a_run_to_resume_exclude_each_other_in_the_usage_too() {
     let err = Bench::new().run("run m.yaml --resume x").expect(2).err;
     assert!(err.contains("bootgate run [OPTIONS] <MATRIX>\n       bootgate run [OPTIONS] --resume <RUN>\n"), "{err}");
+    let err = Bench::new().run("run --resume x --only os=a").expect(2).err;
+    assert!(err.contains("cannot be used with"), "{err}");
 }

@@ -14,7 +14,6 @@ use std::{
 };
 
 use anyhow::{Context as _, bail};
-use rustix::fs::{FlockOperation, flock};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use super::{
@@ -160,9 +159,9 @@ impl Workplace {
         let made = !folder.exists();
         fs::create_dir_all(folder).with_context(|| format!("cannot make {shown}"))?;
         let lock = File::open(folder).with_context(|| format!("cannot open {shown}"))?;
-        if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
+        if lock.try_lock().is_err() {
             tell!("another `images bake` works in {shown}: waiting for it");
-            flock(&lock, FlockOperation::LockExclusive).with_context(|| format!("cannot lock {shown}"))?;
+            lock.lock().with_context(|| format!("cannot lock {shown}"))?;
         }
         let ours = lock.metadata().with_context(|| format!("cannot look at {shown}"))?;
         // Who was there before may have removed it.

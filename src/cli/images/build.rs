@@ -26,7 +26,7 @@ Examples:
 Editions: pro, enterprise, education, enterprise-eval; for servers standard, datacenter, each also with -core, and with \
 -eval for evaluation media; or index:N, name:TEXT as `dism /Get-ImageInfo` shows them. docs/windows-images.md tells what \
 is set, why, and what of this was tried.
-Exit code 0: the image is made and in the catalogue; 2: it is not.")]
+Exit code 0: the image is made and in the catalogue; 2: it is not; 130: stopped.")]
 pub struct Args {
     /// What is on the ISO
     #[arg(value_name = "VERSION", value_parser = WindowsVersion::ALL.map(WindowsVersion::as_str))]

@@ -215,7 +215,7 @@ impl Build {
                 let deadline = Millis::from(deadline);
                 bail!("not done after {deadline}: Windows Setup may wait for an answer; --timeout gives it more")
             }
-            (Ended::Stopped, _) => bail!("stopped"),
+            (Ended::Stopped, _) => Err(ImageError::Stopped.into()),
         }
     }
 

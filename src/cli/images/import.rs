@@ -20,7 +20,7 @@ Examples:
 The domain is shut off; or a snapshot is named, which may be an external one of a domain that runs. It has one disk, in a \
 file, on virtio or SATA. Its disk becomes one qcow2 file without others below it; UEFI variables and the TPM's state are \
 copied where they can be read. Nothing of the domain is changed. docs/windows-images.md tells more.
-Exit code 0: the image is made and in the catalogue; 2: it is not.")]
+Exit code 0: the image is made and in the catalogue; 2: it is not; 130: stopped.")]
 pub struct Args {
     /// The domain's name
     #[arg(long, value_name = "DOMAIN")]

@@ -11,11 +11,9 @@ use std::{
     time::Duration,
 };
 
-use super::super::{
-    Context, EXIT_INCONCLUSIVE,
-    session::{hangup_is_ignored, recv},
-};
+use super::super::{Context, session::StopSignals};
 use crate::{
+    event::Decision,
     image::{ImageError, Making, Shelf, take_in},
     model::{Bytes, is_label},
 };
@@ -27,25 +25,19 @@ impl Stop {
     /// # Errors
     /// The signals cannot be listened to.
     pub fn listen() -> anyhow::Result<Self> {
-        use tokio::signal::unix::{SignalKind, signal};
         let stop = Self(Arc::default());
         let flag = Arc::clone(&stop.0);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
-        let (mut interrupt, mut terminate, mut hang_up) = {
+        let mut signals = {
             let _guard = runtime.enter();
-            let hang_up = if hangup_is_ignored() { None } else { Some(signal(SignalKind::hangup())?) };
-            (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?, hang_up)
+            StopSignals::listen()?
         };
         let listen = move || {
             runtime.block_on(async {
                 loop {
-                    tokio::select! {
-                        _ = interrupt.recv() => {}
-                        _ = terminate.recv() => {}
-                        Some(()) = recv(&mut hang_up) => {}
-                    }
+                    signals.next().await;
                     if flag.swap(true, Ordering::Relaxed) {
-                        std::process::exit(i32::from(EXIT_INCONCLUSIVE));
+                        std::process::exit(i32::from(Decision::Cancelled.exit_code()));
                     }
                     tell!("stopping: what was begun is removed; once more: at once");
                 }

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::{Args, say::utc_now};
 use crate::{
-    cli::Select,
+    cli::select::{MatrixArgs, Select},
     matrix::Matrix,
     model::{Millis, Plan, Sha256},
     plan::Planned,
@@ -22,15 +22,7 @@ const ANY: &str = "any-candidate";
 
 impl Asked {
     pub fn of(args: &Args) -> Self {
-        Self(Select {
-            matrix: args.matrix.clone(),
-            catalog: args.catalog.clone(),
-            candidate: None,
-            set: args.set.clone(),
-            only: args.only.clone(),
-            soak: args.soak,
-            start: args.start,
-        })
+        Self(Select { matrix: args.matrix.clone(), candidate: None, with: args.with.clone() })
     }
 
     pub fn path(&self) -> &Path {
@@ -70,7 +62,7 @@ impl Asked {
 
     /// The same of a matrix with this digest.
     pub fn question_of(&self, matrix: &Sha256) -> Sha256 {
-        let Select { set, only, soak, start, .. } = &self.0;
+        let MatrixArgs { set, only, soak, start, .. } = &self.0.with;
         let start = start.map(|start| format!("{start:?}"));
         let asked = json!({ "matrix": matrix, "set": set, "only": only, "soak": soak, "start": start });
         Sha256::of(asked.to_string().as_bytes())
@@ -78,7 +70,7 @@ impl Asked {
 
     /// What the files of ours look like: one of them was perhaps mended since.
     pub fn looks(&self) -> Vec<Option<Stamp>> {
-        let files = [Some(&self.0.matrix), self.0.catalog.as_ref()].into_iter().flatten();
+        let files = [Some(&self.0.matrix), self.0.with.catalog.as_ref()].into_iter().flatten();
         files.map(|path| fs::metadata(path).ok().map(|about| Stamp::of(&about))).collect()
     }
 }

@@ -29,12 +29,12 @@ use self::{
 use super::{
     Context, EXIT_USAGE, NotifyArgs, approve,
     policy::{Chosen, PolicyArgs},
-    select::{HowToStart, pair},
+    select::MatrixArgs,
     session::{LabArgs, RoomArgs, Stop, stoppable},
 };
 use crate::{
     event::Decision,
-    model::{MAX_SOAK, Millis, Plan},
+    model::{Millis, Plan},
     sign::PrivateKey,
     watch::{Folder, Halt, Looker, Names, Queue, QueueFile, Record, State, Store, There},
 };
@@ -61,21 +61,8 @@ pub struct Args {
     /// The matrix that each candidate is tested with; it is read anew for each
     #[arg(long, value_name = "FILE")]
     matrix: PathBuf,
-    /// The catalogue of golden images [default: the matrix's key `catalog`, else images/catalog.yaml near it]
-    #[arg(long, value_name = "FILE")]
-    catalog: Option<PathBuf>,
-    /// Give a variable of the matrix a value (repeatable)
-    #[arg(long, value_name = "KEY=VALUE", value_parser = pair)]
-    set: Vec<(String, String)>,
-    /// Only the cells with this axis value (repeatable: values of one axis are alternatives)
-    #[arg(long, value_name = "AXIS=VALUE", value_parser = pair)]
-    only: Vec<(String, String)>,
-    /// Restart each updated machine so many more times, instead of the matrix's `soak`
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(..=i64::from(MAX_SOAK)))]
-    soak: Option<u32>,
-    /// How every machine begins, instead of the matrix's `start` and `cold`
-    #[arg(long, value_enum, value_name = "HOW")]
-    start: Option<HowToStart>,
+    #[command(flatten)]
+    with: MatrixArgs,
     /// Only files with such names: `*` stands for any text, `?` for one character (repeatable)
     #[arg(long = "match", value_name = "GLOB")]
     globs: Vec<String>,

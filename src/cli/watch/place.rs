@@ -47,7 +47,7 @@ impl Place {
 
     /// Files of ours that may lie in the folder too.
     pub fn leave_out(&self, names: Names, args: &Args) -> Names {
-        let ours = [Some(&self.matrix), args.catalog.as_ref(), args.key.as_ref()].into_iter().flatten();
+        let ours = [Some(&self.matrix), args.with.catalog.as_ref(), args.key.as_ref()].into_iter().flatten();
         let ours = ours.filter_map(|path| fs::canonicalize(path).ok());
         let here = ours.filter(|path| path.parent() == Some(&self.dir));
         let name = |path: PathBuf| path.file_name().and_then(|name| name.to_str()).map(str::to_owned);

@@ -30,6 +30,20 @@ fn of_a_machine_that_was_given_up_only_a_note_is_left() {
 }
 
 #[test]
+fn what_the_last_restart_took_is_not_known_of_a_guest_that_got_next_to_nothing() {
+    let cost = |took, waited| {
+        let (took, waited) = (Millis(took), Millis(waited));
+        SignalKind::BootCost { took, waited, probe_us: None, cpu: Millis(1) }
+    };
+    let mut story = Story::of(&["a.p1"]);
+    story.start("a.p1", 1).signal("a.p1", cost(20_000, 0)).signal("a.p1", cost(40_000, 10_000));
+    let last = |story: &Story| story.state().cells[0].attempts[0].last_restart();
+    assert_eq!(last(&story), Some(Millis(30_000)));
+    story.signal("a.p1", cost(80_000, 75_000));
+    assert_eq!(last(&story), None);
+}
+
+#[test]
 fn controls_are_counted_by_themselves() {
     let state = testing::controlled().state();
     assert_eq!(state.counts(), crate::event::Counts { healthy: 1, unhealthy: 1, inconclusive: 2 });

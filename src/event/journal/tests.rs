@@ -150,7 +150,7 @@ fn a_run_has_one_writer_and_is_never_written_over() {
 fn a_full_disk_is_an_error_and_leaves_no_half_line() {
     let full = OpenOptions::new().write(true).open("/dev/full").unwrap();
     let (_scratch, mut writer) = written(&story().events).into_writer();
-    writer.file = full;
+    writer.log = AppendLog::new(full, 0);
     let event = story().events[1].clone();
     let error = writer.append(&event).unwrap_err();
     let JournalError::Io { source, .. } = error else { panic!("{error}") };

@@ -72,6 +72,12 @@ fn an_old_run_is_refused_where_an_age_is_asked_for() {
         let question = Question { max_age: Some(age.parse().unwrap()), ..ask(&public, &update) };
         assert_eq!(verify(&approval, &question).unwrap().holds(), holds, "{age}");
     }
+    let question = Question { max_age: Some(Millis::from_secs(3600)), ..ask(&public, &update) };
+    let by_flag = verify(&approval, &question).unwrap().against;
+    let rules = Rules { max_age: question.max_age, ..Rules::default() };
+    let policy = ApprovalPolicy { name: "mine".into(), rules, rings: Vec::new() };
+    let by_policy = asked(&statement(), Some(&policy), None);
+    assert_eq!(by_policy, [format!("by the policy `mine`: {}", by_flag[0])], "both reckon alike");
 }
 
 #[test]

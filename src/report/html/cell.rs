@@ -10,7 +10,7 @@ use super::{
 use crate::{
     event::{Attempt, CellState, Level, RunState, StepSpan},
     health::deciding,
-    model::{ControlFacts, GuestState, Millis, Outcome, Role, SignalKind, Start, Subject, Verdict, plain},
+    model::{GuestState, Millis, Outcome, Role, SignalKind, Start, Subject, Verdict, plain},
     report::story::{ended, told},
 };
 
@@ -219,7 +219,8 @@ fn end_of(dirty: &str, most: usize) -> (String, bool) {
 }
 
 fn checks(cell: &CellState, control: Option<&Attempt>) -> Vec<CheckView> {
-    let facts = control.and_then(known_facts);
+    // What it answered here stands beside it anyway.
+    let facts = control.filter(|control| control.known_from().is_some()).and_then(Attempt::control_facts);
     let answer = |attempt: Option<&Attempt>, id: &str| -> Option<(bool, String)> {
         let result = attempt?.check(id)?.result.as_ref()?;
         Some((result.ok, ended(result)))
@@ -240,29 +241,12 @@ fn checks(cell: &CellState, control: Option<&Attempt>) -> Vec<CheckView> {
     cell.planned.checks.iter().take(LISTED).map(view).collect()
 }
 
-/// What is known of a control that was not run again.
-fn known_facts(control: &Attempt) -> Option<&ControlFacts> {
-    control.signals.iter().find_map(|signal| match &signal.what {
-        SignalKind::ControlKnown { facts, .. } => Some(facts),
-        _ => None,
-    })
-}
-
 /// Tells one thing of a guest.
 type Tell = fn(&GuestState) -> String;
 
 /// What the judge compares with the control.
 fn measured(attempt: &Attempt, control: Option<&Attempt>) -> Vec<(&'static str, String, String)> {
-    let facts = control.and_then(|control| {
-        control.signals.iter().rev().find_map(|signal| match &signal.what {
-            SignalKind::ControlKnown { facts, .. } | SignalKind::ControlFacts { facts } => Some(facts),
-            _ => None,
-        })
-    });
-    let restart = attempt.signals.iter().rev().find_map(|signal| match &signal.what {
-        SignalKind::BootCost { took, waited, .. } => Some(took.since(*waited)),
-        _ => None,
-    });
+    let facts = control.and_then(Attempt::control_facts);
     let guest = attempt.signals.iter().rev().find_map(|signal| match &signal.what {
         SignalKind::GuestState { state } => Some(state.as_ref()),
         _ => None,
@@ -282,7 +266,7 @@ fn measured(attempt: &Attempt, control: Option<&Attempt>) -> Vec<(&'static str, 
         ("Free on disks", free),
         ("Clock ahead", |state| state.clock_ahead_ms.map_or(String::new(), |ms| format!("{ms} ms"))),
     ];
-    let mut rows = vec![("Last restart", time(restart), time(facts.map(|facts| facts.restart)))];
+    let mut rows = vec![("Last restart", time(attempt.last_restart()), time(facts.map(|facts| facts.restart)))];
     rows.extend(asked.map(|(what, tell)| (what, of(guest, tell), of(other, tell))));
     rows.retain(|(_, here, _)| !here.is_empty());
     rows

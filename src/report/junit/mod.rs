@@ -8,11 +8,11 @@ mod output;
 use std::time::Duration;
 
 use quick_junit::{Report, TestSuite, XmlString};
-use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+use time::format_description::well_known::Rfc3339;
 
 use crate::{
     event::{Attempt, CellState, RunStart, RunState},
-    model::{Millis, one_line, plain},
+    model::{one_line, plain},
 };
 
 /// The file's bytes; the same events give the same bytes.
@@ -51,7 +51,7 @@ fn suite(state: &RunState, start: &RunStart, cell: &CellState) -> TestSuite {
     let last = cell.attempts.last();
     let mut suite = TestSuite::new(xml(planned.id.as_ref()));
     suite.set_time(cell.ended().map_or(Duration::ZERO, |end| end.took.as_duration()));
-    if let Some(timestamp) = last.and_then(|attempt| moment(&start.utc, attempt.started)) {
+    if let Some(timestamp) = last.and_then(|attempt| began(state, attempt)) {
         suite.extra.insert("timestamp".into(), timestamp.into());
     }
     let mut property = |name: &str, value: &str| {
@@ -94,11 +94,9 @@ fn suite(state: &RunState, start: &RunStart, cell: &CellState) -> TestSuite {
     suite
 }
 
-/// What happened `at` after the run's start, as RFC 3339 in UTC.
-fn moment(utc: &str, at: Millis) -> Option<String> {
-    let begun = OffsetDateTime::parse(utc, &Rfc3339).ok()?;
-    let then = begun.checked_add(time::Duration::try_from(at.as_duration()).ok()?)?;
-    then.replace_nanosecond(0).ok()?.format(&Rfc3339).ok()
+/// When the attempt began, to the second, as RFC 3339 in UTC.
+fn began(state: &RunState, attempt: &Attempt) -> Option<String> {
+    state.utc_of(attempt.started)?.replace_nanosecond(0).ok()?.format(&Rfc3339).ok()
 }
 
 /// For attributes: one line.

@@ -7,7 +7,7 @@ use crate::{
         RunEvent,
         testing::{Story, controlled, nine, three},
     },
-    model::{About, Content, Exit, Output, Phase, ReasonId, SignalKind, StepResult, Subject},
+    model::{About, Content, Exit, Millis, Output, Phase, ReasonId, SignalKind, StepResult, Subject},
 };
 
 fn rendered(story: &Story) -> String {
@@ -153,9 +153,20 @@ fn a_cell_never_started_is_an_error_with_every_other_case_skipped() {
 }
 
 #[test]
-fn a_moment_is_the_start_plus_the_time_since() {
-    assert_eq!(moment("2026-01-02T03:04:05Z", Millis(61_999)).unwrap(), "2026-01-02T03:05:06Z");
-    assert_eq!(moment("yesterday", Millis(0)), None);
+fn a_suite_says_when_its_cell_began_and_after_a_resume_counts_from_there() {
+    let mut story = Story::of(&["a.p1", "b.p1"]);
+    story.healthy("a.p1", 1).start("b.p1", 1);
+    story.push(None, RunEvent::RunResumed { utc: "2026-03-01T10:00:00.9Z".into() });
+    story.wait(61_000).healthy("b.p1", 2);
+    let times = |story: &Story| -> Vec<Option<String>> {
+        let xml = rendered(story);
+        let document = Document::parse(&xml).unwrap();
+        suites(&document).map(|suite| suite.attribute("timestamp").map(str::to_owned)).collect()
+    };
+    assert_eq!(times(&story), [Some("2026-01-02T03:04:05Z".into()), Some("2026-03-01T10:01:02Z".into())]);
+    let RunEvent::RunStarted { start } = &mut story.events[0].what else { panic!("no start") };
+    start.utc = "yesterday".into();
+    assert_eq!(times(&story), [None, Some("2026-03-01T10:01:02Z".into())]);
 }
 
 /// Text as a hostile guest would write it.

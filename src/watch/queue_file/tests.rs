@@ -84,7 +84,7 @@ fn a_record_that_cannot_be_written_is_not_in_the_queue() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("queue.jsonl");
     let mut queue = open(&path);
-    queue.file = File::open(&path).unwrap();
+    queue.log = AppendLog::new(File::open(&path).unwrap(), 0);
     assert!(queue.append(UTC, &arrived(0, "a")).is_err());
     assert!(queue.queue().entries().is_empty());
     assert!(matches!(queue.append(UTC, &arrived(0, "a")), Err(QueueError::Unusable(_))));
@@ -178,7 +178,7 @@ impl World {
     fn die(&mut self, bytes: usize) {
         let before = self.queue.queue().clone();
         let line = serde_json::to_vec(&Line { v: VERSION, utc: UTC.to_owned(), record: arrived(99, "torn") }).unwrap();
-        self.queue.file.write_all(&line[..bytes.min(line.len())]).unwrap();
+        self.queue.log.append(&line[..bytes.min(line.len())], false).unwrap();
         // The lock goes with the process.
         let other = self.path.with_extension("none");
         self.queue = open(&other);
