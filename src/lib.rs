@@ -42,7 +42,8 @@
 //!   -> catalog.yaml
 //! ```
 //!
-//! `model/` is the vocabulary all of them share; `qcow2` reads the headers of disks, for `catalog/` and `lab/`.
+//! `model/` is the vocabulary all of them share; `files` reads and replaces whole files; `qcow2` reads the headers of disks,
+//! for `catalog/` and `lab/`.
 
 #![deny(unsafe_code)]
 
@@ -51,6 +52,7 @@ pub mod catalog;
 pub mod cell;
 pub mod cli;
 pub mod event;
+pub mod files;
 pub mod gate;
 pub mod guest;
 pub mod health;

@@ -8,13 +8,13 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::Sha256;
+use crate::{
+    files::{Access, replace},
+    model::Sha256,
+};
 
 /// The version a record carries.
 const VERSION: u32 = 1;
-
-/// What the names of files and folders begin with that are not whole yet.
-pub const UNFINISHED: &str = ".making-";
 
 /// Most that is read of one, in bytes: it lists files.
 const LONGEST: u64 = 1 << 20;
@@ -89,13 +89,6 @@ impl Baked {
     /// # Errors
     /// It cannot be written.
     pub fn write(&self, path: &Path) -> io::Result<()> {
-        let folder = path.parent().unwrap_or(Path::new("."));
-        let mut file = tempfile::NamedTempFile::with_prefix_in(UNFINISHED, folder)?;
-        serde_json::to_writer_pretty(&mut file, self)?;
-        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o644);
-        file.as_file().set_permissions(mode)?;
-        file.as_file().sync_all()?;
-        file.persist(path)?;
-        Ok(())
+        replace(path, &serde_json::to_vec_pretty(self)?, Access::Exactly(0o644))
     }
 }

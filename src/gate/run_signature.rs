@@ -1,6 +1,5 @@
 use std::{
-    fs::{self, File},
-    io::{self, Write as _},
+    fs, io,
     path::{Path, PathBuf},
 };
 
@@ -8,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     event::{Journal, RunEvent, Tail},
+    files::{Access, replace},
     model::{RunId, Sha256},
     sign::{Envelope, EnvelopeError, KeyError, PrivateKey, PublicKey},
 };
@@ -79,15 +79,7 @@ impl RunSigner {
         };
         let payload = serde_json::to_vec(&says).map_err(io::Error::other).map_err(failed)?;
         let envelope = Envelope::sign(PAYLOAD_TYPE, &payload, &self.key)?;
-        // The journal has one writer, and so has this.
-        let beside = self.path.with_extension("json.new");
-        let write = || {
-            let mut file = File::create(&beside)?;
-            file.write_all(envelope.to_line().as_bytes())?;
-            file.sync_data()?;
-            fs::rename(&beside, &self.path)
-        };
-        write().map_err(failed)
+        replace(&self.path, envelope.to_line().as_bytes(), Access::Umask).map_err(failed)
     }
 }
 

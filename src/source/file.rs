@@ -1,30 +1,15 @@
 use std::{
-    fs::{self, File},
+    fs,
     io::{self, Read as _},
-    os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
-use rustix::fs::OFlags;
-
 use super::Diagnostic;
-use crate::model::Sha256;
+use crate::{files::open_regular, model::Sha256};
 
 /// Longest file that is read, in bytes: far above any matrix, far below what would hurt.
 pub const MAX_FILE: u64 = 4 * 1024 * 1024;
-
-/// Opens a file that is to be read to its end, and nothing that may have none: a pipe, a device.
-///
-/// Some of what `/proc` has is a regular file by its kind, and is waited for like a pipe (`/proc/kmsg`): reading it fails.
-///
-/// # Errors
-/// It cannot be opened, or is no regular file.
-pub fn open_regular(path: &Path) -> io::Result<File> {
-    let flags = OFlags::NONBLOCK.bits().cast_signed();
-    let file = File::options().read(true).custom_flags(flags).open(path)?;
-    if file.metadata()?.is_file() { Ok(file) } else { Err(io::Error::other("it is no regular file")) }
-}
 
 /// Where something stands in a file. The zero value means "nowhere in particular".
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]

@@ -26,8 +26,9 @@ use super::{
     CatalogArg, verify,
 };
 use crate::{
-    catalog::{Baked, Catalog, DigestCache, Recipe, UNFINISHED, baked_folder, verify as verify_image},
+    catalog::{Baked, Catalog, DigestCache, Recipe, baked_folder, verify as verify_image},
     event::Decision,
+    files::UNFINISHED,
     image::{ImageError, lay},
     model::{Bytes, GoldenImage, Outcome, Plan, Sha256, count, one_line},
     plan::{self, Planned},
