@@ -50,4 +50,4 @@ pub use step::{Check, Collect, GuestFile, Health, HostFile, MAX_SOAK, Step, Step
 pub use text::{count, is_hidden, is_label, is_shown, one_line, plain, short_words, without_numbers};
 pub use units::{Bytes, Millis, ParseUnitError};
 pub use verdict::{Outcome, Reason, ReasonId, Verdict};
-pub use windows_names::{bugcheck_name, told_exit_code, windows_code_name};
+pub use windows_names::{bugcheck_name, windows_code_name};

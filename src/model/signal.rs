@@ -4,7 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Activity, ControlFacts, GuestState, KnownScreen, LabTime, Millis, Outcome, Phase, ReasonId, Role, RunId, Says,
-    Sha256, Start, Subject, Tolerances, windows_names::bugcheck_name,
+    Sha256, Start, Subject, Tolerances,
+    windows_names::{bugcheck_name, told_exit_code},
 };
 
 /// Something that was observed, and when. The judge sees nothing else.
@@ -347,6 +348,19 @@ pub enum Exit {
     },
     /// The agent went away; nobody knows how the step ended.
     AgentGone,
+}
+
+/// What is said of a step behind its name.
+impl fmt::Display for Exit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Exit::Code { code } => write!(f, "exited with {}", told_exit_code(*code)),
+            Exit::Signal { signal } => write!(f, "was ended by signal {signal}"),
+            Exit::Timeout => f.write_str("did not end"),
+            Exit::Refused { message } => write!(f, "could not run: {message}"),
+            Exit::AgentGone => f.write_str("lost its agent"),
+        }
+    }
 }
 
 /// Captured output: text made safe, capped.
