@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, File, OpenOptions, Permissions},
-    io::{self, Write as _},
+    io::{self, Read as _, Write as _},
     os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
     path::Path,
 };
@@ -22,6 +22,19 @@ pub fn open_regular(path: &Path) -> io::Result<File> {
     let flags = OFlags::NONBLOCK.bits().cast_signed();
     let file = File::options().read(true).custom_flags(flags).open(path)?;
     if file.metadata()?.is_file() { Ok(file) } else { Err(io::Error::other("it is no regular file")) }
+}
+
+/// What such a file has in it.
+///
+/// # Errors
+/// As [`open_regular`]; or it is longer than so many bytes, or cannot be read.
+pub fn read_regular(path: &Path, longest: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    open_regular(path)?.take(longest.saturating_add(1)).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > longest {
+        return Err(io::Error::other(format!("it is longer than {longest} bytes")));
+    }
+    Ok(bytes)
 }
 
 /// Who may read a file that is written.
@@ -69,9 +82,21 @@ pub fn write_out(path: &Path, bytes: &[u8]) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Read as _;
-
     use super::*;
+
+    #[test]
+    fn a_file_is_read_up_to_its_limit_and_what_may_have_no_end_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        fs::write(&path, "text").unwrap();
+        assert_eq!(read_regular(&path, 4).unwrap(), b"text");
+        assert_eq!(read_regular(&path, 3).unwrap_err().to_string(), "it is longer than 3 bytes");
+        let pipe = folder.path().join("pipe");
+        rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, rustix::fs::Mode::RWXU).unwrap();
+        for path in [&pipe, Path::new("/dev/zero"), folder.path()] {
+            assert_eq!(read_regular(path, 4).unwrap_err().to_string(), "it is no regular file", "{}", path.display());
+        }
+    }
 
     #[test]
     fn a_file_is_replaced_as_a_whole_and_read_by_whom_it_is_for() {

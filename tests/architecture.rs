@@ -14,10 +14,10 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("source", &["model", "files"]),
     ("matrix", &["model", "source"]),
     ("catalog", &["matrix", "model", "source", "files", "qcow2"]),
-    ("candidate", &["model"]),
+    ("candidate", &["model", "files"]),
     ("plan", &["matrix", "catalog", "candidate", "model", "source"]),
     ("health", &["model"]),
-    ("event", &["model"]),
+    ("event", &["model", "files"]),
     ("sign", &["model"]),
     ("watch", &["model", "event"]),
     ("gate", &["model", "event", "files", "health", "sign"]),
@@ -30,7 +30,10 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("cell", &["model", "event", "lab", "guest", "health", "seal"]),
     (
         "run",
-        &["model", "event", "lab", "guest", "health", "seal", "cell", "gate", "report", "matrix", "catalog", "plan"],
+        &[
+            "model", "event", "files", "lab", "guest", "health", "seal", "cell", "gate", "report", "matrix", "catalog",
+            "plan",
+        ],
     ),
 ];
 

@@ -2,14 +2,14 @@
 
 use std::{
     collections::BTreeMap,
-    fs, io,
+    io,
     path::{Path, PathBuf},
 };
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    files::{Access, replace},
+    files::{Access, read_regular, replace},
     model::Sha256,
 };
 
@@ -74,11 +74,7 @@ impl Baked {
 
     /// None: it was never baked, or nobody can tell how.
     pub fn read(path: &Path) -> Option<Self> {
-        let about = fs::metadata(path).ok()?;
-        if !about.is_file() || about.len() > LONGEST {
-            return None;
-        }
-        let record: Self = serde_json::from_slice(&fs::read(path).ok()?).ok()?;
+        let record: Self = serde_json::from_slice(&read_regular(path, LONGEST).ok()?).ok()?;
         let digests = [Some(&record.sha256), record.nvram.as_ref(), record.tpm_state.as_ref()];
         let is_sound = record.version == VERSION && digests.into_iter().flatten().all(Sha256::is_well_formed);
         is_sound.then_some(record)

@@ -1,5 +1,5 @@
 use std::{
-    fs, io,
+    io,
     path::{Path, PathBuf},
 };
 
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     event::{Journal, RunEvent, Tail},
-    files::{Access, replace},
+    files::{Access, read_regular, replace},
     model::{RunId, Sha256},
     sign::{Envelope, EnvelopeError, KeyError, PrivateKey, PublicKey},
 };
@@ -112,16 +112,10 @@ fn check(dir: &Path, journal: &Journal, sha256: &Sha256, key: &PublicKey) -> Res
     let path = dir.join(RUN_SIGNATURE);
     let wrong = |source| RunSignatureError::Wrong { path: path.clone(), source };
     let unreadable = |why: String| RunSignatureError::Unreadable { path: path.clone(), why };
-    let bytes = match fs::metadata(&path) {
+    let bytes = match read_regular(&path, MAX_FILE) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(RunSignatureError::Absent(path)),
-        // A pipe would be waited for, for ever.
-        Ok(about) if !about.is_file() || about.len() > MAX_FILE => {
-            return Err(unreadable("it is no file, or far too long".to_owned()));
-        }
-        Ok(_) => fs::read(&path),
-        Err(error) => Err(error),
+        bytes => bytes.map_err(|source| RunSignatureError::Io { action: "read", path: path.clone(), source })?,
     };
-    let bytes = bytes.map_err(|source| RunSignatureError::Io { action: "read", path: path.clone(), source })?;
     let payload = Envelope::parse(&bytes).and_then(|envelope| envelope.open(PAYLOAD_TYPE, key)).map_err(wrong)?;
     let signed: SignedRun = serde_json::from_slice(&payload).map_err(|error| unreadable(error.to_string()))?;
     if signed.version != VERSION {

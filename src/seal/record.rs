@@ -1,15 +1,12 @@
 //! What a seal's folder says of itself, in files that know whether they are whole.
 
-use std::{
-    io::{self, Read as _},
-    path::Path,
-};
+use std::{io, path::Path};
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
 use crate::{
-    files::{Access, open_regular, replace},
+    files::{Access, read_regular, replace},
     model::{Sha256, canonical},
 };
 
@@ -26,10 +23,9 @@ struct Record {
 
 /// None: there is no such file.
 pub(super) fn read<T: DeserializeOwned>(path: &Path) -> io::Result<Option<T>> {
-    let mut text = Vec::new();
-    match open_regular(path) {
+    let text = match read_regular(path, LONGEST) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        file => file?.take(LONGEST).read_to_end(&mut text)?,
+        text => text?,
     };
     let Record { sha256, record } = serde_json::from_slice(&text)?;
     if Sha256::of(canonical(record.clone()).as_bytes()) != sha256 {

@@ -1,12 +1,11 @@
 use std::{
-    fs,
-    io::{self, Read as _},
+    fs, io,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
 use super::Diagnostic;
-use crate::{files::open_regular, model::Sha256};
+use crate::{files::read_regular, model::Sha256};
 
 /// Longest file that is read, in bytes: far above any matrix, far below what would hurt.
 pub const MAX_FILE: u64 = 4 * 1024 * 1024;
@@ -52,17 +51,10 @@ impl SourceFile {
         if about.is_dir() {
             return Err(failed("it is a folder".into(), Some("give the YAML file itself")));
         }
-        // A pipe or a device may never end.
-        if !about.is_file() {
-            return Err(failed("it is no regular file".into(), None));
-        }
         if about.len() > MAX_FILE {
             return Err(failed(format!("it is longer than {} MiB", MAX_FILE >> 20), Some("is this the right file?")));
         }
-        let mut bytes = Vec::new();
-        // It may have grown since.
-        open_regular(path).and_then(|file| file.take(MAX_FILE).read_to_end(&mut bytes)).map_err(from_io)?;
-        let text = String::from_utf8(bytes).map_err(|error| {
+        let text = String::from_utf8(read_regular(path, MAX_FILE).map_err(from_io)?).map_err(|error| {
             let valid = error.utf8_error().valid_up_to();
             let line = 1 + error.as_bytes()[..valid].iter().filter(|byte| **byte == b'\n').count();
             failed(format!("line {line} is not valid UTF-8"), Some("save the file as UTF-8"))
