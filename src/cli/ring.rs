@@ -7,7 +7,7 @@ use super::{
     Context,
     approve::{LedgerArg, ssh_agent},
     ledger::{OpenLedger, read_ledger, read_ledger_or_none},
-    table::table,
+    table::{minute, table},
     verify::read_envelope,
 };
 use crate::{
@@ -162,7 +162,7 @@ fn rows(standing: &Standing<'_>, policy: Option<&ApprovalPolicy>, ledger: &Ledge
     let row =
         |ring: &str, since: &str, state: String| [String::new(), one_line(ring), one_line(since), one_line(&state)];
     let mut rows: Vec<[String; 4]> =
-        standing.rings.iter().map(|(ring, since, state)| row(ring, &to_minutes(since), told(state))).collect();
+        standing.rings.iter().map(|(ring, since, state)| row(ring, &minute(since), told(state))).collect();
     let opened: BTreeSet<&str> = standing.rings.iter().map(|(ring, ..)| *ring).collect();
     let closed = policy.iter().flat_map(|policy| &policy.rings).filter(|ring| !opened.contains(ring.name.as_str()));
     for (n, ring) in closed.enumerate() {
@@ -188,20 +188,15 @@ fn name(subject: &[Descriptor]) -> String {
     one_line(&format!("{} {digest}{more}", first.name))
 }
 
-/// Of a moment in RFC 3339.
-fn to_minutes(utc: &str) -> String {
-    utc.get(..16).map_or_else(|| utc.to_owned(), |minutes| minutes.replace('T', " "))
-}
-
 fn told(state: &RingState<'_>) -> String {
     let of = |result: &RingResult| {
         let machines = result.machines.map(|n| format!(", {}", count(n as usize, "machine"))).unwrap_or_default();
         let note = if result.note.is_empty() { String::new() } else { format!(": {}", result.note) };
-        format!("at {}{machines}{note}", to_minutes(&result.utc))
+        format!("at {}{machines}{note}", minute(&result.utc))
     };
     match state {
         RingState::Rejected => "rejected".to_owned(),
-        RingState::Revoked { utc, reason } => format!("revoked at {}: {reason}", to_minutes(utc)),
+        RingState::Revoked { utc, reason } => format!("revoked at {}: {reason}", minute(utc)),
         RingState::Open => "open, nothing has come back yet".to_owned(),
         RingState::Passed(result) => format!("passed {}", of(result)),
         RingState::Failed(result) => format!("failed {}", of(result)),
