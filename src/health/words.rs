@@ -1,6 +1,6 @@
 //! Sentences of the judge.
 
-use crate::model::{Bugcheck, Exit, StepResult};
+use crate::model::{Bugcheck, Exit, StepResult, cut};
 
 /// What a kernel said when it stopped; `console`: its last words on the console.
 pub(super) fn panic(bugcheck: Option<&Bugcheck>, console: Option<&str>) -> String {
@@ -29,11 +29,7 @@ pub(super) fn ended(result: &StepResult) -> String {
 
 fn last_line(text: &str) -> Option<String> {
     let line = text.lines().rev().map(str::trim).find(|line| !line.is_empty())?;
-    let mut short: String = line.chars().take(160).collect();
-    if short.len() < line.len() {
-        short.push('…');
-    }
-    Some(short)
+    Some(cut(line, 160))
 }
 
 #[cfg(test)]

@@ -136,6 +136,14 @@ pub fn short_words(text: &str) -> String {
     text.split_inclusive(char::is_whitespace).map(short).collect()
 }
 
+/// So many characters of a text at most, and `…` where there are more.
+pub fn cut(text: &str, most: usize) -> String {
+    match text.char_indices().nth(most) {
+        Some((at, _)) => format!("{}…", &text[..at]),
+        None => text.to_owned(),
+    }
+}
+
 /// A number and what it counts: `1 cell`, `2 cells`.
 pub fn count(n: usize, what: &str) -> String {
     format!("{n} {what}{}", if n == 1 { "" } else { "s" })
@@ -192,6 +200,11 @@ mod tests {
             prop_assert!(!command.is_match(&shown), "{:?}", shown);
             prop_assert_eq!(plain(&shown), shown.clone(), "once is enough");
         }
+    }
+
+    #[test]
+    fn a_text_is_cut_between_characters_and_only_if_it_is_longer() {
+        assert_eq!([cut("äöü", 3), cut("äöü", 2), cut("a", 0), cut("", 0)], ["äöü", "äö…", "…", ""]);
     }
 
     #[test]

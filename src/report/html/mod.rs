@@ -26,7 +26,7 @@ use super::{
 use crate::{
     event::{CellState, Level, RunState},
     gate,
-    model::{Outcome, count, one_line},
+    model::{Outcome, count, cut, one_line},
 };
 use budget::Budget;
 use cell::CellView;
@@ -140,11 +140,7 @@ pub(super) fn render(state: &RunState, run_dir: &Path, links: Links) -> Result<V
 
 /// Text of a guest, a matrix or a file on one line: nothing hidden in it, not too long.
 fn text(dirty: &str) -> String {
-    let clean = one_line(dirty);
-    match clean.char_indices().nth(LINE) {
-        Some((at, _)) => format!("{}…", &clean[..at]),
-        None => clean,
-    }
+    cut(&one_line(dirty), LINE)
 }
 
 /// A policy that lets this script run and no other, and nothing be fetched.
