@@ -7,7 +7,9 @@ use std::{
     path::Path,
 };
 
-use rustix::fs::OFlags;
+use rustix::fs::{OFlags, statvfs};
+
+use crate::model::Bytes;
 
 /// What the names of files and folders begin with that are not whole yet.
 pub const UNFINISHED: &str = ".making-";
@@ -78,6 +80,15 @@ pub fn write_out(path: &Path, bytes: &[u8]) -> io::Result<()> {
         return OpenOptions::new().write(true).open(path)?.write_all(bytes);
     }
     replace(path, bytes, Access::Umask)
+}
+
+/// What is free for us where this file or folder is.
+///
+/// # Errors
+/// It is not there, or nobody tells.
+pub fn free_space(path: &Path) -> io::Result<Bytes> {
+    let about = statvfs(path)?;
+    Ok(Bytes(about.f_bavail.saturating_mul(about.f_frsize)))
 }
 
 #[cfg(test)]

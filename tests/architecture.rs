@@ -9,7 +9,7 @@ use std::{
 /// What each of our modules may import of ours, tests aside. `cli` may import everything.
 const ALLOWED: &[(&str, &[&str])] = &[
     ("model", &[]),
-    ("files", &[]),
+    ("files", &["model"]),
     ("qcow2", &[]),
     ("source", &["model", "files"]),
     ("matrix", &["model", "source"]),
@@ -19,7 +19,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("health", &["model"]),
     ("event", &["model", "files"]),
     ("sign", &["model"]),
-    ("watch", &["model", "event"]),
+    ("watch", &["model", "event", "files"]),
     ("gate", &["model", "event", "files", "health", "sign"]),
     ("report", &["model", "event", "files", "gate", "health"]),
     ("notify", &["model", "event", "gate"]),
