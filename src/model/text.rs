@@ -1,6 +1,6 @@
 //! Makes text from guests, matrices and file names safe to show and to write into XML.
 
-use std::iter::Peekable;
+use std::{fmt::Write as _, iter::Peekable};
 
 /// Text of several lines: no escape sequences, no control characters but `\n`, nothing XML forbids.
 ///
@@ -134,6 +134,27 @@ pub fn short_words(text: &str) -> String {
         }
     };
     text.split_inclusive(char::is_whitespace).map(short).collect()
+}
+
+/// Text as it may stand in XML, in an attribute too; characters that XML 1.0 does not have become U+FFFD.
+pub fn escape_xml(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '\'' => out.push_str("&apos;"),
+            '"' => out.push_str("&quot;"),
+            // As they are they would be read as spaces.
+            '\t' | '\n' | '\r' => {
+                let _ = write!(out, "&#{};", u32::from(c));
+            }
+            '\0'..='\u{1f}' | '\u{fffe}' | '\u{ffff}' => out.push('\u{fffd}'),
+            c => out.push(c),
+        }
+    }
+    out
 }
 
 /// So many characters of a text at most, and `…` where there are more.
