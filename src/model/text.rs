@@ -136,6 +136,20 @@ pub fn short_words(text: &str) -> String {
     text.split_inclusive(char::is_whitespace).map(short).collect()
 }
 
+/// Whether a text is a GUID or UUID as all systems write it, without braces: 8, 4, 4, 4 and 12 hexadecimal digits.
+pub fn is_guid(text: &str) -> bool {
+    let fits = |(n, byte): (usize, u8)| match n {
+        8 | 13 | 18 | 23 => byte == b'-',
+        _ => byte.is_ascii_hexdigit(),
+    };
+    text.len() == 36 && text.bytes().enumerate().all(fits)
+}
+
+/// The same as Windows writes it, in braces.
+pub fn is_guid_in_braces(text: &str) -> bool {
+    text.strip_prefix('{').and_then(|text| text.strip_suffix('}')).is_some_and(is_guid)
+}
+
 /// Text as it may stand in XML, in an attribute too; characters that XML 1.0 does not have become U+FFFD.
 pub fn escape_xml(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
@@ -221,6 +235,19 @@ mod tests {
             prop_assert!(!command.is_match(&shown), "{:?}", shown);
             prop_assert_eq!(plain(&shown), shown.clone(), "once is enough");
         }
+    }
+
+    #[test]
+    fn a_guid_has_its_dashes_where_they_belong() {
+        assert!(is_guid("c7a5fdbd-edaf-9455-926a-d65C16DB1809"));
+        assert!(is_guid_in_braces("{0A1B2C3D-0000-4000-8000-000000000000}"));
+        for bad in ["", &"-".repeat(36), "c7a5fdbdedaf-9455-926a-d65c16db1809-", "c7a5fdbd-edaf-9455-926a"] {
+            assert!(!is_guid(bad), "{bad}");
+        }
+        for bad in ["", "{}", "{0A1B2C3D-0000-4000-8000-00000000000\"}", "0A1B2C3D-0000-4000-8000-000000000000"] {
+            assert!(!is_guid_in_braces(bad), "{bad}");
+        }
+        assert!(!is_guid_in_braces("{äA1B2C3D-0000-4000-8000-00000000000}"));
     }
 
     #[test]
