@@ -42,11 +42,12 @@
 //!   -> catalog.yaml
 //! ```
 //!
-//! `model/` is the vocabulary all of them share; `files` reads and replaces whole files; `qcow2` reads the headers of disks,
-//! for `catalog/` and `lab/`.
+//! `model/` is the vocabulary all of them share; `files` reads and replaces whole files; `bytes` reads numbers and texts out of
+//! files of Windows, for `candidate/` and `guest/`; `qcow2` reads the headers of disks, for `catalog/` and `lab/`.
 
 #![deny(unsafe_code)]
 
+pub mod bytes;
 pub mod candidate;
 pub mod catalog;
 pub mod cell;

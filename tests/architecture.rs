@@ -9,12 +9,13 @@ use std::{
 /// What each of our modules may import of ours, tests aside. `cli` may import everything.
 const ALLOWED: &[(&str, &[&str])] = &[
     ("model", &[]),
+    ("bytes", &[]),
     ("files", &["model"]),
     ("qcow2", &[]),
     ("source", &["model", "files"]),
     ("matrix", &["model", "source"]),
     ("catalog", &["matrix", "model", "source", "files", "qcow2"]),
-    ("candidate", &["model", "files"]),
+    ("candidate", &["model", "bytes", "files"]),
     ("plan", &["matrix", "catalog", "candidate", "model", "source"]),
     ("health", &["model"]),
     ("event", &["model", "files"]),
@@ -24,7 +25,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("report", &["model", "event", "files", "gate", "health"]),
     ("notify", &["model", "event", "gate"]),
     ("lab", &["model", "event", "files", "qcow2"]),
-    ("guest", &["model", "event", "lab"]),
+    ("guest", &["model", "bytes", "event", "lab"]),
     ("seal", &["model", "files", "lab", "catalog"]),
     ("image", &["model", "files", "source", "qcow2", "catalog", "lab"]),
     ("cell", &["model", "event", "lab", "guest", "health", "seal"]),

@@ -1,5 +1,8 @@
-use super::bytes::{clean, in_code_page, slice, u16_at, u32_at, utf16};
-use crate::model::{MAX_LISTED, Machine, Msi, Msp, is_guid_in_braces};
+use super::words::{clean, in_code_page};
+use crate::{
+    bytes::{slice, u16_at, u32_at, utf16_to_nul},
+    model::{MAX_LISTED, Machine, Msi, Msp, is_guid_in_braces},
+};
 
 /// Most properties that are looked at; the installer knows less than 20.
 const MAX_PROPERTIES: u32 = 100;
@@ -72,7 +75,7 @@ fn text(section: &[u8], at: usize, page: u32) -> Option<String> {
             Some(in_code_page(&bytes[..end], page))
         }
         // VT_LPWSTR
-        31 => slice(section, at, len.checked_mul(2)?).map(utf16),
+        31 => slice(section, at, len.checked_mul(2)?).map(utf16_to_nul),
         _ => None,
     }
 }

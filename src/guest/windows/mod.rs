@@ -8,7 +8,6 @@
 //! was asked for by name, such as a registry value, is as the guest gave it.
 
 mod batch;
-mod bytes;
 mod code_page;
 mod dump;
 mod event_log;
