@@ -133,7 +133,7 @@ pub enum SignalKind {
         subject: Subject,
         name: String,
         /// How often it may restart the machine by itself.
-        #[serde(default, skip_serializing_if = "super::step::is_zero")]
+        #[serde(default, skip_serializing_if = "super::plan::is_default")]
         restarts: u32,
     },
     StepEnded {
@@ -280,9 +280,9 @@ pub struct Progress {
     pub disk_reads: u64,
     pub disk_writes: u64,
     /// Bytes that the guest received from its network, and sent.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default, skip_serializing_if = "super::plan::is_default")]
     pub net_rx: u64,
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default, skip_serializing_if = "super::plan::is_default")]
     pub net_tx: u64,
     /// Length of the serial console's log.
     pub serial_bytes: u64,
@@ -311,10 +311,6 @@ pub enum ConsoleMark {
     KernelOops,
     /// What the firmware boots from, or could not. Told, and never decides anything alone.
     Firmware,
-}
-
-fn is_zero(n: &u64) -> bool {
-    *n == 0
 }
 
 /// How a step or check went.
