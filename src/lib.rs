@@ -43,7 +43,8 @@
 //! ```
 //!
 //! `model/` is the vocabulary all of them share; `files` reads and replaces whole files; `bytes` reads numbers and texts out of
-//! files of Windows, for `candidate/` and `guest/`; `qcow2` reads the headers of disks, for `catalog/` and `lab/`.
+//! files of Windows, for `candidate/` and `guest/`; `qcow2` reads the headers of disks, for `catalog/` and `lab/`; `clock` says
+//! what time it is.
 
 #![deny(unsafe_code)]
 
@@ -52,6 +53,7 @@ pub mod candidate;
 pub mod catalog;
 pub mod cell;
 pub mod cli;
+pub mod clock;
 pub mod event;
 pub mod files;
 pub mod gate;

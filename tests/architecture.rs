@@ -10,6 +10,7 @@ use std::{
 const ALLOWED: &[(&str, &[&str])] = &[
     ("model", &[]),
     ("bytes", &[]),
+    ("clock", &[]),
     ("files", &["model"]),
     ("qcow2", &[]),
     ("source", &["model", "files"]),
@@ -26,14 +27,14 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("notify", &["model", "event", "gate"]),
     ("lab", &["model", "event", "files", "qcow2"]),
     ("guest", &["model", "bytes", "event", "lab"]),
-    ("seal", &["model", "files", "lab", "catalog"]),
+    ("seal", &["model", "clock", "files", "lab", "catalog"]),
     ("image", &["model", "files", "source", "qcow2", "catalog", "lab"]),
-    ("cell", &["model", "event", "lab", "guest", "health", "seal"]),
+    ("cell", &["model", "clock", "event", "lab", "guest", "health", "seal"]),
     (
         "run",
         &[
-            "model", "event", "files", "lab", "guest", "health", "seal", "cell", "gate", "report", "matrix", "catalog",
-            "plan",
+            "model", "clock", "event", "files", "lab", "guest", "health", "seal", "cell", "gate", "report", "matrix",
+            "catalog", "plan",
         ],
     ),
 ];

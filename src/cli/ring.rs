@@ -1,7 +1,6 @@
 use std::{collections::BTreeSet, path::PathBuf};
 
 use anyhow::bail;
-use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use super::{
     Context,
@@ -11,6 +10,7 @@ use super::{
     verify::read_envelope,
 };
 use crate::{
+    clock::utc_now,
     gate::{Descriptor, Ledger, Opening, RingResult, RingState, Standing, standings},
     matrix::read_policy,
     model::{ApprovalPolicy, count, one_line},
@@ -100,11 +100,10 @@ pub fn run(args: Args, context: &Context) -> anyhow::Result<u8> {
 fn record(args: &Record, context: &Context) -> anyhow::Result<u8> {
     let key = PrivateKey::read(&args.key, ssh_agent())?;
     let approval = read_envelope(&args.approval)?;
-    let utc = OffsetDateTime::now_utc().format(&Rfc3339)?;
     let cannot =
         |error| anyhow::Error::from(error).context(format!("nothing is recorded of {}", args.approval.display()));
     let (line, result) =
-        RingResult::sign(&approval, &key, (args.passed, args.machines, &args.note), utc).map_err(cannot)?;
+        RingResult::sign(&approval, &key, (args.passed, args.machines, &args.note), utc_now()).map_err(cannot)?;
     let path = args.ledger.path(context);
     let mut open = OpenLedger::open(&path, &key.public())?;
     let known = open.ledger.approvals.iter().find(|(sha256, _)| *sha256 == result.approval_sha256);

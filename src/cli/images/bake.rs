@@ -15,7 +15,6 @@ use std::{
 
 use anyhow::{Context as _, bail};
 use rustix::fs::{FlockOperation, flock};
-use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use super::{
     super::{
@@ -27,6 +26,7 @@ use super::{
 };
 use crate::{
     catalog::{Baked, Catalog, DigestCache, Recipe, baked_folder, verify as verify_image},
+    clock::utc_now,
     event::Decision,
     files::UNFINISHED,
     image::{ImageError, lay},
@@ -252,8 +252,7 @@ async fn bake(
         tell!("{name} is not baked: its machine is healthy, but left no disk, as the warning above says");
         return Ok(EXIT_INCONCLUSIVE);
     }
-    let utc = OffsetDateTime::now_utc().format(&Rfc3339).unwrap_or_default();
-    let mut record = Baked::new(recipe.asks(base), base.sha256.clone(), utc, run.0);
+    let mut record = Baked::new(recipe.asks(base), base.sha256.clone(), utc_now(), run.0);
     record.files = files;
     let folder = baked_folder(catalog.file.folder());
     let disk = match laid(&kept, base, &folder, name, record, session).await? {

@@ -1,7 +1,4 @@
-use std::time::SystemTime;
-
 use anyhow::Context as _;
-use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use super::super::{
     Context,
@@ -11,6 +8,7 @@ use super::super::{
 };
 use crate::{
     catalog::Catalog,
+    clock::utc,
     model::{Bytes, GoldenImage, count},
     seal::Listed,
 };
@@ -80,9 +78,4 @@ fn seal_for_programs(Listed { about, used, in_use }: &Listed) -> serde_json::Val
         "in_use": in_use,
         "setup": about.setup,
     })
-}
-
-/// RFC 3339.
-fn utc(time: SystemTime) -> String {
-    OffsetDateTime::from(time).format(&Rfc3339).unwrap_or_default()
 }
