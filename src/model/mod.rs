@@ -49,7 +49,7 @@ pub(crate) use step::soak;
 pub use step::{Check, Collect, GuestFile, Health, HostFile, MAX_SOAK, Step, StepKind, Subject};
 pub use text::{
     count, cut, escape_xml, is_guid, is_guid_in_braces, is_hidden, is_label, is_shown, one_line, plain, short_words,
-    without_numbers,
+    without_hex_numbers, without_number_words, without_numbers,
 };
 pub use units::{Bytes, Millis, ParseUnitError};
 pub use verdict::{Outcome, Reason, ReasonId, Verdict};

@@ -42,6 +42,35 @@ pub fn without_numbers(text: &str) -> String {
     out
 }
 
+/// The same of hexadecimal numbers too, where numbers in them give them away: addresses, and UUIDs.
+pub fn without_hex_numbers(text: &str) -> String {
+    let is_part = |c: char| c.is_ascii_alphanumeric() || "#-".contains(c);
+    let is_hex = |text: &str| text.chars().all(|c| c.is_ascii_hexdigit() || "#-".contains(c));
+    map_words(&without_numbers(text), is_part, |word| match word.strip_prefix("#x") {
+        Some(rest) if !rest.is_empty() && is_hex(rest) => "#x#",
+        None if word.len() >= 4 && word.contains('#') && is_hex(word) => "#",
+        _ => word,
+    })
+}
+
+/// `#` for each word that is a number from its first letter to its last; a hexadecimal one has 8 digits or more.
+pub fn without_number_words(text: &str) -> String {
+    let is_number = |word: &str| {
+        let is_hex = word.len() >= 8 && word.chars().all(|c| c.is_ascii_hexdigit());
+        !word.is_empty() && (is_hex || word.chars().all(|c| c.is_ascii_digit()))
+    };
+    map_words(text, |c| c.is_ascii_alphanumeric(), |word| if is_number(word) { "#" } else { word })
+}
+
+/// The text with each of its words, which consist of such characters, changed.
+fn map_words(text: &str, is_part: impl Fn(char) -> bool, change: impl Fn(&str) -> &str) -> String {
+    let words = text.split_inclusive(|c: char| !is_part(c)).map(|word| {
+        let (word, after) = word.split_at(word.trim_end_matches(|c: char| !is_part(c)).len());
+        format!("{}{after}", change(word))
+    });
+    words.collect()
+}
+
 /// Takes the meaning from logging commands by a space in them: `##vso[…]` (Azure Pipelines, "Logging commands"), and
 /// `::name::` at a line's beginning (GitHub, "Workflow commands"), whose runner still obeys `##[…]` anywhere in it.
 fn without_commands(text: String) -> String {
@@ -235,6 +264,14 @@ mod tests {
             prop_assert!(!command.is_match(&shown), "{:?}", shown);
             prop_assert_eq!(plain(&shown), shown.clone(), "once is enough");
         }
+    }
+
+    #[test]
+    fn hexadecimal_numbers_are_known_by_the_numbers_in_them_or_by_their_length() {
+        let text = "at 0x7f3ac0de, volume 3f2a77c1-abcd on sda1: bad face";
+        assert_eq!(without_hex_numbers(text), "at #x#, volume # on sda#: bad face");
+        let path = "/crash/core.x86_64.7.0123456789abcdef.bad";
+        assert_eq!(without_number_words(path), "/crash/core.x86_#.#.#.bad");
     }
 
     #[test]
