@@ -42,17 +42,21 @@
 //!   -> catalog.yaml
 //! ```
 //!
-//! `model/` is the vocabulary all of them share; `qcow2` reads the headers of disks, for `catalog/` and `lab/`;
-//! `append` adds lines to files, whole or not at all, for `event/`, `watch/` and `cli/`.
+//! `model/` is the vocabulary all of them share; `files` reads, replaces and adds to files, each whole or not at
+//! all; `bytes` reads numbers and texts out of
+//! files of Windows, for `candidate/` and `guest/`; `qcow2` reads the headers of disks, for `catalog/` and `lab/`; `clock` says
+//! what time it is.
 
 #![deny(unsafe_code)]
 
-pub mod append;
+pub mod bytes;
 pub mod candidate;
 pub mod catalog;
 pub mod cell;
 pub mod cli;
+pub mod clock;
 pub mod event;
+pub mod files;
 pub mod gate;
 pub mod guest;
 pub mod health;

@@ -1,9 +1,12 @@
 use super::{
-    bytes::{clean, in_code_page, u16_at, u32_at},
     signature,
     source::Source,
+    words::{clean, in_code_page},
 };
-use crate::model::{About, Cabinet, Content, MAX_LISTED};
+use crate::{
+    bytes::{u16_at, u32_at},
+    model::{About, Cabinet, Content, MAX_LISTED},
+};
 
 /// What cabinets begin with ("Microsoft Cabinet Format").
 pub(super) const MAGIC: &[u8] = b"MSCF";

@@ -1,6 +1,6 @@
 use std::collections::HashMap;
 
-use super::bytes::clean;
+use super::words::clean;
 use crate::model::{Inf, Machine};
 
 /// Longest line, and longest text that is made of one by putting strings in, in bytes; Windows takes 4096 characters.

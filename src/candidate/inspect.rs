@@ -1,5 +1,4 @@
 use std::{
-    fs::File,
     io,
     path::{Path, PathBuf},
 };
@@ -9,7 +8,10 @@ use super::{
     source::{ReadSeek, Source},
     text,
 };
-use crate::model::{About, Content};
+use crate::{
+    files::open_regular,
+    model::{About, Content},
+};
 
 /// How much of a file's beginning decides of what kind it is, in bytes.
 const HEAD: usize = 64 << 10;
@@ -21,8 +23,6 @@ const MAX_CATALOG: u64 = 8 << 20;
 pub enum InspectError {
     #[error("cannot read {path}: {cause}")]
     Unreadable { path: PathBuf, cause: io::Error },
-    #[error("cannot read {path}: it is no regular file")]
-    NoFile { path: PathBuf },
 }
 
 /// What a file is, by its content. Reads no more than some MB of it, and less of most.
@@ -31,11 +31,7 @@ pub enum InspectError {
 /// The file cannot be read.
 pub fn inspect(path: &Path) -> Result<About, InspectError> {
     let unreadable = |cause| InspectError::Unreadable { path: path.to_owned(), cause };
-    // Before it is opened: opening a pipe waits for its other end.
-    if !std::fs::metadata(path).map_err(unreadable)?.is_file() {
-        return Err(InspectError::NoFile { path: path.to_owned() });
-    }
-    let mut file = File::open(path).map_err(unreadable)?;
+    let mut file = open_regular(path).map_err(unreadable)?;
     inspect_reader(&mut file).map_err(unreadable)
 }
 
@@ -112,6 +108,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let missing = inspect(&folder.path().join("gone")).unwrap_err().to_string();
         assert!(missing.contains("gone: No such file"), "{missing}");
-        assert!(matches!(inspect(folder.path()), Err(InspectError::NoFile { .. })));
+        let no_file = inspect(folder.path()).unwrap_err().to_string();
+        assert!(no_file.ends_with("it is no regular file"), "{no_file}");
     }
 }

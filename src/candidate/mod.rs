@@ -7,7 +7,6 @@
 //!
 //! [`About::unread`]: crate::model::About::unread
 
-mod bytes;
 mod cab;
 mod der_sets;
 mod fits;
@@ -25,6 +24,7 @@ mod summary;
 #[cfg(test)]
 mod testing;
 mod text;
+mod words;
 
 pub use fits::{fits, foreign};
 pub use inspect::{InspectError, inspect, inspect_reader};

@@ -4,11 +4,14 @@
 //! are made of. It is not used on files from outside: it makes room for whatever lengths a file claims.
 
 use super::{
-    bytes::{clean, in_code_page, slice, u16_at, u32_at},
     ole::{Compound, stream},
     summary::guid,
+    words::{clean, in_code_page},
 };
-use crate::model::Msi;
+use crate::{
+    bytes::{slice, u16_at, u32_at},
+    model::Msi,
+};
 
 /// Largest table that is read, in bytes. The texts of the largest packages take some MB.
 const MAX_TABLE: u64 = 24 << 20;

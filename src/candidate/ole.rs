@@ -3,13 +3,11 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
 };
 
-use super::{
+use super::{msi, signature, source::Source, summary::Summary};
+use crate::{
     bytes::{slice, u16_at, u32_at},
-    msi, signature,
-    source::Source,
-    summary::Summary,
+    model::{About, Content, Msi, Msp, Signature},
 };
-use crate::model::{About, Content, Msi, Msp, Signature};
 
 /// What OLE compound files begin with ([MS-CFB], 2.2).
 pub(super) const MAGIC: &[u8] = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1";

@@ -1,10 +1,13 @@
 use super::{
-    bytes::{clean, slice, u16_at, u32_at},
     resource::{self, Section},
     signature,
     source::Source,
+    words::clean,
 };
-use crate::model::{About, Content, Machine, Pe, PeRole};
+use crate::{
+    bytes::{slice, u16_at, u32_at},
+    model::{About, Content, Machine, Pe, PeRole},
+};
 
 /// The Windows loader takes no more.
 const MAX_SECTIONS: u16 = 96;

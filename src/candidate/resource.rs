@@ -1,9 +1,7 @@
 //! The version resource of a portable executable.
 
-use super::{
-    bytes::{slice, u16_at, u32_at, utf16},
-    source::Source,
-};
+use super::source::Source;
+use crate::bytes::{slice, u16_at, u32_at, utf16_to_nul};
 
 /// `RT_VERSION` of winuser.h.
 const RT_VERSION: u32 = 16;
@@ -104,7 +102,7 @@ fn parse(bytes: &[u8]) -> Version {
             "CompanyName" => &mut version.company,
             _ => continue,
         };
-        to.get_or_insert(utf16(text.value));
+        to.get_or_insert(utf16_to_nul(text.value));
     }
     version
 }
@@ -124,7 +122,7 @@ impl<'a> Node<'a> {
         // Some tools count the root's length wrong: what is there is taken.
         let node = &bytes[..len.clamp(HEAD, bytes.len().max(HEAD)).min(bytes.len())];
         let is_text = u16_at(node, 4)? == 1;
-        let key = utf16(&node[HEAD..]);
+        let key = utf16_to_nul(&node[HEAD..]);
         let at = (HEAD + (key.encode_utf16().count() + 1) * 2).next_multiple_of(4);
         let value_len = usize::from(u16_at(node, 2)?) * if is_text { 2 } else { 1 };
         let rest = node.get(at..).unwrap_or_default();

@@ -9,8 +9,8 @@ use der::{
 };
 use x509_cert::{Certificate, name::Name};
 
-use super::{bytes::clean, der_sets};
-use crate::model::Signature;
+use super::{der_sets, words::clean};
+use crate::{bytes::utf16, model::Signature};
 
 const SIGNED_DATA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.7.2");
 /// `szOID_CTL` of wincrypt.h: the content of a security catalogue.
@@ -90,10 +90,7 @@ fn name(of: &Name) -> Option<String> {
         let pairs = of.0.iter().flat_map(|relative| relative.0.iter());
         let value = pairs.filter(|pair| pair.oid == wanted).map(|pair| &pair.value).next()?;
         clean(&match value.tag() {
-            Tag::BmpString => {
-                let units = value.value().chunks_exact(2).map(|pair| u16::from_be_bytes([pair[0], pair[1]]));
-                char::decode_utf16(units).map(|c| c.unwrap_or(char::REPLACEMENT_CHARACTER)).collect()
-            }
+            Tag::BmpString => utf16(value.value(), u16::from_be_bytes),
             _ => String::from_utf8_lossy(value.value()).into_owned(),
         })
     };

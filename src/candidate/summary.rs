@@ -1,5 +1,8 @@
-use super::bytes::{clean, in_code_page, slice, u16_at, u32_at, utf16};
-use crate::model::{MAX_LISTED, Machine, Msi, Msp};
+use super::words::{clean, in_code_page};
+use crate::{
+    bytes::{slice, u16_at, u32_at, utf16_to_nul},
+    model::{MAX_LISTED, Machine, Msi, Msp, is_guid_in_braces},
+};
 
 /// Most properties that are looked at; the installer knows less than 20.
 const MAX_PROPERTIES: u32 = 100;
@@ -72,7 +75,7 @@ fn text(section: &[u8], at: usize, page: u32) -> Option<String> {
             Some(in_code_page(&bytes[..end], page))
         }
         // VT_LPWSTR
-        31 => slice(section, at, len.checked_mul(2)?).map(utf16),
+        31 => slice(section, at, len.checked_mul(2)?).map(utf16_to_nul),
         _ => None,
     }
 }
@@ -80,13 +83,7 @@ fn text(section: &[u8], at: usize, page: u32) -> Option<String> {
 /// The first code of a text, with its braces.
 pub(super) fn guid(text: &str) -> Option<String> {
     let code = text.trim().get(..38)?;
-    let plain = |(n, c): (usize, char)| match n {
-        0 => c == '{',
-        37 => c == '}',
-        9 | 14 | 19 | 24 => c == '-',
-        _ => c.is_ascii_hexdigit(),
-    };
-    code.chars().enumerate().all(plain).then(|| code.to_ascii_uppercase())
+    is_guid_in_braces(code).then(|| code.to_ascii_uppercase())
 }
 
 /// `x64;1033`: the platform, then languages ("Template Summary Property").

@@ -1,5 +1,12 @@
-use super::{bytes::in_code_page, inf, source::Source};
-use crate::model::{About, Content};
+use super::{
+    inf,
+    source::Source,
+    words::{clean, in_code_page},
+};
+use crate::{
+    bytes::utf16,
+    model::{About, Content},
+};
 
 /// Largest INF that is read, in bytes; those of graphics drivers take one or two MB.
 const MAX_INF: usize = 4 << 20;
@@ -48,7 +55,7 @@ fn interpreter(command: &str) -> Option<String> {
     let mut words = command.split_whitespace().map(|word| word.rsplit('/').next().unwrap_or(word));
     let first = words.next()?;
     let name = if first == "env" { words.find(|word| !word.starts_with('-') && !word.contains('='))? } else { first };
-    super::bytes::clean(name)
+    clean(name)
 }
 
 /// Bytes as text, if that is what they are: UTF-16 or UTF-8, by their mark or by their look, or else a code page.
@@ -76,11 +83,6 @@ pub(super) fn decode(bytes: &[u8]) -> Option<String> {
 fn looks_like_utf16(bytes: &[u8]) -> bool {
     let mut pairs = bytes.chunks_exact(2).take(64);
     bytes.len() >= 8 && bytes.len().is_multiple_of(2) && pairs.all(|pair| pair[0] != 0 && pair[1] == 0)
-}
-
-fn utf16(bytes: &[u8], unit: fn([u8; 2]) -> u16) -> String {
-    let units = bytes.chunks_exact(2).map(|pair| unit([pair[0], pair[1]]));
-    char::decode_utf16(units).map(|c| c.unwrap_or(char::REPLACEMENT_CHARACTER)).collect()
 }
 
 #[cfg(test)]

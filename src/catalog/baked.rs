@@ -2,19 +2,19 @@
 
 use std::{
     collections::BTreeMap,
-    fs, io,
+    io,
     path::{Path, PathBuf},
 };
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::Sha256;
+use crate::{
+    files::{Access, read_regular, replace},
+    model::Sha256,
+};
 
 /// The version a record carries.
 const VERSION: u32 = 1;
-
-/// What the names of files and folders begin with that are not whole yet.
-pub const UNFINISHED: &str = ".making-";
 
 /// Most that is read of one, in bytes: it lists files.
 const LONGEST: u64 = 1 << 20;
@@ -74,11 +74,7 @@ impl Baked {
 
     /// None: it was never baked, or nobody can tell how.
     pub fn read(path: &Path) -> Option<Self> {
-        let about = fs::metadata(path).ok()?;
-        if !about.is_file() || about.len() > LONGEST {
-            return None;
-        }
-        let record: Self = serde_json::from_slice(&fs::read(path).ok()?).ok()?;
+        let record: Self = serde_json::from_slice(&read_regular(path, LONGEST).ok()?).ok()?;
         let digests = [Some(&record.sha256), record.nvram.as_ref(), record.tpm_state.as_ref()];
         let is_sound = record.version == VERSION && digests.into_iter().flatten().all(Sha256::is_well_formed);
         is_sound.then_some(record)
@@ -89,13 +85,6 @@ impl Baked {
     /// # Errors
     /// It cannot be written.
     pub fn write(&self, path: &Path) -> io::Result<()> {
-        let folder = path.parent().unwrap_or(Path::new("."));
-        let mut file = tempfile::NamedTempFile::with_prefix_in(UNFINISHED, folder)?;
-        serde_json::to_writer_pretty(&mut file, self)?;
-        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o644);
-        file.as_file().set_permissions(mode)?;
-        file.as_file().sync_all()?;
-        file.persist(path)?;
-        Ok(())
+        replace(path, &serde_json::to_vec_pretty(self)?, Access::Exactly(0o644))
     }
 }

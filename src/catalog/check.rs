@@ -12,7 +12,7 @@ use super::{
 use crate::{
     matrix::check_steps,
     model::{BackingFile, Bytes, Clock, DirectBoot, Family, GoldenImage, Sha256, StateFile, is_label, parse_day},
-    source::{Diagnostic, Diagnostics, Place, Placed, SourceFile, nearest, read_yaml},
+    source::{Diagnostic, Diagnostics, Place, Placed, SourceFile, did_you_mean, read_yaml},
 };
 
 /// The golden images of a catalogue that makes sense by itself.
@@ -196,10 +196,8 @@ impl Checker {
         }
         // What stands on one that is wrong itself is not told: that is.
         for Recipe { from, .. } in left.iter().filter(|layer| !declared.contains(&layer.from.value)) {
-            let hint = match nearest(&from.value, known.keys().map(String::as_str)) {
-                Some(meant) => format!("did you mean `{meant}`?"),
-                None => "name another image of this catalogue".to_owned(),
-            };
+            let otherwise = || "name another image of this catalogue".to_owned();
+            let hint = did_you_mean(&from.value, known.keys().map(String::as_str), otherwise);
             self.error(from.place, format!("there is no image `{}` to stand on", from.value), hint);
         }
     }

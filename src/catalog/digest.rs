@@ -12,7 +12,10 @@ use std::{
 use serde::{Deserialize, Serialize};
 use sha2::Digest as _;
 
-use crate::{model::Sha256, source::open_regular};
+use crate::{
+    files::{Access, open_regular, replace},
+    model::Sha256,
+};
 
 /// Told how many more bytes were read; `Break` stops the reading.
 pub type OnBytes<'a> = &'a mut dyn FnMut(u64) -> ControlFlow<()>;
@@ -140,14 +143,9 @@ fn load(path: &Path) -> BTreeMap<String, Sha256> {
 }
 
 fn save(path: &Path, known: &BTreeMap<String, Sha256>) -> io::Result<()> {
-    let folder = path.parent().unwrap_or(Path::new("."));
-    fs::create_dir_all(folder)?;
-    // Written beside it and renamed: a reader sees the old file or the new one, never half of one.
-    let mut file = tempfile::NamedTempFile::new_in(folder)?;
+    fs::create_dir_all(path.parent().unwrap_or(Path::new(".")))?;
     let cache = CacheFile { version: CACHE_VERSION, digests: known.clone() };
-    serde_json::to_writer(&mut file, &cache)?;
-    file.persist(path)?;
-    Ok(())
+    replace(path, &serde_json::to_vec(&cache)?, Access::Private)
 }
 
 #[cfg(test)]

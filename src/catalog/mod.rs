@@ -12,7 +12,7 @@ mod layers;
 mod resolve;
 mod verify;
 
-pub use baked::{Baked, BakedFiles, UNFINISHED, baked_folder};
+pub use baked::{Baked, BakedFiles, baked_folder};
 pub use check::{Catalog, is_image_name};
 pub use digest::{DigestCache, OnBytes, sha256_file, sha256_watched};
 pub use file::CatalogFile;

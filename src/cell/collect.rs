@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     event::Level,
-    lab::{AgentError, Screenshot, Vm, open_guest_written},
+    lab::{AgentError, Screenshot, Vm, end_of_guest_written},
     model::{Outcome, Phase, Secrets},
 };
 
@@ -123,7 +123,8 @@ impl Kept {
         // A machine that never started has no logs.
         if from.exists() {
             self.keep(name, |path| {
-                let masked = secrets.mask_bytes(&end_of(from, FILE_CAP + secrets.longest())?);
+                let end = end_of_guest_written(from, (FILE_CAP + secrets.longest()) as u64)?;
+                let masked = secrets.mask_bytes(&end);
                 fs::write(path, &masked[masked.len().saturating_sub(FILE_CAP)..])
             });
         }
@@ -137,16 +138,6 @@ impl Kept {
             Err(error) => self.problems.push(format!("{name} could not be kept: {error}")),
         }
     }
-}
-
-fn end_of(from: &Path, most: usize) -> io::Result<Vec<u8>> {
-    use io::{Read as _, Seek as _, SeekFrom};
-    let mut file = open_guest_written(from)?;
-    let length = file.metadata()?.len();
-    file.seek(SeekFrom::Start(length.saturating_sub(most as u64)))?;
-    let mut end = Vec::new();
-    file.take(most as u64).read_to_end(&mut end)?;
-    Ok(end)
 }
 
 /// Ends the machine, trying again where the host was slow.

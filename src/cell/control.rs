@@ -1,13 +1,12 @@
 //! What only a control does: being known already, telling what it is like, being kept for later runs.
 
-use time::{OffsetDateTime, format_description::well_known::Rfc3339};
-
 use super::{
     begin::{Way, spec},
     life::{Cellmate, Job},
     observe::Observer,
 };
 use crate::{
+    clock::utc_now,
     event::Level,
     model::{ControlFacts, Outcome, ReasonId, Role, SignalKind, Verdict},
     seal::KnownControl,
@@ -73,8 +72,7 @@ pub(super) async fn keep(watcher: &Observer, mate: &Cellmate<'_>, verdict: &Verd
     if facts.settle.is_zero() || facts.activity.is_none() {
         return;
     }
-    let utc = OffsetDateTime::now_utc().format(&Rfc3339).unwrap_or_default();
-    if let Err(error) = seal.keep_control(&job.cell, &job.run, utc, facts) {
+    if let Err(error) = seal.keep_control(&job.cell, &job.run, utc_now(), facts) {
         watcher.note(Level::Info, format!("the control will be run again: {error}"));
     }
 }

@@ -15,9 +15,9 @@ use super::{
     verify::read_text,
 };
 use crate::{
+    files::write_out,
     gate::{self, Approver, Opening, STATEMENT_PAYLOAD, Statement, Unsignable},
     model::one_line,
-    report::replace,
     run::RunFolder,
     sign::{Envelope, PrivateKey},
 };
@@ -140,14 +140,14 @@ fn write(out: &Path, envelope: &Envelope, key: &PrivateKey) -> anyhow::Result<()
     let beside = signature_of(out);
     let failed = |path: &Path| format!("cannot write {}", path.display());
     match key.ssh_signature(text.as_bytes())? {
-        Some(signature) => replace(&beside, signature.as_bytes()).with_context(|| failed(&beside))?,
+        Some(signature) => write_out(&beside, signature.as_bytes()).with_context(|| failed(&beside))?,
         // One from before would be of another approval.
         None if is_ssh_signature(&beside) => {
             fs::remove_file(&beside).with_context(|| format!("cannot remove {}", beside.display()))?;
         }
         None => {}
     }
-    replace(out, text.as_bytes()).with_context(|| failed(out))
+    write_out(out, text.as_bytes()).with_context(|| failed(out))
 }
 
 fn is_ssh_signature(path: &Path) -> bool {

@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use super::{Context, plan::Format};
 use crate::{
+    files::free_space,
     lab::{
         self, Account, Detected, Lab as _, LabError,
         libvirt::{self, LibvirtLab, OpenOptions},
@@ -215,10 +216,9 @@ fn lab_item(state: &StateDir, accelerator: Option<Accelerator>) -> Item {
 
 fn space(state: &StateDir) -> Item {
     let shown = state.path().display();
-    match rustix::fs::statvfs(state.path()) {
+    match free_space(state.path()) {
         Err(error) => Item::missing("state", format!("{shown}: {error}"), "choose another folder: --state DIR"),
-        Ok(fs) => {
-            let free = Bytes(fs.f_bavail.saturating_mul(fs.f_frsize));
+        Ok(free) => {
             let item = |status| Item::new("state", status, format!("{shown}, {free} free"));
             if free < LITTLE_SPACE {
                 item(Status::Warning).hint("clones grow here: make room, or choose another folder: --state DIR")

@@ -8,6 +8,7 @@ use crate::{
     health::{agree, judge},
     model::{CellId, Verdict, one_line},
     report::{Detail, story},
+    source::nearest,
 };
 
 #[derive(Debug, clap::Args)]
@@ -39,12 +40,11 @@ pub fn run(args: Args, context: &Context) -> anyhow::Result<u8> {
 /// The cell of this id.
 ///
 /// # Errors
-/// The run has no such cell; the nearest is named.
+/// The run has no such cell; one that may have been meant is named.
 pub(super) fn find<'a>(state: &'a RunState, id: &str) -> anyhow::Result<&'a CellState> {
     state.cell(&CellId::from(id)).ok_or_else(|| {
         let ids = state.cells.iter().map(|cell| cell.planned.id.as_ref());
-        let nearest = ids.max_by(|a, b| strsim::jaro_winkler(a, id).total_cmp(&strsim::jaro_winkler(b, id)));
-        let hint = nearest.map(|nearest| format!("; did you mean `{nearest}`?")).unwrap_or_default();
+        let hint = nearest(id, ids).map(|meant| format!("; did you mean `{meant}`?")).unwrap_or_default();
         anyhow!("the run {} has no cell `{id}`{hint}", state.run)
     })
 }

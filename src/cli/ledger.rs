@@ -9,10 +9,9 @@ use anyhow::{Context as _, bail};
 
 use super::verify::read_all;
 use crate::{
-    append::AppendLog,
+    files::{AppendLog, open_regular},
     gate::Ledger,
     sign::{Envelope, PublicKey},
-    source::open_regular,
 };
 
 /// # Errors

@@ -8,9 +8,10 @@ use anyhow::Context as _;
 use super::{Context, EXIT_INCONCLUSIVE, outs::refuse_same, signed::LabKeyArg};
 use crate::{
     event::{self, Journal, JournalError, RunState, Tail},
+    files::write_out,
     gate::{self, RunSignatureError},
     report::{
-        Document, ReportFile, replace,
+        Document, ReportFile,
         terminal::{self, Look},
         write_all,
     },
@@ -87,7 +88,7 @@ pub fn run(args: Args, context: &Context) -> anyhow::Result<u8> {
     if let Some(format) = args.format {
         let bytes = format.document().render(&state, &args.run).map_err(anyhow::Error::msg)?;
         match &args.out {
-            Some(path) => replace(path, &bytes).with_context(|| format!("cannot write {}", path.display()))?,
+            Some(path) => write_out(path, &bytes).with_context(|| format!("cannot write {}", path.display()))?,
             None => context.print_bytes(&bytes)?,
         }
         return Ok(own_code);

@@ -1,7 +1,6 @@
 use std::path::PathBuf;
 
 use anyhow::{Context as _, bail};
-use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use super::{
     Context,
@@ -11,6 +10,7 @@ use super::{
     verify::read_envelope,
 };
 use crate::{
+    clock::utc_now,
     gate::{Revocation, STATEMENT_PAYLOAD, Statement},
     sign::{Envelope, PrivateKey},
 };
@@ -43,8 +43,7 @@ pub fn run(args: Args, context: &Context) -> anyhow::Result<u8> {
     }
     let key = PrivateKey::read(&args.key, ssh_agent())?;
     let approval = read_envelope(&args.approval)?;
-    let utc = OffsetDateTime::now_utc().format(&Rfc3339)?;
-    let revocation = Revocation::sign(&approval, &key, &args.reason, utc)
+    let revocation = Revocation::sign(&approval, &key, &args.reason, utc_now())
         .with_context(|| format!("{} cannot be revoked with {}", args.approval.display(), args.key.display()))?;
     let out = args.out.unwrap_or_else(|| args.approval.with_file_name("revocations.jsonl"));
     refuse_same(&out, &[&args.approval, &args.key])?;

@@ -1,16 +1,16 @@
 use std::{collections::BTreeSet, path::PathBuf};
 
 use anyhow::bail;
-use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use super::{
     Context,
     approve::{LedgerArg, ssh_agent},
     ledger::{OpenLedger, read_ledger, read_ledger_or_none},
-    table::table,
+    table::{minute, table},
     verify::read_envelope,
 };
 use crate::{
+    clock::utc_now,
     gate::{Descriptor, Ledger, Opening, RingResult, RingState, Standing, standings},
     matrix::read_policy,
     model::{ApprovalPolicy, count, one_line},
@@ -100,11 +100,10 @@ pub fn run(args: Args, context: &Context) -> anyhow::Result<u8> {
 fn record(args: &Record, context: &Context) -> anyhow::Result<u8> {
     let key = PrivateKey::read(&args.key, ssh_agent())?;
     let approval = read_envelope(&args.approval)?;
-    let utc = OffsetDateTime::now_utc().format(&Rfc3339)?;
     let cannot =
         |error| anyhow::Error::from(error).context(format!("nothing is recorded of {}", args.approval.display()));
     let (line, result) =
-        RingResult::sign(&approval, &key, (args.passed, args.machines, &args.note), utc).map_err(cannot)?;
+        RingResult::sign(&approval, &key, (args.passed, args.machines, &args.note), utc_now()).map_err(cannot)?;
     let path = args.ledger.path(context);
     let mut open = OpenLedger::open(&path, &key.public())?;
     let known = open.ledger.approvals.iter().find(|(sha256, _)| *sha256 == result.approval_sha256);
@@ -162,7 +161,7 @@ fn rows(standing: &Standing<'_>, policy: Option<&ApprovalPolicy>, ledger: &Ledge
     let row =
         |ring: &str, since: &str, state: String| [String::new(), one_line(ring), one_line(since), one_line(&state)];
     let mut rows: Vec<[String; 4]> =
-        standing.rings.iter().map(|(ring, since, state)| row(ring, &to_minutes(since), told(state))).collect();
+        standing.rings.iter().map(|(ring, since, state)| row(ring, &minute(since), told(state))).collect();
     let opened: BTreeSet<&str> = standing.rings.iter().map(|(ring, ..)| *ring).collect();
     let closed = policy.iter().flat_map(|policy| &policy.rings).filter(|ring| !opened.contains(ring.name.as_str()));
     for (n, ring) in closed.enumerate() {
@@ -188,20 +187,15 @@ fn name(subject: &[Descriptor]) -> String {
     one_line(&format!("{} {digest}{more}", first.name))
 }
 
-/// Of a moment in RFC 3339.
-fn to_minutes(utc: &str) -> String {
-    utc.get(..16).map_or_else(|| utc.to_owned(), |minutes| minutes.replace('T', " "))
-}
-
 fn told(state: &RingState<'_>) -> String {
     let of = |result: &RingResult| {
         let machines = result.machines.map(|n| format!(", {}", count(n as usize, "machine"))).unwrap_or_default();
         let note = if result.note.is_empty() { String::new() } else { format!(": {}", result.note) };
-        format!("at {}{machines}{note}", to_minutes(&result.utc))
+        format!("at {}{machines}{note}", minute(&result.utc))
     };
     match state {
         RingState::Rejected => "rejected".to_owned(),
-        RingState::Revoked { utc, reason } => format!("revoked at {}: {reason}", to_minutes(utc)),
+        RingState::Revoked { utc, reason } => format!("revoked at {}: {reason}", minute(utc)),
         RingState::Open => "open, nothing has come back yet".to_owned(),
         RingState::Passed(result) => format!("passed {}", of(result)),
         RingState::Failed(result) => format!("failed {}", of(result)),

@@ -1,5 +1,11 @@
 use crate::model::one_line;
 
+/// A moment of RFC 3339, in UTC, as people read it: seconds and less tell them nothing.
+pub(super) fn minute(utc: &str) -> String {
+    let minute = utc.get(..16).filter(|_| utc.ends_with('Z'));
+    minute.map_or_else(|| utc.to_owned(), |minute| format!("{minute}Z"))
+}
+
 /// Lines up columns for people: the widest text of a column decides, two spaces between.
 pub(super) fn table<const N: usize>(head: [&str; N], rows: &[[String; N]]) -> String {
     // Names and paths may come from anywhere.

@@ -10,10 +10,10 @@ use time::OffsetDateTime;
 use super::{Context, ledger::read_ledger, policy::PolicyArgs};
 use crate::{
     catalog::sha256_file,
+    files::open_regular,
     gate::{self, Question},
     model::{Millis, Sha256, count, one_line},
     sign::{Envelope, PublicKey},
-    source::open_regular,
 };
 
 /// Largest approval or file of revocations that is read: far above one of thousands of cells.

@@ -9,7 +9,7 @@ use super::{
     read::{Scan, is_regular, scan},
 };
 use crate::{
-    append::AppendLog,
+    files::AppendLog,
     model::{Millis, RunId, Sha256},
 };
 

@@ -2,8 +2,7 @@ use serde::{Deserialize, Serialize};
 use time::Date;
 
 use crate::model::{
-    About, Accelerator, ApprovalPolicy, AxisValue, Cell, CellId, Millis, Role, RunId, Sha256, SignalKind,
-    Verdict,
+    About, Accelerator, ApprovalPolicy, AxisValue, Cell, CellId, Millis, Role, RunId, Sha256, SignalKind, Verdict,
 };
 
 /// The version each line of the journal carries.

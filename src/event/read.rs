@@ -1,11 +1,13 @@
 use std::{
-    fs::File,
     io::{self, BufRead, BufReader, Read},
     path::{Path, PathBuf},
 };
 
 use super::{Event, JOURNAL_VERSION, Line, RunEvent};
-use crate::model::{Millis, RunId, Sha256};
+use crate::{
+    files::open_regular,
+    model::{Millis, RunId, Sha256},
+};
 
 /// Longest line of a journal, in bytes: guest text is capped far below, so a longer one is no journal.
 pub const MAX_LINE: u64 = 16 << 20;
@@ -97,8 +99,7 @@ impl JournalError {
 /// # Errors
 /// [`JournalError`], which names the line.
 pub fn read(path: &Path) -> Result<Journal, JournalError> {
-    is_regular(path)?;
-    let file = File::open(path).map_err(JournalError::io("open", path))?;
+    let file = open_regular(path).map_err(JournalError::io("open", path))?;
     Ok(scan(path, file)?.journal)
 }
 

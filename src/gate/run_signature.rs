@@ -1,6 +1,5 @@
 use std::{
-    fs::{self, File},
-    io::{self, Write as _},
+    io,
     path::{Path, PathBuf},
 };
 
@@ -8,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     event::{Journal, RunEvent, Tail},
+    files::{Access, read_regular, replace},
     model::{RunId, Sha256},
     sign::{Envelope, EnvelopeError, KeyError, PrivateKey, PublicKey},
 };
@@ -79,15 +79,7 @@ impl RunSigner {
         };
         let payload = serde_json::to_vec(&says).map_err(io::Error::other).map_err(failed)?;
         let envelope = Envelope::sign(PAYLOAD_TYPE, &payload, &self.key)?;
-        // The journal has one writer, and so has this.
-        let beside = self.path.with_extension("json.new");
-        let write = || {
-            let mut file = File::create(&beside)?;
-            file.write_all(envelope.to_line().as_bytes())?;
-            file.sync_data()?;
-            fs::rename(&beside, &self.path)
-        };
-        write().map_err(failed)
+        replace(&self.path, envelope.to_line().as_bytes(), Access::Umask).map_err(failed)
     }
 }
 
@@ -120,16 +112,10 @@ fn check(dir: &Path, journal: &Journal, sha256: &Sha256, key: &PublicKey) -> Res
     let path = dir.join(RUN_SIGNATURE);
     let wrong = |source| RunSignatureError::Wrong { path: path.clone(), source };
     let unreadable = |why: String| RunSignatureError::Unreadable { path: path.clone(), why };
-    let bytes = match fs::metadata(&path) {
+    let bytes = match read_regular(&path, MAX_FILE) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(RunSignatureError::Absent(path)),
-        // A pipe would be waited for, for ever.
-        Ok(about) if !about.is_file() || about.len() > MAX_FILE => {
-            return Err(unreadable("it is no file, or far too long".to_owned()));
-        }
-        Ok(_) => fs::read(&path),
-        Err(error) => Err(error),
+        bytes => bytes.map_err(|source| RunSignatureError::Io { action: "read", path: path.clone(), source })?,
     };
-    let bytes = bytes.map_err(|source| RunSignatureError::Io { action: "read", path: path.clone(), source })?;
     let payload = Envelope::parse(&bytes).and_then(|envelope| envelope.open(PAYLOAD_TYPE, key)).map_err(wrong)?;
     let signed: SignedRun = serde_json::from_slice(&payload).map_err(|error| unreadable(error.to_string()))?;
     if signed.version != VERSION {

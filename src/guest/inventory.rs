@@ -1,6 +1,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::model::{Bytes, DiskState, GuestState, without_numbers};
+use crate::model::{Bytes, DiskState, GuestState, without_hex_numbers};
 
 /// Most names, texts and places of one kind that are taken from a guest, and the longest of them.
 const MANY: usize = 500;
@@ -193,7 +193,8 @@ impl Look {
             }
             ("stopped", [pid]) => self.stopped.extend(pid.parse::<u32>()),
             ("uptime", [seconds]) => {
-                self.uptime_ms = seconds.parse::<f64>().ok().filter(|s| (0.0..1e12).contains(s)).map(|s| (s * 1e3) as i64);
+                self.uptime_ms =
+                    seconds.parse::<f64>().ok().filter(|s| (0.0..1e12).contains(s)).map(|s| (s * 1e3) as i64);
             }
             ("readonly", [_, ..]) => {
                 state.disks.iter_mut().filter(|disk| disk.mount == rest).for_each(|disk| disk.read_only = true);
@@ -245,24 +246,7 @@ fn short(text: &str) -> String {
 fn plain(text: &str) -> String {
     let text = text.strip_prefix('<').and_then(|text| text.split_once('>')).map_or(text, |(_, rest)| rest);
     let text = text.strip_prefix('[').and_then(|text| text.split_once("] ")).map_or(text, |(_, rest)| rest);
-    let text = without_numbers(&short(text));
-    let part_of_word = |c: char| c.is_ascii_alphanumeric() || "#-".contains(c);
-    let words = text.trim().split_inclusive(|c| !part_of_word(c)).map(|word| {
-        let end = word.trim_end_matches(|c| !part_of_word(c)).len();
-        let (word, after) = word.split_at(end);
-        format!("{}{after}", without_hex(word))
-    });
-    words.collect()
-}
-
-/// `#` for what is a hexadecimal number, whose decimal digits are left aside already.
-fn without_hex(word: &str) -> &str {
-    let hex = |text: &str| text.chars().all(|c| c.is_ascii_hexdigit() || "#-".contains(c));
-    match word.strip_prefix("#x") {
-        Some(rest) if !rest.is_empty() && hex(rest) => "#x#",
-        None if word.len() >= 4 && word.contains('#') && hex(word) => "#",
-        _ => word,
-    }
+    without_hex_numbers(short(text).trim())
 }
 
 #[cfg(test)]

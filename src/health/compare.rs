@@ -1,7 +1,7 @@
 use super::differ::{Restarted, Seen, differences, unknown};
 use crate::model::{
-    Activity, BOOT_NOISE, Bytes, CellId, ControlFacts, GuestState, Millis, Outcome, Phase, Reason, ReasonId, Tolerances,
-    Verdict,
+    Activity, BOOT_NOISE, Bytes, CellId, ControlFacts, GuestState, Millis, Outcome, Phase, Reason, ReasonId,
+    Tolerances, Verdict,
 };
 
 /// What became of the control that a cell is compared with.
@@ -36,7 +36,12 @@ pub(super) struct Own<'a> {
 ///
 /// Without a healthy control nothing is healthy. A control that is not well takes the blame off the update; one that
 /// was only lost does not.
-pub(super) fn compare(cell: Own<'_>, control: Option<&ControlEnd>, with: &CellId, tolerances: Option<&Tolerances>) -> Verdict {
+pub(super) fn compare(
+    cell: Own<'_>,
+    control: Option<&ControlEnd>,
+    with: &CellId,
+    tolerances: Option<&Tolerances>,
+) -> Verdict {
     let Own { reasons: mut own, evidence, state, restart, activity, phase } = cell;
     if let Some(facts) = control.and_then(|control| control.facts.as_ref()) {
         let fails_there_too = |reason: &&mut Reason| {
@@ -81,7 +86,8 @@ pub(super) fn compare(cell: Own<'_>, control: Option<&ControlEnd>, with: &CellId
                 let untold = |what: &str| format!("the record lacks {what}, so it cannot be compared with its control");
                 let unsaid = |what: &str| format!("{what}; its control's is not known, so the two cannot be compared");
                 let guests = state.map(|(_, own)| &**own).zip(facts.guest.as_deref());
-                let lacks = |does: fn(&GuestState, &GuestState) -> bool| guests.is_some_and(|(own, there)| does(own, there));
+                let lacks =
+                    |does: fn(&GuestState, &GuestState) -> bool| guests.is_some_and(|(own, there)| does(own, there));
                 let missing = [
                     (state.is_none() && (is_asked || facts.guest.is_some()), untold("what the guest is like")),
                     (restart.is_none() && (is_asked || !facts.restart.is_zero()), untold("how long its restart took")),

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::model::{
     Activity, BOOT_NOISE, Bytes, ControlFacts, DiskState, GuestState, LabTime, Millis, ReasonId, Tolerances,
+    without_number_words,
 };
 
 /// Less more than this is no growth, whatever the factor: a small guest's memory is all noise.
@@ -147,11 +148,13 @@ fn full(own: &GuestState, there: &GuestState, percent: f64) -> Vec<String> {
         let DiskState { mount, size, free, files: many, files_free, .. } = disk;
         let control = there.disks.iter().find(|other| other.mount == *mount);
         if is_fuller(disk, &space) {
-            let beside = control.filter(|other| other.size.0 > 0).map(|other| format!("; {} in the control", other.free));
+            let beside =
+                control.filter(|other| other.size.0 > 0).map(|other| format!("; {} in the control", other.free));
             told.push(format!("{mount}: {free} of {size} free{}", beside.unwrap_or_default()));
         }
         if is_fuller(disk, &files) {
-            let beside = control.filter(|other| other.files > 0).map(|other| format!("; {} in the control", other.files_free));
+            let beside =
+                control.filter(|other| other.files > 0).map(|other| format!("; {} in the control", other.files_free));
             told.push(format!("{mount}: room for {files_free} of {many} files{}", beside.unwrap_or_default()));
         }
     }
@@ -217,13 +220,13 @@ fn new_dumps<'a>(own: &'a [String], there: &[String]) -> Vec<&'a String> {
     let paths = |dumps: &[String]| dumps.iter().map(|dump| path(dump)).collect::<Vec<_>>();
     let (mine, theirs) = (paths(own), paths(there));
     let mut known: Vec<String> =
-        theirs.iter().filter(|path| !mine.contains(path)).map(|path| kind_of_dump(path)).collect();
+        theirs.iter().filter(|path| !mine.contains(path)).map(|path| without_number_words(path)).collect();
     let mut is_new = |dump: &&String| {
         let path = path(dump);
         if theirs.contains(&path) {
             return false;
         }
-        match known.iter().position(|known| *known == kind_of_dump(&path)) {
+        match known.iter().position(|known| *known == without_number_words(&path)) {
             Some(found) => {
                 known.swap_remove(found);
                 false
@@ -232,21 +235,6 @@ fn new_dumps<'a>(own: &'a [String], there: &[String]) -> Vec<&'a String> {
         }
     };
     own.iter().filter(|dump| is_new(dump)).collect()
-}
-
-/// A dump's path without its numbers, hexadecimal ones too.
-fn kind_of_dump(path: &str) -> String {
-    let is_number = |word: &str| {
-        let hex = word.len() >= 8 && word.chars().all(|c| c.is_ascii_hexdigit());
-        !word.is_empty() && (hex || word.chars().all(|c| c.is_ascii_digit()))
-    };
-    let words = path.split_inclusive(|c: char| !c.is_ascii_alphanumeric()).map(|word| {
-        let end =
-            word.len() - word.chars().next_back().filter(|c| !c.is_ascii_alphanumeric()).map_or(0, char::len_utf8);
-        let (word, after) = word.split_at(end);
-        if is_number(word) { format!("#{after}") } else { format!("{word}{after}") }
-    });
-    words.collect()
 }
 
 fn clock(own: &GuestState, there: &GuestState, tolerance: Millis) -> Option<String> {

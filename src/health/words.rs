@@ -1,6 +1,6 @@
 //! Sentences of the judge.
 
-use crate::model::{Bugcheck, Exit, StepResult, told_exit_code};
+use crate::model::{Bugcheck, Exit, StepResult, cut};
 
 /// What a kernel said when it stopped; `console`: its last words on the console.
 pub(super) fn panic(bugcheck: Option<&Bugcheck>, console: Option<&str>) -> String {
@@ -19,13 +19,8 @@ pub(super) fn is_for_want_of_a_core(panic: &str) -> bool {
 
 /// How a step ended, with the last line it said.
 pub(super) fn ended(result: &StepResult) -> String {
-    let how = match &result.exit {
-        Exit::Code { code } => format!("exited with {}", told_exit_code(*code)),
-        Exit::Signal { signal } => format!("was ended by signal {signal}"),
-        Exit::Timeout => format!("did not end within {}", result.took),
-        Exit::Refused { message } => format!("could not run: {message}"),
-        Exit::AgentGone => "lost its agent".to_owned(),
-    };
+    let within = if result.exit == Exit::Timeout { format!(" within {}", result.took) } else { String::new() };
+    let how = format!("{}{within}", result.exit);
     match last_line(&result.output.stderr).or_else(|| last_line(&result.output.stdout)) {
         Some(line) => format!("{how}: {line}"),
         None => how,
@@ -34,11 +29,7 @@ pub(super) fn ended(result: &StepResult) -> String {
 
 fn last_line(text: &str) -> Option<String> {
     let line = text.lines().rev().map(str::trim).find(|line| !line.is_empty())?;
-    let mut short: String = line.chars().take(160).collect();
-    if short.len() < line.len() {
-        short.push('…');
-    }
-    Some(short)
+    Some(cut(line, 160))
 }
 
 #[cfg(test)]

@@ -16,7 +16,8 @@ use tempfile::{NamedTempFile, TempPath};
 
 use super::{Card, Entry, ImageError, Shelf, Source, States};
 use crate::{
-    catalog::{UNFINISHED, sha256_file},
+    catalog::sha256_file,
+    files::UNFINISHED,
     model::{Family, Firmware, Sha256},
     qcow2,
 };

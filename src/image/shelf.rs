@@ -1,8 +1,7 @@
 //! The catalogue that a golden image is entered in. Only lines are added to it: everything a user wrote stays.
 
 use std::{
-    fs,
-    io::{self, Write as _},
+    fs, io,
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     sync::Arc,
@@ -11,6 +10,7 @@ use std::{
 use super::{Entry, ImageError};
 use crate::{
     catalog::{Catalog, is_image_name},
+    files::{Access, replace},
     source::{Diagnostics, SourceFile},
 };
 
@@ -127,15 +127,10 @@ impl Shelf {
         Catalog::from_source(Arc::new(SourceFile::from_text(&self.path, text)))
     }
 
-    /// Beside it and renamed: a reader sees the old file or the new one.
+    /// Who could read it still can.
     fn write(&self, text: &str) -> io::Result<()> {
-        let mut file = tempfile::NamedTempFile::new_in(self.folder())?;
-        file.write_all(text.as_bytes())?;
         let mode = fs::metadata(&self.path).map_or(0o644, |about| about.permissions().mode());
-        file.as_file().set_permissions(fs::Permissions::from_mode(mode))?;
-        file.as_file().sync_all()?;
-        file.persist(&self.path)?;
-        Ok(())
+        replace(&self.path, text.as_bytes(), Access::Exactly(mode))
     }
 }
 

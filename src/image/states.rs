@@ -1,6 +1,7 @@
 use std::path::{Path, PathBuf};
 
 use super::domain::Nvram;
+use crate::model::is_guid;
 
 /// swtpm's name for what a TPM 2.0 keeps (man page swtpm(8), `--tpmstate dir=`).
 const STATE: &str = "tpm2-00.permall";
@@ -31,13 +32,12 @@ impl States {
             return Self::default();
         };
         // Components of a path: what leads elsewhere is none.
-        let is_uuid = uuid.len() == 36 && uuid.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-');
         let file = |ending: &str, format: &str| Nvram {
             path: nvram.join(format!("{name}_VARS.{ending}")),
             format: format.to_owned(),
         };
         let nvram = if name.contains('/') { vec![] } else { vec![file("fd", "raw"), file("qcow2", "qcow2")] };
-        Self { nvram, tpm: is_uuid.then(|| tpm.join(uuid).join("tpm2").join(STATE)) }
+        Self { nvram, tpm: is_guid(uuid).then(|| tpm.join(uuid).join("tpm2").join(STATE)) }
     }
 }
 

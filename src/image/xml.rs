@@ -1,5 +1,7 @@
 //! XML that is written, as a tree.
 
+use crate::model::escape_xml;
+
 /// An element with attributes and either text or children.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Element {
@@ -49,10 +51,10 @@ impl Element {
         out.push('<');
         out.push_str(self.name);
         for (name, value) in &self.attributes {
-            out.push_str(&format!(" {name}=\"{}\"", escaped(value)));
+            out.push_str(&format!(" {name}=\"{}\"", escape_xml(value)));
         }
         match &self.content {
-            Content::Text(text) => out.push_str(&format!(">{}</{}>\n", escaped(text), self.name)),
+            Content::Text(text) => out.push_str(&format!(">{}</{}>\n", escape_xml(text), self.name)),
             Content::Children(children) if children.is_empty() => out.push_str("/>\n"),
             Content::Children(children) => {
                 out.push_str(">\n");
@@ -63,23 +65,6 @@ impl Element {
             }
         }
     }
-}
-
-/// Characters that XML 1.0 does not have become U+FFFD.
-fn escaped(raw: &str) -> String {
-    let mut out = String::with_capacity(raw.len());
-    for c in raw.chars() {
-        match c {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '"' => out.push_str("&quot;"),
-            '\t' | '\n' | '\r' => out.push_str(&format!("&#{};", c as u32)),
-            '\0'..='\u{1f}' | '\u{fffe}' | '\u{ffff}' => out.push('\u{fffd}'),
-            _ => out.push(c),
-        }
-    }
-    out
 }
 
 #[cfg(test)]

@@ -22,7 +22,10 @@ use super::{
     host::find_program,
     root::make_state_dir,
 };
-use crate::model::{Accelerator, Millis, StateDir};
+use crate::{
+    files::{Access, replace},
+    model::{Accelerator, Millis, StateDir},
+};
 
 pub(super) const KVM: &str = "/dev/kvm";
 pub(super) const QEMU: &str = "qemu-system-x86_64";
@@ -70,7 +73,7 @@ pub fn detect(state: &StateDir, account: Option<&Account>, recheck: bool) -> Res
         serde_json::to_vec(&Remembered { version: VERSION, key, detected: detected.clone() }).unwrap_or_default();
     // Only a shortcut for next time.
     if make_state_dir(state).is_ok() {
-        let _ = fs::write(state.accelerator(), text);
+        let _ = replace(&state.accelerator(), &text, Access::Umask);
     }
     Ok(detected)
 }

@@ -1,7 +1,12 @@
 //! Files in a folder that QEMU can write to. QEMU runs what the guest wants if the guest breaks out of it, and we
 //! may be root: nothing there is opened as if it were our own.
 
-use std::{fs::File, io, os::unix::fs::MetadataExt as _, path::Path};
+use std::{
+    fs::File,
+    io::{self, Read as _, Seek as _, SeekFrom},
+    os::unix::fs::MetadataExt as _,
+    path::Path,
+};
 
 use rustix::fs::{Mode, OFlags, open};
 
@@ -17,6 +22,19 @@ pub fn open_guest_written(path: &Path) -> io::Result<File> {
         return Err(io::Error::new(io::ErrorKind::IsADirectory, "a folder where a file was expected"));
     }
     Ok(file)
+}
+
+/// The end of such a file: so many bytes of it at most, however it grows meanwhile.
+///
+/// # Errors
+/// As [`open_guest_written`]; or it cannot be read.
+pub fn end_of_guest_written(path: &Path, most: u64) -> io::Result<Vec<u8>> {
+    let mut file = open_guest_written(path)?;
+    let length = file.metadata()?.len();
+    file.seek(SeekFrom::Start(length.saturating_sub(most)))?;
+    let mut end = Vec::new();
+    file.take(most).read_to_end(&mut end)?;
+    Ok(end)
 }
 
 /// The regular file or the folder at this path, and whether it is a folder.
@@ -41,7 +59,7 @@ pub(super) fn open_untrusted(path: &Path) -> io::Result<(File, bool)> {
 
 #[cfg(test)]
 mod tests {
-    use std::{fs, io::Read as _, os::unix::fs::symlink};
+    use std::{fs, os::unix::fs::symlink};
 
     use super::*;
 
@@ -53,6 +71,8 @@ mod tests {
         let mut text = String::new();
         open_guest_written(&log).unwrap().read_to_string(&mut text).unwrap();
         assert_eq!(text, "booted");
+        assert_eq!(end_of_guest_written(&log, 3).unwrap(), b"ted");
+        assert_eq!(end_of_guest_written(&log, 30).unwrap(), b"booted");
         assert_eq!(open_guest_written(&dir.path().join("absent")).unwrap_err().kind(), io::ErrorKind::NotFound);
     }
 

@@ -29,7 +29,7 @@ pub use account::Account;
 pub use boots::{BootKind, BootPermit, Boots, LEAST_SHARE, boot_places};
 pub use emulation::translation_cache;
 pub use firmware::{UefiFirmware, find_uefi};
-pub use guest_written::open_guest_written;
+pub use guest_written::{end_of_guest_written, open_guest_written};
 pub use host::{HostMemory, host_memory, program_version};
 pub use joliet::named_iso;
 pub use load::Load;

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     model::{ApprovalPolicy, Collect, MAX_SOAK, Millis, Network, Policy, is_label},
-    source::{Diagnostic, Diagnostics, Entries, Place, Placed, SourceFile, Written, nearest},
+    source::{Diagnostic, Diagnostics, Entries, Place, Placed, SourceFile, Written, hint_among},
 };
 
 /// How long a settled machine is watched when the matrix does not say.
@@ -168,7 +168,7 @@ impl Checker {
         let index = self.axes.iter().position(|axis| axis.name.value == name.value);
         if index.is_none() {
             let names: Vec<&str> = self.axes.iter().map(|axis| axis.name.value.as_str()).collect();
-            let hint = did_you_mean(&name.value, &names, "axes");
+            let hint = hint_among(&name.value, &names, "axes");
             self.error(name.place, format!("there is no axis `{}`", name.value), hint);
         }
         index
@@ -196,7 +196,7 @@ impl Checker {
                 let known: Vec<&str> = known.chain(include.iter().map(|cell| cell.value[index].as_str())).collect();
                 if !known.contains(&value.value.0.as_str()) {
                     let message = format!("the axis `{}` has no value `{}`", axis.value, value.value.0);
-                    let hint = did_you_mean(&value.value.0, &known, "values");
+                    let hint = hint_among(&value.value.0, &known, "values");
                     self.error(value.place, message, hint);
                 }
             }
@@ -275,11 +275,3 @@ impl Checker {
 }
 
 const TIME_HINT: &str = "give a number and a unit: ms, s, m, h or d";
-
-pub(super) fn did_you_mean(text: &str, known: &[&str], what: &str) -> String {
-    match nearest(text, known.iter().copied()) {
-        Some(meant) => format!("did you mean `{meant}`?"),
-        None if known.is_empty() => format!("there are no {what}"),
-        None => format!("the {what} are {}", known.join(", ")),
-    }
-}

@@ -1,12 +1,9 @@
 //! `health.compare`: how much worse than its control a machine may be.
 
-use super::{
-    check::{Checker, did_you_mean},
-    file::CompareEntry,
-};
+use super::{check::Checker, file::CompareEntry};
 use crate::{
     model::{ReasonId, Tolerances},
-    source::Placed,
+    source::{Placed, hint_among},
 };
 
 /// The differences from the control that can be ignored.
@@ -51,7 +48,7 @@ impl Checker {
         let id = raw.value.split_whitespace().next().unwrap_or_default();
         if !DIFFERENCES.iter().any(|known| known.as_str() == id) {
             let known = DIFFERENCES.map(ReasonId::as_str);
-            let hint = did_you_mean(id, &known, "differences");
+            let hint = hint_among(id, &known, "differences");
             self.error(raw.place, format!("`{id}` is no difference from a control that can be ignored"), hint);
         }
         raw.value

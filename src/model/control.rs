@@ -99,9 +99,9 @@ pub struct DiskState {
     pub size: Bytes,
     pub free: Bytes,
     /// How many files it can hold, and how many more; 0: there is no such bound, or it is not known.
-    #[serde(default, skip_serializing_if = "super::signal::is_zero")]
+    #[serde(default, skip_serializing_if = "super::plan::is_default")]
     pub files: u64,
-    #[serde(default, skip_serializing_if = "super::signal::is_zero")]
+    #[serde(default, skip_serializing_if = "super::plan::is_default")]
     pub files_free: u64,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub read_only: bool,

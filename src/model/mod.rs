@@ -47,7 +47,10 @@ pub use signal::{
 pub use state_dir::StateDir;
 pub(crate) use step::soak;
 pub use step::{Check, Collect, GuestFile, Health, HostFile, MAX_SOAK, Step, StepKind, Subject};
-pub use text::{count, is_hidden, is_label, is_shown, one_line, plain, short_words, without_numbers};
+pub use text::{
+    count, cut, escape_xml, is_guid, is_guid_in_braces, is_hidden, is_label, is_shown, one_line, plain, short_words,
+    without_hex_numbers, without_number_words, without_numbers,
+};
 pub use units::{Bytes, Millis, ParseUnitError, parse_day};
 pub use verdict::{Outcome, Reason, ReasonId, Verdict, is_only_slow};
-pub use windows_names::{bugcheck_name, told_exit_code, windows_code_name};
+pub use windows_names::{bugcheck_name, windows_code_name};

@@ -4,7 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Activity, ControlFacts, GuestState, KnownScreen, LabTime, Millis, Outcome, Phase, ReasonId, Role, RunId, Says,
-    Sha256, Start, Subject, Tolerances, windows_names::bugcheck_name,
+    Sha256, Start, Subject, Tolerances,
+    windows_names::{bugcheck_name, told_exit_code},
 };
 
 /// Something that was observed, and when. The judge sees nothing else.
@@ -132,7 +133,7 @@ pub enum SignalKind {
         subject: Subject,
         name: String,
         /// How often it may restart the machine by itself.
-        #[serde(default, skip_serializing_if = "super::step::is_zero")]
+        #[serde(default, skip_serializing_if = "super::plan::is_default")]
         restarts: u32,
     },
     StepEnded {
@@ -279,9 +280,9 @@ pub struct Progress {
     pub disk_reads: u64,
     pub disk_writes: u64,
     /// Bytes that the guest received from its network, and sent.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default, skip_serializing_if = "super::plan::is_default")]
     pub net_rx: u64,
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default, skip_serializing_if = "super::plan::is_default")]
     pub net_tx: u64,
     /// Length of the serial console's log.
     pub serial_bytes: u64,
@@ -310,10 +311,6 @@ pub enum ConsoleMark {
     KernelOops,
     /// What the firmware boots from, or could not. Told, and never decides anything alone.
     Firmware,
-}
-
-pub(super) fn is_zero(n: &u64) -> bool {
-    *n == 0
 }
 
 /// How a step or check went.
@@ -347,6 +344,19 @@ pub enum Exit {
     },
     /// The agent went away; nobody knows how the step ended.
     AgentGone,
+}
+
+/// What is said of a step behind its name.
+impl fmt::Display for Exit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Exit::Code { code } => write!(f, "exited with {}", told_exit_code(*code)),
+            Exit::Signal { signal } => write!(f, "was ended by signal {signal}"),
+            Exit::Timeout => f.write_str("did not end"),
+            Exit::Refused { message } => write!(f, "could not run: {message}"),
+            Exit::AgentGone => f.write_str("lost its agent"),
+        }
+    }
 }
 
 /// Captured output: text made safe, capped.

@@ -34,7 +34,7 @@ pub struct Step {
     /// The deadline for the whole step.
     pub timeout: Millis,
     /// How often the step, or what it leaves behind, may restart the machine by itself.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default, skip_serializing_if = "super::plan::is_default")]
     pub restarts: u32,
     /// Exit codes that mean success.
     pub success: Vec<i32>,
@@ -114,10 +114,6 @@ impl StepKind {
         }
         kind
     }
-}
-
-pub(super) fn is_zero(count: &u32) -> bool {
-    *count == 0
 }
 
 /// A question about the health of the guest, asked once it has settled after the update.

@@ -1,6 +1,6 @@
 //! Makes text from guests, matrices and file names safe to show and to write into XML.
 
-use std::iter::Peekable;
+use std::{fmt::Write as _, iter::Peekable};
 
 /// Text of several lines: no escape sequences, no control characters but `\n`, nothing XML forbids.
 ///
@@ -40,6 +40,35 @@ pub fn without_numbers(text: &str) -> String {
         }
     }
     out
+}
+
+/// The same of hexadecimal numbers too, where numbers in them give them away: addresses, and UUIDs.
+pub fn without_hex_numbers(text: &str) -> String {
+    let is_part = |c: char| c.is_ascii_alphanumeric() || "#-".contains(c);
+    let is_hex = |text: &str| text.chars().all(|c| c.is_ascii_hexdigit() || "#-".contains(c));
+    map_words(&without_numbers(text), is_part, |word| match word.strip_prefix("#x") {
+        Some(rest) if !rest.is_empty() && is_hex(rest) => "#x#",
+        None if word.len() >= 4 && word.contains('#') && is_hex(word) => "#",
+        _ => word,
+    })
+}
+
+/// `#` for each word that is a number from its first letter to its last; a hexadecimal one has 8 digits or more.
+pub fn without_number_words(text: &str) -> String {
+    let is_number = |word: &str| {
+        let is_hex = word.len() >= 8 && word.chars().all(|c| c.is_ascii_hexdigit());
+        !word.is_empty() && (is_hex || word.chars().all(|c| c.is_ascii_digit()))
+    };
+    map_words(text, |c| c.is_ascii_alphanumeric(), |word| if is_number(word) { "#" } else { word })
+}
+
+/// The text with each of its words, which consist of such characters, changed.
+fn map_words(text: &str, is_part: impl Fn(char) -> bool, change: impl Fn(&str) -> &str) -> String {
+    let words = text.split_inclusive(|c: char| !is_part(c)).map(|word| {
+        let (word, after) = word.split_at(word.trim_end_matches(|c: char| !is_part(c)).len());
+        format!("{}{after}", change(word))
+    });
+    words.collect()
 }
 
 /// Takes the meaning from logging commands by a space in them: `##vso[…]` (Azure Pipelines, "Logging commands"), and
@@ -136,6 +165,49 @@ pub fn short_words(text: &str) -> String {
     text.split_inclusive(char::is_whitespace).map(short).collect()
 }
 
+/// Whether a text is a GUID or UUID as all systems write it, without braces: 8, 4, 4, 4 and 12 hexadecimal digits.
+pub fn is_guid(text: &str) -> bool {
+    let fits = |(n, byte): (usize, u8)| match n {
+        8 | 13 | 18 | 23 => byte == b'-',
+        _ => byte.is_ascii_hexdigit(),
+    };
+    text.len() == 36 && text.bytes().enumerate().all(fits)
+}
+
+/// The same as Windows writes it, in braces.
+pub fn is_guid_in_braces(text: &str) -> bool {
+    text.strip_prefix('{').and_then(|text| text.strip_suffix('}')).is_some_and(is_guid)
+}
+
+/// Text as it may stand in XML, in an attribute too; characters that XML 1.0 does not have become U+FFFD.
+pub fn escape_xml(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '\'' => out.push_str("&apos;"),
+            '"' => out.push_str("&quot;"),
+            // As they are they would be read as spaces.
+            '\t' | '\n' | '\r' => {
+                let _ = write!(out, "&#{};", u32::from(c));
+            }
+            '\0'..='\u{1f}' | '\u{fffe}' | '\u{ffff}' => out.push('\u{fffd}'),
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+/// So many characters of a text at most, and `…` where there are more.
+pub fn cut(text: &str, most: usize) -> String {
+    match text.char_indices().nth(most) {
+        Some((at, _)) => format!("{}…", &text[..at]),
+        None => text.to_owned(),
+    }
+}
+
 /// A number and what it counts: `1 cell`, `2 cells`.
 pub fn count(n: usize, what: &str) -> String {
     format!("{n} {what}{}", if n == 1 { "" } else { "s" })
@@ -192,6 +264,32 @@ mod tests {
             prop_assert!(!command.is_match(&shown), "{:?}", shown);
             prop_assert_eq!(plain(&shown), shown.clone(), "once is enough");
         }
+    }
+
+    #[test]
+    fn hexadecimal_numbers_are_known_by_the_numbers_in_them_or_by_their_length() {
+        let text = "at 0x7f3ac0de, volume 3f2a77c1-abcd on sda1: bad face";
+        assert_eq!(without_hex_numbers(text), "at #x#, volume # on sda#: bad face");
+        let path = "/crash/core.x86_64.7.0123456789abcdef.bad";
+        assert_eq!(without_number_words(path), "/crash/core.x86_#.#.#.bad");
+    }
+
+    #[test]
+    fn a_guid_has_its_dashes_where_they_belong() {
+        assert!(is_guid("c7a5fdbd-edaf-9455-926a-d65C16DB1809"));
+        assert!(is_guid_in_braces("{0A1B2C3D-0000-4000-8000-000000000000}"));
+        for bad in ["", &"-".repeat(36), "c7a5fdbdedaf-9455-926a-d65c16db1809-", "c7a5fdbd-edaf-9455-926a"] {
+            assert!(!is_guid(bad), "{bad}");
+        }
+        for bad in ["", "{}", "{0A1B2C3D-0000-4000-8000-00000000000\"}", "0A1B2C3D-0000-4000-8000-000000000000"] {
+            assert!(!is_guid_in_braces(bad), "{bad}");
+        }
+        assert!(!is_guid_in_braces("{äA1B2C3D-0000-4000-8000-00000000000}"));
+    }
+
+    #[test]
+    fn a_text_is_cut_between_characters_and_only_if_it_is_longer() {
+        assert_eq!([cut("äöü", 3), cut("äöü", 2), cut("a", 0), cut("", 0)], ["äöü", "äö…", "…", ""]);
     }
 
     #[test]

@@ -151,13 +151,19 @@ impl fmt::Display for ReasonId {
     }
 }
 
-impl fmt::Display for Outcome {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
+impl Outcome {
+    pub fn as_str(self) -> &'static str {
+        match self {
             Outcome::Healthy => "healthy",
             Outcome::Unhealthy => "unhealthy",
             Outcome::Inconclusive => "inconclusive",
-        })
+        }
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
     }
 }
 

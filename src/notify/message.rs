@@ -5,7 +5,7 @@ use super::Shape;
 use crate::{
     event::{Counts, Decision, RunState},
     gate::Ruling,
-    model::{Millis, RunId, Sha256, count, one_line},
+    model::{Millis, RunId, Sha256, count, cut, one_line},
 };
 
 /// The version that the generic form carries.
@@ -147,9 +147,7 @@ impl Decided {
 }
 
 fn short(text: &str) -> String {
-    let text = one_line(text);
-    let cut: String = text.chars().take(LONGEST).collect();
-    if cut.len() < text.len() { format!("{cut}…") } else { cut }
+    cut(&one_line(text), LONGEST)
 }
 
 /// `verbatim`: no name or URL in it becomes a link. Slack refuses a text beyond 3000 characters.

@@ -21,7 +21,7 @@ use crate::{
         AxisValue, Bytes, Candidate, Cell, CellId, Check, GoldenImage, Health, HostFile, PLAN_VERSION, Plan, Role,
         Secrets, Sha256, Start, StepKind,
     },
-    source::{Diagnostic, Diagnostics},
+    source::{Diagnostic, Diagnostics, did_you_mean},
 };
 
 /// What the command line adds to a matrix.
@@ -223,10 +223,7 @@ impl<'a> Builder<'a> {
                 Some(("the candidate is a file", "use --candidate FILE".to_owned()))
             } else if !used.contains(name.as_str()) {
                 let known = used.iter().copied().filter(|name| !is_candidate(name));
-                let hint = match crate::source::nearest(name, known) {
-                    Some(meant) => format!("did you mean `{meant}`?"),
-                    None => format!("a step would use it as `${{{name}}}`"),
-                };
+                let hint = did_you_mean(name, known, || format!("a step would use it as `${{{name}}}`"));
                 Some(("nothing uses it", hint))
             } else {
                 None

@@ -1,5 +1,5 @@
 use super::pin::Pins;
-use crate::model::{Check, Content, Millis, Package, PackageKind, Says, Step, StepKind};
+use crate::model::{Check, Content, Millis, Package, PackageKind, Says, Step, StepKind, is_guid_in_braces};
 
 /// The deadline of the question whether a package is installed.
 const TIMEOUT: Millis = Millis::from_secs(120);
@@ -45,14 +45,7 @@ fn product(package: &Package, pins: &Pins) -> Option<String> {
     let about = pins.about(&package.files.first()?.from.path)?;
     let Content::Msi(msi) = &about.content else { return None };
     // It becomes a part of a script.
-    msi.product_code.clone().filter(|code| is_guid(code))
-}
-
-fn is_guid(code: &str) -> bool {
-    code.len() == 38
-        && code.starts_with('{')
-        && code.ends_with('}')
-        && code[1..37].bytes().all(|b| b.is_ascii_hexdigit() || b == b'-')
+    msi.product_code.clone().filter(|code| is_guid_in_braces(code))
 }
 
 /// 32-bit products have a place of their own, and so have those that are not for all users: the agent's user has them then.
@@ -64,18 +57,4 @@ fn registered(code: &str) -> String {
     };
     let places = [r"HKLM\SOFTWARE", r"HKLM\SOFTWARE\WOW6432Node", r"HKCU\SOFTWARE"].map(of).concat();
     format!("{places}echo the product {code} is not installed>&2\nexit 1\n")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_a_guid_becomes_a_part_of_a_script() {
-        assert!(is_guid("{0A1B2C3D-0000-4000-8000-000000000000}"));
-        for bad in ["", "{}", "{0A1B2C3D-0000-4000-8000-00000000000\"}", "0A1B2C3D-0000-4000-8000-00000000000000"] {
-            assert!(!is_guid(bad), "{bad}");
-        }
-        assert!(!is_guid("{äA1B2C3D-0000-4000-8000-00000000000}"));
-    }
 }

@@ -1,7 +1,7 @@
 use crate::{
     matrix::{Matrix, Pairs},
     model::AxisValue,
-    source::{Diagnostic, Diagnostics, Place, nearest},
+    source::{Diagnostic, Diagnostics, Place, hint_among},
 };
 
 /// More cells than this are taken for a slip.
@@ -106,7 +106,7 @@ fn select(
         let names: Vec<&str> = matrix.axes.iter().map(|axis| axis.name.value.as_str()).collect();
         let Some(index) = names.iter().position(|name| name == axis) else {
             let error = Diagnostic::error(format!("--only {axis}={value}: the matrix has no axis `{axis}`"));
-            found.push(error.hint(suggestion(axis, &names, "axes")));
+            found.push(error.hint(hint_among(axis, &names, "axes")));
             continue;
         };
         let mut values: Vec<&str> = cells.iter().map(|cell| cell.values[index].as_str()).collect();
@@ -114,7 +114,7 @@ fn select(
             values.sort_unstable();
             values.dedup();
             let error = Diagnostic::error(format!("--only {axis}={value}: no cell has the value `{value}`"));
-            found.push(error.hint(suggestion(value, &values, "values")));
+            found.push(error.hint(hint_among(value, &values, "values")));
             continue;
         }
         match wanted.iter_mut().find(|(known, _)| *known == index) {
@@ -129,11 +129,4 @@ fn select(
         found.push(error.hint("`bootgate plan MATRIX` shows all cells"));
     }
     cells
-}
-
-fn suggestion(text: &str, known: &[&str], what: &str) -> String {
-    match nearest(text, known.iter().copied()) {
-        Some(meant) => format!("did you mean `{meant}`?"),
-        None => format!("the {what} are {}", known.join(", ")),
-    }
 }

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     event::{CellState, Decision, RunState},
     gate,
-    model::{Outcome, one_line},
+    model::{Outcome, cut, one_line},
 };
 
 /// Most annotations of one level. GitHub shows ten of each from a step, and drops the others without a word.
@@ -130,9 +130,7 @@ fn bounded(mut all: Vec<Annotation>) -> Vec<Annotation> {
 }
 
 fn short(text: &str) -> String {
-    let text = one_line(text);
-    let cut: String = text.chars().take(LONGEST).collect();
-    if cut.len() < text.len() { format!("{cut}…") } else { cut }
+    cut(&one_line(text), LONGEST)
 }
 
 /// For what stands behind the second `::` of a workflow command.

@@ -5,6 +5,9 @@ use crate::{
     model::{Outcome, Reason, ReasonId},
 };
 
+/// What stands in a cause's place where none was recorded.
+pub(super) const NO_REASON: &str = "no reason recorded";
+
 /// A cell that is not healthy.
 pub(super) struct Finding<'a> {
     pub(super) cell: &'a CellState,
@@ -29,6 +32,11 @@ pub(super) fn permutations_with(state: &RunState, outcome: Outcome) -> Vec<Findi
 /// The controls that are not well, however they ended.
 pub(super) fn controls(state: &RunState) -> Vec<Finding<'_>> {
     state.controls().filter_map(|cell| finding(state, cell)).collect()
+}
+
+/// How a cause is called.
+pub(super) fn called(id: Option<ReasonId>) -> &'static str {
+    id.map_or(NO_REASON, ReasonId::as_str)
 }
 
 /// Grouped by their first cause, the commonest first.

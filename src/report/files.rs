@@ -1,11 +1,11 @@
 use std::{
-    io::{self, Write as _},
+    io,
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
 };
 
 use super::{annotations, html, html::Links, json, junit, markdown, metrics};
-use crate::event::RunState;
+use crate::{event::RunState, files::write_out};
 
 /// A report that is a file in the run directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,35 +89,13 @@ pub fn write_all(run_dir: &Path, state: &RunState, files: &[ReportFile]) -> Vec<
         let path = run_dir.join(file.file_name());
         let rendered = catch_unwind(AssertUnwindSafe(|| file.render(state, run_dir)));
         let result = match rendered {
-            Ok(Ok(bytes)) => replace(&path, &bytes),
+            Ok(Ok(bytes)) => write_out(&path, &bytes),
             Ok(Err(message)) => Err(io::Error::other(message)),
             Err(_) => Err(io::Error::other("internal error: the report panicked")),
         };
         Written { file, path, result }
     };
     files.iter().map(write).collect()
-}
-
-/// Puts a whole file in place of whatever is there: a reader sees the old one or the new one.
-///
-/// # Errors
-/// It cannot be written; what was there is still there.
-pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    use std::os::unix::fs::PermissionsExt as _;
-    // A device or a pipe is written to, and stays what it is.
-    if std::fs::metadata(path).is_ok_and(|about| !about.is_file() && !about.is_dir()) {
-        return std::fs::OpenOptions::new().write(true).open(path)?.write_all(bytes);
-    }
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut file = tempfile::Builder::new()
-        .prefix(".bootgate-")
-        // Temporary files are private; a report is for everyone the umask lets in.
-        .permissions(std::fs::Permissions::from_mode(0o666))
-        .tempfile_in(folder)?;
-    file.write_all(bytes)?;
-    file.as_file().sync_data()?;
-    file.persist(path).map_err(|error| error.error)?;
-    Ok(())
 }
 
 #[cfg(test)]

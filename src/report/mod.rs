@@ -18,7 +18,7 @@ mod rates;
 mod story;
 pub mod terminal;
 
-pub use files::{Document, ReportFile, Written, replace, write_all};
+pub use files::{Document, ReportFile, Written, write_all};
 pub use fitness::{Finding, Fit, fitness};
 pub use json::{RuleResult, result_schema};
 pub use rates::{Rate, Rates, interval};

@@ -5,8 +5,8 @@ use std::fmt::Write as _;
 use crate::{
     event::{Attempt, Level},
     model::{
-        Bytes, ConsoleMark, ControlFacts, Exit, GuestState, LimitsFrom, Millis, Outcome, Phase, RestartVia, Role,
-        Signal, SignalKind, Start, StepResult, Subject, one_line, told_exit_code,
+        Bytes, ConsoleMark, ControlFacts, GuestState, LimitsFrom, Millis, Outcome, Phase, RestartVia, Role, Signal,
+        SignalKind, Start, StepResult, Subject, one_line,
     },
 };
 
@@ -202,15 +202,8 @@ fn subject_word(subject: &Subject) -> &'static str {
 
 /// How a step or check went.
 pub(super) fn ended(result: &StepResult) -> String {
-    let how = match &result.exit {
-        Exit::Code { code } => format!("exited with {}", told_exit_code(*code)),
-        Exit::Signal { signal } => format!("was ended by signal {signal}"),
-        Exit::Timeout => "did not end".to_owned(),
-        Exit::Refused { message } => format!("could not run: {message}"),
-        Exit::AgentGone => "lost its agent".to_owned(),
-    };
     let ok = if result.ok { "" } else { ", which is no success" };
-    format!("{how}{ok}, after {}", result.took)
+    format!("{}{ok}, after {}", result.exit, result.took)
 }
 
 fn control(facts: &ControlFacts) -> String {

@@ -13,6 +13,7 @@ use super::{
     slots::{Slot, Slots},
 };
 use crate::{
+    files::free_space,
     lab::{HostMemory, LabInfo, host_memory, translation_cache},
     model::{Accelerator, Bytes, GoldenImage},
 };
@@ -206,8 +207,7 @@ impl Capacity {
         if !self.on_disk {
             return None;
         }
-        let stat = rustix::fs::statvfs(&self.clones).ok()?;
-        let free = Bytes(stat.f_bavail.saturating_mul(stat.f_frsize));
+        let free = free_space(&self.clones).ok()?;
         let promised = CLONE_DISK.0 * (1 + self.growing.len() as u64) + HOST_DISK.0;
         if free.0 >= promised {
             return None;

@@ -5,7 +5,6 @@ use std::{
     time::Duration,
 };
 
-use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use tokio::{
     sync::mpsc,
     task::{Id, JoinError, JoinSet},
@@ -23,6 +22,7 @@ use super::{
 };
 use crate::{
     cell::{ControlEnd, Emitter, Job, Lived, compare, ended_early, live, not_started},
+    clock::utc_now,
     event::{CellEnd, Event, JournalError, JournalWriter, Level, PlannedCell, RunEvent, RunStart, RunState, StopCause},
     gate::{self, Ruling, RunSignatureError, RunSigner},
     lab::{Boots, Lab, boot_places},
@@ -238,7 +238,7 @@ impl<'a> Dispatcher<'a> {
     /// The first line of the journal, and the queue.
     fn open(&mut self) {
         self.bound_boots();
-        let utc = now_utc();
+        let utc = utc_now();
         let first = if self.state.start.is_some() {
             RunEvent::RunResumed { utc }
         } else {
@@ -359,7 +359,7 @@ impl<'a> Dispatcher<'a> {
         }
         let Some(cell) = self.index.get(id).map(|index| &self.plan.cells[*index]) else { return };
         let accelerator = self.shared.lab.info().accelerator;
-        let kept = self.history.record(&self.plan.name, accelerator, cell, end, now_utc());
+        let kept = self.history.record(&self.plan.name, accelerator, cell, end, utc_now());
         self.warn_of_history(kept);
     }
 
@@ -558,11 +558,6 @@ impl<'a> Dispatcher<'a> {
             self.stop(StopCause::FailFast);
         }
     }
-}
-
-/// RFC 3339.
-fn now_utc() -> String {
-    OffsetDateTime::now_utc().format(&Rfc3339).unwrap_or_default()
 }
 
 impl Shared {

@@ -1,11 +1,15 @@
 use std::{
-    fs, io,
+    fs,
+    io::{self, Read as _},
     path::{Path, PathBuf},
 };
 
 use time::{OffsetDateTime, macros::format_description};
 
-use crate::model::{CellId, Plan, RunId, Sha256};
+use crate::{
+    files::open_regular,
+    model::{CellId, Plan, RunId, Sha256},
+};
 
 /// A run's directory.
 #[derive(Clone, Debug)]
@@ -67,10 +71,9 @@ impl RunFolder {
         let dir = std::path::absolute(dir).map_err(failed("find", dir))?;
         let folder = Self { run, dir };
         let path = folder.plan();
-        if !fs::metadata(&path).map_err(failed("read", &path))?.is_file() {
-            return Err(FolderError::Plan { path, why: "it is no regular file".to_owned() });
-        }
-        let text = fs::read(&path).map_err(failed("read", &path))?;
+        let mut text = Vec::new();
+        let read = open_regular(&path).and_then(|mut file| file.read_to_end(&mut text));
+        read.map_err(failed("read", &path))?;
         if Sha256::of(&text) != *plan_sha256 {
             return Err(FolderError::PlanChanged(path));
         }

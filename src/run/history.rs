@@ -9,7 +9,7 @@ use rusqlite::{Connection, ErrorCode, OptionalExtension as _, params};
 
 use crate::{
     event::CellEnd,
-    model::{Accelerator, Cell, Millis, Outcome, ReasonId, Start},
+    model::{Accelerator, Cell, Millis, Outcome, ReasonId},
 };
 
 /// The version of the tables, SQLite's `user_version`.
@@ -146,9 +146,9 @@ impl History {
             matrix: matrix.to_owned(),
             accelerator,
             cell: cell.id.0.clone(),
-            start: start_word(cell.start),
+            start: cell.start.as_str(),
             utc,
-            outcome: outcome_word(end.verdict.outcome),
+            outcome: end.verdict.outcome.as_str(),
             reason,
             took: end.took,
         });
@@ -196,7 +196,7 @@ impl History {
 impl KnownCells {
     /// None: it never ran.
     pub fn of(&self, cell: &Cell) -> Option<Known> {
-        self.0.get(&cell.id.0)?.get(start_word(cell.start)).copied()
+        self.0.get(&cell.id.0)?.get(cell.start.as_str()).copied()
     }
 }
 
@@ -212,10 +212,10 @@ fn read(
     let mut sums: HashMap<String, HashMap<String, Sum>> = HashMap::new();
     while let Some(row) = rows.next()? {
         let (outcome, took): (String, i64) = (row.get(2)?, row.get(3)?);
-        let last = Sum { failed: outcome != outcome_word(Outcome::Healthy), took: 0, of: 0 };
+        let last = Sum { failed: outcome != Outcome::Healthy.as_str(), took: 0, of: 0 };
         let sum = sums.entry(row.get(0)?).or_default().entry(row.get(1)?).or_insert(last);
         // How long the lab took to give up says nothing.
-        if outcome != outcome_word(Outcome::Inconclusive) && sum.of < EXPECTED_OF {
+        if outcome != Outcome::Inconclusive.as_str() && sum.of < EXPECTED_OF {
             sum.took += took.max(0).unsigned_abs();
             sum.of += 1;
         }
@@ -284,21 +284,6 @@ fn with_ending(path: &Path, ending: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(ending);
     name.into()
-}
-
-fn outcome_word(outcome: Outcome) -> &'static str {
-    match outcome {
-        Outcome::Healthy => "healthy",
-        Outcome::Unhealthy => "unhealthy",
-        Outcome::Inconclusive => "inconclusive",
-    }
-}
-
-fn start_word(start: Start) -> &'static str {
-    match start {
-        Start::Live => "live",
-        Start::Cold => "cold",
-    }
 }
 
 #[cfg(test)]

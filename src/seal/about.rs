@@ -3,7 +3,10 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::{SealError, SealKey, io, record};
-use crate::model::{Bytes, Millis, Sha256};
+use crate::{
+    clock::utc_now,
+    model::{Bytes, Millis, Sha256},
+};
 
 /// The version `seal.json` carries.
 const VERSION: u32 = 2;
@@ -43,10 +46,8 @@ pub struct SealedFile {
 impl About {
     /// Of a seal that is made now; [`Builder::finish`](super::Builder::finish) adds the files.
     pub fn new(key: &SealKey, image: &str, settle: Millis, setup: Vec<String>) -> Self {
-        let utc =
-            time::OffsetDateTime::now_utc().format(&time::format_description::well_known::Rfc3339).unwrap_or_default();
         let (key, image) = (key.sha256().clone(), image.to_owned());
-        Self { version: VERSION, key, image, utc, settle, setup, files: Vec::new() }
+        Self { version: VERSION, key, image, utc: utc_now(), settle, setup, files: Vec::new() }
     }
 
     /// Of all its files together.

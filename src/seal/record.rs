@@ -1,16 +1,13 @@
 //! What a seal's folder says of itself, in files that know whether they are whole.
 
-use std::{
-    io::{self, Read as _},
-    path::Path,
-};
+use std::{io, path::Path};
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
 use crate::{
+    files::{Access, read_regular, replace},
     model::{Sha256, canonical},
-    source::open_regular,
 };
 
 /// Far above any that was made here.
@@ -26,10 +23,9 @@ struct Record {
 
 /// None: there is no such file.
 pub(super) fn read<T: DeserializeOwned>(path: &Path) -> io::Result<Option<T>> {
-    let mut text = Vec::new();
-    match open_regular(path) {
+    let text = match read_regular(path, LONGEST) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        file => file?.take(LONGEST).read_to_end(&mut text)?,
+        text => text?,
     };
     let Record { sha256, record } = serde_json::from_slice(&text)?;
     if Sha256::of(canonical(record.clone()).as_bytes()) != sha256 {
@@ -38,12 +34,9 @@ pub(super) fn read<T: DeserializeOwned>(path: &Path) -> io::Result<Option<T>> {
     Ok(Some(serde_json::from_value(record)?))
 }
 
-/// Beside it and renamed: a reader sees all of it or nothing.
+/// A reader sees all of it or nothing.
 pub(super) fn write<T: Serialize>(path: &Path, record: &T) -> io::Result<()> {
     let record = serde_json::to_value(record)?;
     let sha256 = Sha256::of(canonical(record.clone()).as_bytes());
-    let dir = path.parent().ok_or(io::ErrorKind::NotFound)?;
-    let mut file = tempfile::NamedTempFile::new_in(dir)?;
-    serde_json::to_writer_pretty(&mut file, &Record { sha256, record })?;
-    file.persist(path).map_err(|error| error.error).map(drop)
+    replace(path, &serde_json::to_vec_pretty(&Record { sha256, record })?, Access::Private)
 }

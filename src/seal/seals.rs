@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{About, Builder, Seal, SealCache, SealError, SealKey, Taken};
 use crate::{
+    files::free_space,
     lab::{Lab, VmSpec},
     model::{Bytes, Cell, CellId, Millis, Start},
 };
@@ -145,8 +146,7 @@ impl Seals {
     }
 
     fn no_room(&self, spec: &VmSpec) -> Option<String> {
-        let stat = rustix::fs::statvfs(&self.lab.info().clones).ok()?;
-        let free = Bytes(stat.f_bavail.saturating_mul(stat.f_frsize));
+        let free = free_space(&self.lab.info().clones).ok()?;
         let needed = Bytes(spec.image.memory.0 + ROOM.0);
         (free < needed).then(|| format!("a seal may need {needed} of disk space, {free} is free"))
     }

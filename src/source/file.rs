@@ -1,30 +1,14 @@
 use std::{
-    fs::{self, File},
-    io::{self, Read as _},
-    os::unix::fs::OpenOptionsExt as _,
+    fs, io,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
-use rustix::fs::OFlags;
-
 use super::Diagnostic;
-use crate::model::Sha256;
+use crate::{files::read_regular, model::Sha256};
 
 /// Longest file that is read, in bytes: far above any matrix, far below what would hurt.
 pub const MAX_FILE: u64 = 4 * 1024 * 1024;
-
-/// Opens a file that is to be read to its end, and nothing that may have none: a pipe, a device.
-///
-/// Some of what `/proc` has is a regular file by its kind, and is waited for like a pipe (`/proc/kmsg`): reading it fails.
-///
-/// # Errors
-/// It cannot be opened, or is no regular file.
-pub fn open_regular(path: &Path) -> io::Result<File> {
-    let flags = OFlags::NONBLOCK.bits().cast_signed();
-    let file = File::options().read(true).custom_flags(flags).open(path)?;
-    if file.metadata()?.is_file() { Ok(file) } else { Err(io::Error::other("it is no regular file")) }
-}
 
 /// Where something stands in a file. The zero value means "nowhere in particular".
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -67,17 +51,10 @@ impl SourceFile {
         if about.is_dir() {
             return Err(failed("it is a folder".into(), Some("give the YAML file itself")));
         }
-        // A pipe or a device may never end.
-        if !about.is_file() {
-            return Err(failed("it is no regular file".into(), None));
-        }
         if about.len() > MAX_FILE {
             return Err(failed(format!("it is longer than {} MiB", MAX_FILE >> 20), Some("is this the right file?")));
         }
-        let mut bytes = Vec::new();
-        // It may have grown since.
-        open_regular(path).and_then(|file| file.take(MAX_FILE).read_to_end(&mut bytes)).map_err(from_io)?;
-        let text = String::from_utf8(bytes).map_err(|error| {
+        let text = String::from_utf8(read_regular(path, MAX_FILE).map_err(from_io)?).map_err(|error| {
             let valid = error.utf8_error().valid_up_to();
             let line = 1 + error.as_bytes()[..valid].iter().filter(|byte| **byte == b'\n').count();
             failed(format!("line {line} is not valid UTF-8"), Some("save the file as UTF-8"))

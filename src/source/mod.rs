@@ -12,6 +12,6 @@ mod reader;
 mod tree;
 
 pub use diagnostic::{Diagnostic, Diagnostics, Severity};
-pub use file::{MAX_FILE, Place, SourceFile, open_regular};
+pub use file::{MAX_FILE, Place, SourceFile};
 pub use placed::{Entries, OneOrMany, Placed, Written};
-pub use reader::{UnknownKey, nearest, read_yaml};
+pub use reader::{UnknownKey, did_you_mean, hint_among, nearest, read_yaml};

@@ -76,6 +76,23 @@ pub fn nearest<'a>(text: &str, candidates: impl IntoIterator<Item = &'a str>) ->
     (distance <= 1 + text.chars().count() / 4).then_some(candidate)
 }
 
+/// The hint to a word that is none of those known: the one that was most likely meant, or else this.
+pub fn did_you_mean<'a>(
+    text: &str,
+    known: impl IntoIterator<Item = &'a str>,
+    otherwise: impl FnOnce() -> String,
+) -> String {
+    nearest(text, known).map_or_else(otherwise, |meant| format!("did you mean `{meant}`?"))
+}
+
+/// The same where all that are known, which are `what`, are few enough to be named.
+pub fn hint_among(text: &str, known: &[&str], what: &str) -> String {
+    did_you_mean(text, known.iter().copied(), || match known {
+        [] => format!("there are no {what}"),
+        _ => format!("the {what} are {}", known.join(", ")),
+    })
+}
+
 struct Context<'t> {
     file: &'t Arc<SourceFile>,
     unknown_key: UnknownKey,
@@ -94,13 +111,8 @@ impl Context<'_> {
     }
 
     fn unknown_key(&self, mapping: &str, key: &str, fields: &'static [&'static str], place: Place) {
-        let (message, hint) = (self.unknown_key)(mapping, key).unwrap_or_else(|| {
-            let hint = match nearest(key, fields.iter().copied()) {
-                Some(meant) => format!("did you mean `{meant}`?"),
-                None => format!("the keys here are {}", fields.join(", ")),
-            };
-            (format!("unknown key `{key}`"), hint)
-        });
+        let usual = || (format!("unknown key `{key}`"), hint_among(key, fields, "keys here"));
+        let (message, hint) = (self.unknown_key)(mapping, key).unwrap_or_else(usual);
         self.report(Failure::Wrong { message, hint: Some(hint) }, place);
     }
 }
@@ -148,10 +160,7 @@ impl de::Error for Failure {
     }
 
     fn unknown_variant(variant: &str, expected: &'static [&'static str]) -> Self {
-        let hint = match nearest(variant, expected.iter().copied()) {
-            Some(meant) => format!("did you mean `{meant}`?"),
-            None => format!("the values here are {}", expected.join(", ")),
-        };
+        let hint = hint_among(variant, expected, "values here");
         Failure::Wrong { message: format!("unknown value `{variant}`"), hint: Some(hint) }
     }
 }
@@ -445,6 +454,13 @@ mod tests {
         let mut found = messages(text);
         found.sort();
         assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn a_hint_names_what_was_likely_meant_or_else_all_there_is() {
+        assert_eq!(hint_among("nmae", &["name", "count"], "keys here"), "did you mean `name`?");
+        assert_eq!(hint_among("x", &["name", "count"], "keys here"), "the keys here are name, count");
+        assert_eq!(hint_among("x", &[], "axes"), "there are no axes");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::{Queue, Record};
-use crate::append::AppendLog;
+use crate::files::AppendLog;
 
 /// The version of the file's lines.
 const VERSION: u32 = 1;

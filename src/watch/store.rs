@@ -8,7 +8,10 @@ use std::{
 use tempfile::NamedTempFile;
 
 use super::{Folder, Halt, Read, Stamp};
-use crate::model::{Bytes, Sha256};
+use crate::{
+    files::free_space,
+    model::{Bytes, Sha256},
+};
 
 /// What a copy leaves free on the disk: machines that run need it.
 const SPARE: u64 = 256 << 20;
@@ -60,12 +63,11 @@ impl Store {
     }
 
     fn has_room(&self, size: u64) -> io::Result<()> {
-        let fs = rustix::fs::statvfs(&self.0)?;
-        let free = fs.f_bavail.saturating_mul(fs.f_frsize);
-        if free >= size.saturating_add(SPARE) {
+        let free = free_space(&self.0)?;
+        if free.0 >= size.saturating_add(SPARE) {
             return Ok(());
         }
-        let (size, free) = (Bytes(size), Bytes(free));
+        let size = Bytes(size);
         Err(io::Error::other(format!("no room for a copy of {size} in {}: {free} are free", self.0.display())))
     }
 

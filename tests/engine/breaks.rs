@@ -70,7 +70,7 @@ async fn a_run_that_cannot_be_signed_is_stopped_and_every_machine_goes() {
     let begun = yard.begin();
     let (path, folder) = (begun.0.journal(), begun.0.dir.clone());
     // A folder is in the way of the file.
-    fs::create_dir(folder.join(RUN_SIGNATURE).with_extension("json.new")).unwrap();
+    fs::create_dir(folder.join(RUN_SIGNATURE)).unwrap();
     let error = run::run(yard.order(begun), &mut Silent).await.unwrap_err();
     assert!(matches!(error, RunError::Signature(_)), "{error}");
     yard.census();

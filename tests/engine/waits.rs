@@ -37,7 +37,11 @@ async fn a_cells_setup_runs_before_its_update_and_is_nobodys_fault() {
         let told = stage.live().await;
         assert_eq!(told.lead(), expected);
         let (setup, apply) = (told.entered(Phase::Setup).expect("a setup"), told.entered(Phase::Apply));
-        assert_eq!(apply.is_some_and(|apply| setup < apply), code == 0, "the update begins after a setup that succeeded");
+        assert_eq!(
+            apply.is_some_and(|apply| setup < apply),
+            code == 0,
+            "the update begins after a setup that succeeded"
+        );
     }
 }
 

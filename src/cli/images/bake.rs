@@ -14,7 +14,6 @@ use std::{
 };
 
 use anyhow::{Context as _, bail};
-use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use super::{
     super::{
@@ -25,8 +24,10 @@ use super::{
     CatalogArg, verify,
 };
 use crate::{
-    catalog::{Baked, Catalog, DigestCache, Recipe, UNFINISHED, baked_folder, verify as verify_image},
+    catalog::{Baked, Catalog, DigestCache, Recipe, baked_folder, verify as verify_image},
+    clock::utc_now,
     event::Decision,
+    files::UNFINISHED,
     image::{ImageError, lay},
     model::{Bytes, GoldenImage, Outcome, Plan, Sha256, count, one_line},
     plan::{self, Planned},
@@ -250,8 +251,7 @@ async fn bake(
         tell!("{name} is not baked: its machine is healthy, but left no disk, as the warning above says");
         return Ok(EXIT_INCONCLUSIVE);
     }
-    let utc = OffsetDateTime::now_utc().format(&Rfc3339).unwrap_or_default();
-    let mut record = Baked::new(recipe.asks(base), base.sha256.clone(), utc, run.0);
+    let mut record = Baked::new(recipe.asks(base), base.sha256.clone(), utc_now(), run.0);
     record.files = files;
     let folder = baked_folder(catalog.file.folder());
     let disk = match laid(&kept, base, &folder, name, record, session).await? {

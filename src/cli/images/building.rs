@@ -21,9 +21,9 @@ use crate::{
         outcome,
     },
     lab::{
-        Account, LabRoot, Users,
+        Account, LabRoot, Users, end_of_guest_written,
         libvirt::{Ended, Installing},
-        make_dir, named_iso, open_guest_written,
+        make_dir, named_iso,
     },
     model::{Accelerator, Bytes, Firmware, Millis},
 };
@@ -263,15 +263,5 @@ fn is_iso(path: &Path) -> anyhow::Result<bool> {
 
 /// The machine writes it: no more is read than is looked at.
 fn read_tail(log: &Path) -> Vec<u8> {
-    use std::io::{Read as _, Seek as _, SeekFrom};
-    const LONGEST: u64 = 64 << 10;
-    let read = || -> io::Result<Vec<u8>> {
-        let mut file = open_guest_written(log)?;
-        let length = file.metadata()?.len();
-        file.seek(SeekFrom::Start(length.saturating_sub(LONGEST)))?;
-        let mut tail = Vec::new();
-        file.take(LONGEST).read_to_end(&mut tail)?;
-        Ok(tail)
-    };
-    read().unwrap_or_default()
+    end_of_guest_written(log, 64 << 10).unwrap_or_default()
 }

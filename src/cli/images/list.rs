@@ -1,15 +1,14 @@
-use std::{path::Path, time::SystemTime};
-
 use anyhow::Context as _;
-use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use super::super::{
     Context,
     plan::{Format, state},
-    table::table,
+    run::shown,
+    table::{minute, table},
 };
 use crate::{
     catalog::Catalog,
+    clock::utc,
     model::{Bytes, GoldenImage, count},
     seal::Listed,
 };
@@ -34,7 +33,7 @@ pub(super) fn list(catalog: &Catalog, format: Format, context: &Context) -> anyh
         [
             image.name.clone(),
             labels.join(" "),
-            shown(&image.disk),
+            shown(&image.disk).display().to_string(),
             size,
             image.memory.to_string(),
             image.firmware.as_str().to_owned(),
@@ -79,21 +78,4 @@ fn seal_for_programs(Listed { about, used, in_use }: &Listed) -> serde_json::Val
         "in_use": in_use,
         "setup": about.setup,
     })
-}
-
-/// RFC 3339.
-fn utc(time: SystemTime) -> String {
-    OffsetDateTime::from(time).format(&Rfc3339).unwrap_or_default()
-}
-
-/// Seconds and less tell a reader nothing.
-fn minute(utc: &str) -> String {
-    utc.get(..16).map_or_else(|| utc.to_owned(), |minute| format!("{minute}Z"))
-}
-
-/// A path relative to the current folder where that is shorter to read.
-fn shown(path: &Path) -> String {
-    let here = std::env::current_dir().ok();
-    let relative = here.and_then(|here| path.strip_prefix(here).ok().map(Path::to_owned));
-    relative.unwrap_or_else(|| path.to_owned()).display().to_string()
 }

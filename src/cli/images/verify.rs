@@ -4,7 +4,7 @@ use super::super::Context;
 use crate::{
     catalog::{Catalog, DigestCache, verify},
     model::{GoldenImage, one_line},
-    source::{Diagnostic, Diagnostics, nearest},
+    source::{Diagnostic, Diagnostics, did_you_mean},
 };
 
 pub(super) fn chosen<'a>(catalog: &'a Catalog, names: &[String]) -> Result<Vec<&'a GoldenImage>, Diagnostics> {
@@ -17,10 +17,8 @@ pub(super) fn chosen<'a>(catalog: &'a Catalog, names: &[String]) -> Result<Vec<&
             Some(image) => images.push(image),
             None => {
                 let error = Diagnostic::error(format!("the catalogue has no image `{name}`"));
-                found.push(match nearest(name, catalog.images.iter().map(|image| image.name.as_str())) {
-                    Some(meant) => error.hint(format!("did you mean `{meant}`?")),
-                    None => error.hint("`bootgate images list` shows them"),
-                });
+                let known = catalog.images.iter().map(|image| image.name.as_str());
+                found.push(error.hint(did_you_mean(name, known, || "`bootgate images list` shows them".to_owned())));
             }
         }
     }

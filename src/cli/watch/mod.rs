@@ -34,6 +34,7 @@ use super::{
 };
 use crate::{
     event::Decision,
+    gate::heavier,
     model::{Millis, Plan},
     sign::PrivateKey,
     watch::{Folder, Halt, Looker, Names, Queue, QueueFile, Record, State, Store, There},
@@ -245,10 +246,15 @@ fn answer(queue: &Queue, there: &There, question: Option<&crate::model::Sha256>)
     there.complete.iter().map(of).chain(left).collect()
 }
 
-/// Of two exit codes the one that stands when both hold.
+/// Of two exit codes the one that stands when both hold. That of no decision, a usage error, is heavier than any.
 fn worse(a: u8, b: u8) -> u8 {
-    let weight = |code: u8| [0, 3, 1, 130, 2].iter().position(|known| *known == code);
-    if weight(b) > weight(a) { b } else { a }
+    let decisions = [Decision::Approved, Decision::Rejected, Decision::Inconclusive, Decision::Cancelled];
+    let of = |code: u8| decisions.into_iter().find(|decision| decision.exit_code() == code);
+    match (of(a), of(b)) {
+        (Some(a), Some(b)) => heavier(a, b).exit_code(),
+        (None, _) => a,
+        (_, None) => b,
+    }
 }
 
 #[cfg(test)]
@@ -259,6 +265,7 @@ mod tests {
     fn the_worst_answer_stands() {
         assert_eq!([0, 3, 0].into_iter().fold(0, worse), 3);
         assert_eq!([3, 1, 0].into_iter().fold(0, worse), 1);
+        assert_eq!([1, 130, 3].into_iter().fold(0, worse), 130);
         assert_eq!([1, 2, 130].into_iter().fold(0, worse), 2);
         let there = There { complete: vec![crate::model::Sha256::of(b"never seen")], left: 0 };
         assert_eq!(answer(&Queue::default(), &there, None), [3]);

@@ -1,7 +1,10 @@
 use thiserror::Error;
 
-use super::{bytes::Bytes, printable};
-use crate::model::Bugcheck;
+use super::printable;
+use crate::{
+    bytes::{slice, u32_at, u64_at, utf16},
+    model::Bugcheck,
+};
 
 /// Most drivers that are kept of a dump; a machine loads some hundreds.
 const MOST_DRIVERS: u32 = 4096;
@@ -112,18 +115,18 @@ impl Dump {
             _ => return Err(DumpError::NotADump),
         };
         let short = DumpError::Short { got: bytes.len(), need: layout.length };
-        Self::read_as(&layout, Bytes(bytes)).ok_or(short)
+        Self::read_as(&layout, bytes).ok_or(short)
     }
 
-    fn read_as(layout: &Layout, bytes: Bytes<'_>) -> Option<Self> {
-        bytes.0.get(..layout.length)?;
-        let word = |at: usize| if layout.is_64 { bytes.u64(at) } else { bytes.u32(at).map(u64::from) };
+    fn read_as(layout: &Layout, bytes: &[u8]) -> Option<Self> {
+        bytes.get(..layout.length)?;
+        let word = |at: usize| if layout.is_64 { u64_at(bytes, at) } else { u32_at(bytes, at).map(u64::from) };
         let width = if layout.is_64 { 8 } else { 4 };
         let mut parameters = [0; 4];
         for (place, parameter) in parameters.iter_mut().enumerate() {
             *parameter = word(layout.parameters + place * width)?;
         }
-        let kind = match bytes.u32(layout.kind)? {
+        let kind = match u32_at(bytes, layout.kind)? {
             // 5: all pages that are in use, as Windows 8 and later write it.
             1 | 5 => DumpKind::Full,
             // 6 and 7 likewise; 7 is what "automatic memory dump" writes.
@@ -133,15 +136,15 @@ impl Dump {
         };
         let drivers = if layout.is_64 && kind == DumpKind::Triage { drivers(bytes) } else { Vec::new() };
         // ExceptionCode, ExceptionFlags, ExceptionRecord, ExceptionAddress.
-        let (code, address) = (bytes.u32(layout.exception)?, word(layout.exception + 8 + width)?);
+        let (code, address) = (u32_at(bytes, layout.exception)?, word(layout.exception + 8 + width)?);
         // A kernel that stops by its own decision has its own breakpoint there.
         let is_fault = !matches!(code, 0 | BREAKPOINT | UNUSED) && address != 0;
         Some(Self {
             kind,
-            bugcheck: Bugcheck { code: bytes.u32(layout.code)?.into(), parameters },
-            build: bytes.u32(0xc)?,
-            machine: bytes.u32(layout.machine)?,
-            time: unix_ms(bytes.u64(layout.time)?),
+            bugcheck: Bugcheck { code: u32_at(bytes, layout.code)?.into(), parameters },
+            build: u32_at(bytes, 0xc)?,
+            machine: u32_at(bytes, layout.machine)?,
+            time: unix_ms(u64_at(bytes, layout.time)?),
             drivers,
             exception: is_fault.then_some(address),
         })
@@ -187,8 +190,8 @@ fn unix_ms(filetime: u64) -> Option<i64> {
 }
 
 /// As far as they can be read.
-fn drivers(bytes: Bytes<'_>) -> Vec<Driver> {
-    let (Some(list), Some(count)) = (bytes.u32(triage::DRIVERS), bytes.u32(triage::DRIVER_COUNT)) else {
+fn drivers(bytes: &[u8]) -> Vec<Driver> {
+    let (Some(list), Some(count)) = (u32_at(bytes, triage::DRIVERS), u32_at(bytes, triage::DRIVER_COUNT)) else {
         return Vec::new();
     };
     let list = list as usize;
@@ -198,16 +201,16 @@ fn drivers(bytes: Bytes<'_>) -> Vec<Driver> {
         .collect()
 }
 
-fn driver(bytes: Bytes<'_>, entry: usize) -> Option<Driver> {
+fn driver(bytes: &[u8], entry: usize) -> Option<Driver> {
     // DUMP_STRING: its length in characters, then they.
-    let name = bytes.u32(entry)? as usize;
-    let length = (bytes.u32(name)? as usize).min(LONGEST_NAME);
-    let name = bytes.utf16(name.checked_add(4)?, length)?;
+    let name = u32_at(bytes, entry)? as usize;
+    let length = (u32_at(bytes, name)? as usize).min(LONGEST_NAME);
+    let name = utf16(slice(bytes, name.checked_add(4)?, length * 2)?, u16::from_le_bytes);
     let file = name.rsplit(['\\', '/']).next().unwrap_or_default();
     Some(Driver {
         name: printable(file),
-        base: bytes.u64(entry.checked_add(triage::ENTRY_BASE)?)?,
-        size: bytes.u32(entry.checked_add(triage::ENTRY_SIZE)?)?,
+        base: u64_at(bytes, entry.checked_add(triage::ENTRY_BASE)?)?,
+        size: u32_at(bytes, entry.checked_add(triage::ENTRY_SIZE)?)?,
     })
 }
 

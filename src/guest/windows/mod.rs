@@ -8,7 +8,6 @@
 //! was asked for by name, such as a registry value, is as the guest gave it.
 
 mod batch;
-mod bytes;
 mod code_page;
 mod dump;
 mod event_log;
@@ -26,15 +25,12 @@ mod testing;
 pub(super) use family::Windows;
 pub use servicing::{Installation, Packages};
 
+use crate::model::cut;
+
 /// Most characters of a guest's text in a text for people.
 const LONG: usize = 200;
 
 /// A guest's text, on one line and short.
 fn printable(text: &str) -> String {
-    let mut all = text.chars().map(|c| if c.is_control() { ' ' } else { c });
-    let mut short: String = all.by_ref().take(LONG).collect();
-    if all.next().is_some() {
-        short.push('…');
-    }
-    short
+    cut(&text.replace(char::is_control, " "), LONG)
 }

@@ -1,5 +1,8 @@
-use super::{bytes::utf16, event_log::LogEvent, printable};
-use crate::model::{Bugcheck, windows_code_name};
+use super::{event_log::LogEvent, printable};
+use crate::{
+    bytes::utf16,
+    model::{Bugcheck, windows_code_name},
+};
 
 /// What an event says that matters to whether a machine is well.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -150,7 +153,7 @@ fn key_name(event: &LogEvent) -> Option<String> {
     let (_, hex) = event.data.iter().find(|(name, _)| name == "Binary")?;
     let digits: Option<Vec<u8>> = hex.chars().map(|c| Some(c.to_digit(16)? as u8)).collect();
     let bytes: Vec<u8> = digits?.chunks_exact(2).map(|pair| pair[0] << 4 | pair[1]).collect();
-    let text = utf16(&bytes);
+    let text = utf16(&bytes, u16::from_le_bytes);
     let name = text.split(['\0', '/']).next()?;
     let is_name = !name.is_empty() && name.chars().all(|c| c.is_ascii_graphic() || c == ' ');
     is_name.then(|| printable(without_session(name)))

@@ -7,11 +7,11 @@ use std::path::Path;
 
 use devices::{disk_xml, interface_xml, tpm_xml};
 pub use devices::{layers_xml, medium_xml};
-use markup::{path, text};
+use markup::path;
 
 use crate::{
     lab::{LabError, translation_cache},
-    model::{Accelerator, Bytes, Clock, DiskBus, Family, GoldenImage, Network},
+    model::{Accelerator, Bytes, Clock, DiskBus, Family, GoldenImage, Network, escape_xml},
 };
 
 /// The namespace of our metadata in the domain's XML.
@@ -115,8 +115,8 @@ pub fn domain_xml(d: &Definition) -> Result<String, LabError> {
         xml.push('\n');
     };
     line(&format!("<domain type='{}'>", if kvm { "kvm" } else { "qemu" }));
-    line(&format!("  <name>{}</name>", text(d.name)));
-    line(&format!("  <uuid>{}</uuid>", text(d.uuid)));
+    line(&format!("  <name>{}</name>", escape_xml(d.name)));
+    line(&format!("  <uuid>{}</uuid>", escape_xml(d.uuid)));
     line("  <metadata>");
     line(&format!("    {}", metadata_xml(d)));
     line("  </metadata>");
@@ -134,7 +134,7 @@ pub fn domain_xml(d: &Definition) -> Result<String, LabError> {
         if let Some(initrd) = d.initrd {
             line(&format!("    <initrd>{}</initrd>", path(initrd)?));
         }
-        line(&format!("    <cmdline>{}</cmdline>", text(&boot.cmdline)));
+        line(&format!("    <cmdline>{}</cmdline>", escape_xml(&boot.cmdline)));
     }
     line("    <boot dev='hd'/>");
     line("  </os>");
@@ -200,10 +200,10 @@ pub fn domain_xml(d: &Definition) -> Result<String, LabError> {
 pub fn metadata_xml(d: &Definition) -> String {
     format!(
         "<bootgate:machine xmlns:bootgate='{METADATA}' run='{}' cell='{}' root='{}' owner='{}'/>",
-        text(d.run),
-        text(d.cell),
-        text(d.root),
-        text(d.owner)
+        escape_xml(d.run),
+        escape_xml(d.cell),
+        escape_xml(d.root),
+        escape_xml(d.owner)
     )
 }
 

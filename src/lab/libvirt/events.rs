@@ -6,7 +6,11 @@ use tokio::sync::mpsc;
 use virt::sys;
 
 use super::panic_log::PanicLog;
-use crate::{lab::VmEvent, model::ONE_RESET};
+use crate::{
+    files::free_space,
+    lab::VmEvent,
+    model::{Bytes, ONE_RESET},
+};
 
 /// What libvirt said, numbers as in `virDomainEventType` and the details of each.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -143,7 +147,7 @@ impl Sink {
 
 /// Whether less than a mebibyte is free where the machine's disk is.
 fn is_full(dir: &std::path::Path) -> bool {
-    rustix::fs::statvfs(dir).is_ok_and(|fs| fs.f_bavail.saturating_mul(fs.f_frsize) < 1 << 20)
+    free_space(dir).is_ok_and(|free| free < Bytes::mib(1))
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 use std::path::Path;
 
 use super::{
-    LINE, Links, Mark, NO_REASON,
+    LINE, Links, Mark,
     budget::Budget,
     pictures::{Filmstrip, filmstrip, is_below},
     text,
@@ -11,7 +11,10 @@ use crate::{
     event::{Attempt, CellState, Level, RunState, StepSpan},
     health::deciding,
     model::{GuestState, Millis, Outcome, Role, SignalKind, Start, Subject, Verdict, plain},
-    report::story::{ended, told},
+    report::{
+        causes::NO_REASON,
+        story::{ended, told},
+    },
 };
 
 /// Most entries of any list of a cell.
@@ -284,11 +287,7 @@ fn notes(cell: &CellState) -> Vec<String> {
 fn earlier(cell: &CellState) -> Vec<AttemptView> {
     let earlier = cell.attempts.split_last().map_or(&[][..], |(_, earlier)| earlier);
     let view = |attempt: &Attempt| {
-        let mark = match attempt.verdict().outcome {
-            Outcome::Healthy => Mark::Healthy,
-            Outcome::Unhealthy => Mark::Unhealthy,
-            Outcome::Inconclusive => Mark::Inconclusive,
-        };
+        let mark = Mark::of_outcome(attempt.verdict().outcome);
         AttemptView { number: attempt.number, mark, told: text(&told_of(attempt)) }
     };
     earlier.iter().take(LISTED).map(view).collect()

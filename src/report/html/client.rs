@@ -60,10 +60,10 @@ struct Trouble {
 pub(in crate::report) fn render(state: &RunState) -> Result<Vec<u8>, String> {
     let start = state.start.as_ref().ok_or("the run's start was not recorded")?;
     let decision = gate::ruling(state).decision;
-    let (mark, result) = match decision {
-        Decision::Approved => (Mark::Healthy, "Passed"),
-        Decision::Rejected => (Mark::Unhealthy, "Failed"),
-        Decision::Inconclusive | Decision::Cancelled => (Mark::Inconclusive, "No result"),
+    let result = match decision {
+        Decision::Approved => "Passed",
+        Decision::Rejected => "Failed",
+        Decision::Inconclusive | Decision::Cancelled => "No result",
     };
     let mut rows = rows(state);
     let more_rows = rows.len().saturating_sub(ROWS);
@@ -75,7 +75,7 @@ pub(in crate::report) fn render(state: &RunState) -> Result<Vec<u8>, String> {
         policy: policy(""),
         style: STYLE,
         what: text(start.candidate_name.as_deref().unwrap_or(&start.name)),
-        mark,
+        mark: Mark::of_decision(decision),
         result,
         told: told(state, decision),
         recommendation: recommendation(state, decision),

@@ -19,13 +19,14 @@ use base64::{Engine as _, prelude::BASE64_STANDARD};
 use sha2::Digest as _;
 
 use super::{
+    causes::{Finding, by_cause, called, finding},
     common::common_ground,
     terminal::{Mark, advice, decided},
 };
 use crate::{
-    event::{CellState, Decision, Level, RunState},
+    event::{CellState, Level, RunState},
     gate,
-    model::{Outcome, ReasonId, count, one_line},
+    model::{Outcome, count, cut, one_line},
 };
 use budget::Budget;
 use cell::CellView;
@@ -139,11 +140,7 @@ pub(super) fn render(state: &RunState, run_dir: &Path, links: Links) -> Result<V
 
 /// Text of a guest, a matrix or a file on one line: nothing hidden in it, not too long.
 fn text(dirty: &str) -> String {
-    let clean = one_line(dirty);
-    match clean.char_indices().nth(LINE) {
-        Some((at, _)) => format!("{}…", &clean[..at]),
-        None => clean,
-    }
+    cut(&one_line(dirty), LINE)
 }
 
 /// A policy that lets this script run and no other, and nothing be fetched.
@@ -177,11 +174,7 @@ impl Decided {
         let told = decided(state, decision, &reasons);
         // The leading reason is what the sentence says.
         let also = reasons.iter().skip(1).map(|reason| text(reason)).collect();
-        let mark = match decision {
-            Decision::Approved => Mark::Healthy,
-            Decision::Rejected => Mark::Unhealthy,
-            Decision::Inconclusive | Decision::Cancelled => Mark::Inconclusive,
-        };
+        let mark = Mark::of_decision(decision);
         Self { word: decision.as_str(), mark, told: text(&told), exit_code: decision.exit_code(), also }
     }
 }
@@ -235,29 +228,27 @@ fn tallies<'a>(state: &RunState, cells: impl Iterator<Item = &'a CellState>) -> 
 
 /// Cells that are not healthy, by their first cause, the most frequent first; what blames the update before the rest.
 fn causes(state: &RunState) -> Vec<Cause> {
-    let mut causes: Vec<(Outcome, Option<ReasonId>, Vec<Named>)> = Vec::new();
-    for cell in &state.cells {
-        let verdict = state.verdict(cell);
-        if verdict.outcome == Outcome::Healthy {
-            continue;
-        }
-        let lead = verdict.lead();
-        let told = lead.map_or(String::new(), |lead| text(&format!("{}: {}", lead.phase, lead.message)));
-        let named = Named { id: cell.planned.id.to_string(), told };
-        let id = lead.map(|lead| lead.id);
-        match causes.iter_mut().find(|(outcome, known, _)| (*outcome, *known) == (verdict.outcome, id)) {
-            Some((_, _, cells)) => cells.push(named),
-            None => causes.push((verdict.outcome, id, vec![named])),
+    let mut causes = Vec::new();
+    for outcome in [Outcome::Unhealthy, Outcome::Inconclusive] {
+        let all = state.cells.iter().filter_map(|cell| finding(state, cell));
+        for (id, cells) in by_cause(all.filter(|found| found.outcome == outcome).collect()) {
+            causes.push(Cause {
+                mark: Mark::of_outcome(outcome),
+                id: called(id),
+                cells: cells.len(),
+                named: cells.iter().take(NAMED).map(Named::of).collect(),
+                advice: id.and_then(advice),
+            });
         }
     }
-    causes.sort_by_key(|(outcome, _, cells)| (*outcome, std::cmp::Reverse(cells.len())));
-    let cause = |(outcome, id, mut named): (Outcome, Option<ReasonId>, Vec<Named>)| {
-        let cells = named.len();
-        named.truncate(NAMED);
-        let mark = if outcome == Outcome::Unhealthy { Mark::Unhealthy } else { Mark::Inconclusive };
-        Cause { mark, id: id.map_or(NO_REASON, ReasonId::as_str), cells, named, advice: id.and_then(advice) }
-    };
-    causes.into_iter().map(cause).collect()
+    causes
+}
+
+impl Named {
+    fn of(found: &Finding<'_>) -> Self {
+        let told = found.lead.as_ref().map(|lead| text(&format!("{}: {}", lead.phase, lead.message)));
+        Self { id: found.cell.planned.id.to_string(), told: told.unwrap_or_default() }
+    }
 }
 
 fn rules(state: &RunState) -> Vec<(Mark, &'static str, String, Vec<String>)> {
@@ -265,17 +256,10 @@ fn rules(state: &RunState) -> Vec<(Mark, &'static str, String, Vec<String>)> {
         return Vec::new();
     }
     let told = |rule: gate::RuleOutcome| {
-        let mark = match rule.against {
-            None => Mark::Healthy,
-            Some(Decision::Rejected) => Mark::Unhealthy,
-            Some(_) => Mark::Inconclusive,
-        };
         let cells = rule.cells.iter().take(NAMED).map(ToString::to_string).collect();
         let more = rule.cells.len().saturating_sub(NAMED);
         let and = if more > 0 { format!(" (and {more} more than are named)") } else { String::new() };
-        (mark, rule.rule, text(&rule.says) + &and, cells)
+        (Mark::of_rule(rule.against), rule.rule, text(&rule.says) + &and, cells)
     };
     gate::assessment(state).rules.into_iter().map(told).collect()
 }
-
-const NO_REASON: &str = "no reason recorded";

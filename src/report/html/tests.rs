@@ -3,10 +3,12 @@ use std::{fs, path::Path};
 use super::*;
 use crate::{
     event::{
-        RunEvent,
+        Decision, RunEvent,
         testing::{Story, controlled, nine, three},
     },
-    model::{AxisValue, CellId, KnownScreen, Phase, ScreenKind, Sha256, SignalKind, Subject, Verdict, is_hidden},
+    model::{
+        AxisValue, CellId, KnownScreen, Phase, ReasonId, ScreenKind, Sha256, SignalKind, Subject, Verdict, is_hidden,
+    },
 };
 
 fn page_of(state: &RunState, run_dir: &Path) -> String {

@@ -2,14 +2,16 @@ use std::fmt::Write as _;
 
 use crate::{
     event::{Attempt, Level, StepSpan},
-    model::{Exit, StepResult, told_exit_code},
+    model::StepResult,
+    report::story::ended,
 };
 
 /// What steps wrote, each under a line that names it: standard output, standard error.
 pub(super) fn of_steps<'a>(steps: impl Iterator<Item = &'a StepSpan>) -> (Option<String>, Option<String>) {
     let (mut out, mut err) = (String::new(), String::new());
     for step in steps {
-        let _ = writeln!(out, "== {} ({})", step.name, ending(step.result.as_ref()));
+        let ending = step.result.as_ref().map_or("never ended".to_owned(), ended);
+        let _ = writeln!(out, "== {}: {ending}", step.name);
         let Some(StepResult { output, .. }) = &step.result else { continue };
         append(&mut out, &output.stdout);
         if output.truncated {
@@ -34,18 +36,6 @@ pub(super) fn of_cell(attempt: &Attempt) -> Option<String> {
         let _ = writeln!(text, "evidence: {artifact}");
     }
     Some(text).filter(|text| !text.is_empty())
-}
-
-fn ending(result: Option<&StepResult>) -> String {
-    let Some(result) = result else { return "never ended".to_owned() };
-    let exit = match &result.exit {
-        Exit::Code { code } => format!("exit code {}", told_exit_code(*code)),
-        Exit::Signal { signal } => format!("ended by signal {signal}"),
-        Exit::Timeout => "still running at its deadline".to_owned(),
-        Exit::Refused { message } => format!("could not begin: {message}"),
-        Exit::AgentGone => "the agent went away".to_owned(),
-    };
-    format!("{exit}, {}", result.took)
 }
 
 fn append(to: &mut String, text: &str) {

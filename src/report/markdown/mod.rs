@@ -4,11 +4,11 @@ mod grid;
 mod words;
 
 use crate::{
-    event::{Counts, Decision, Level, RunStart, RunState},
+    event::{Counts, Level, RunStart, RunState},
     gate,
-    model::{Outcome, ReasonId, count},
+    model::{Outcome, count},
     report::{
-        causes::{self, Finding, by_cause, permutations_with},
+        causes::{self, Finding, by_cause, called, permutations_with},
         common::common_ground,
         terminal::{Mark, advice, decided},
     },
@@ -51,12 +51,7 @@ pub(super) fn render(state: &RunState) -> Result<Vec<u8>, String> {
 
 fn decision(page: &mut Page, state: &RunState) {
     let gate::Ruling { decision, reasons } = gate::ruling(state);
-    let mark = match decision {
-        Decision::Approved => Mark::Healthy,
-        Decision::Rejected => Mark::Unhealthy,
-        Decision::Inconclusive | Decision::Cancelled => Mark::Inconclusive,
-    };
-    let word = decision.as_str().to_uppercase();
+    let (mark, word) = (Mark::of_decision(decision), decision.as_str().to_uppercase());
     page.line(&format!("## {} {word}: {}", sign(mark), told(&decided(state, decision, &reasons))));
     page.line("");
     // The leading reason is what the line above says.
@@ -91,12 +86,7 @@ fn rules(page: &mut Page, state: &RunState) {
         return;
     }
     for gate::RuleOutcome { rule, against, says, .. } in gate::assessment(state).rules {
-        let mark = match against {
-            None => Mark::Healthy,
-            Some(Decision::Rejected) => Mark::Unhealthy,
-            Some(_) => Mark::Inconclusive,
-        };
-        page.line(&format!("- {} {}: {}", sign(mark), code(rule), told(&says)));
+        page.line(&format!("- {} {}: {}", sign(Mark::of_rule(against)), code(rule), told(&says)));
     }
     page.line("");
 }
@@ -123,8 +113,7 @@ fn legend(state: &RunState) -> String {
 /// Cells of one outcome (which are `what`), grouped by their first cause.
 fn failed(page: &mut Page, all: Vec<Finding<'_>>, what: &str) {
     for (id, cells) in by_cause(all) {
-        let name = id.map_or("no reason recorded", ReasonId::as_str);
-        page.paragraph(&format!("### `{name}`: {}", count(cells.len(), what)));
+        page.paragraph(&format!("### `{}`: {}", called(id), count(cells.len(), what)));
         let more = cells.len().saturating_sub(CELLS);
         for found in cells.iter().take(CELLS) {
             page.line(&item(found));

@@ -1,10 +1,10 @@
 use super::*;
 use crate::{
     event::{
-        RunEvent,
+        Decision, RunEvent,
         testing::{Story, controlled, nine},
     },
-    model::{AxisValue, Phase, Rules},
+    model::{AxisValue, Phase, ReasonId, Rules},
 };
 
 fn rendered(story: &Story) -> String {

@@ -1,4 +1,4 @@
-use crate::model::one_line;
+use crate::model::{cut, one_line};
 
 /// Most characters of one text.
 const LONGEST: usize = 300;
@@ -6,12 +6,8 @@ const LONGEST: usize = 300;
 /// A text of others as a code span: in there no renderer looks for markup, links, mentions or references, so a guest
 /// that prints them calls nobody.
 pub(super) fn code(text: &str) -> String {
-    let text = one_line(text);
     // A backtick would end the span.
-    let mut shown: String = text.chars().take(LONGEST).collect::<String>().replace('`', "'");
-    if text.chars().nth(LONGEST).is_some() {
-        shown.push('…');
-    }
+    let shown = cut(&one_line(text), LONGEST).replace('`', "'");
     if shown.is_empty() { "–".to_owned() } else { format!("`{shown}`") }
 }
 

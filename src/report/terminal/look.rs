@@ -3,7 +3,7 @@ use std::env;
 use console::{Style, Term, truncate_str};
 
 use crate::{
-    event::{CellState, RunState},
+    event::{CellState, Decision, RunState},
     model::{Outcome, Verdict},
 };
 
@@ -61,7 +61,7 @@ impl Look {
     }
 }
 
-/// How a cell stands, in one sign.
+/// How a cell stands, or a run or rule, in one sign.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::report) enum Mark {
     Healthy,
@@ -74,9 +74,32 @@ impl Mark {
     pub(in crate::report) fn of(cell: &CellState, verdict: &Verdict) -> Self {
         match verdict.outcome {
             Outcome::Healthy if cell.is_flaky() => Mark::Flaky,
+            outcome => Self::of_outcome(outcome),
+        }
+    }
+
+    pub(in crate::report) fn of_outcome(outcome: Outcome) -> Self {
+        match outcome {
             Outcome::Healthy => Mark::Healthy,
             Outcome::Unhealthy => Mark::Unhealthy,
             Outcome::Inconclusive => Mark::Inconclusive,
+        }
+    }
+
+    pub(in crate::report) fn of_decision(decision: Decision) -> Self {
+        match decision {
+            Decision::Approved => Mark::Healthy,
+            Decision::Rejected => Mark::Unhealthy,
+            Decision::Inconclusive | Decision::Cancelled => Mark::Inconclusive,
+        }
+    }
+
+    /// `against`: what the rule comes to; none: it holds.
+    pub(in crate::report) fn of_rule(against: Option<Decision>) -> Self {
+        match against {
+            None => Mark::Healthy,
+            Some(Decision::Rejected) => Mark::Unhealthy,
+            Some(_) => Mark::Inconclusive,
         }
     }
 

@@ -1,7 +1,5 @@
 use std::path::Path;
 
-use console::Style;
-
 use super::{
     grid::{grid, pad},
     look::{Look, Mark},
@@ -12,7 +10,7 @@ use crate::{
     model::{Outcome, ReasonId, count, one_line},
     report::{
         ReportFile,
-        causes::{self, Finding, by_cause, permutations_with},
+        causes::{self, Finding, by_cause, called, permutations_with},
         common::common_ground,
     },
 };
@@ -99,8 +97,7 @@ fn findings(all: Vec<Finding<'_>>, look: Look, what: &str) -> Vec<String> {
     let mark = if unhealthy { Mark::Unhealthy } else { Mark::Inconclusive };
     let mut lines = Vec::new();
     for (id, cells) in by_cause(all) {
-        let name = id.map_or("no reason recorded", ReasonId::as_str);
-        let title = look.paint(mark.style(), name);
+        let title = look.paint(mark.style(), called(id));
         lines.push(String::new());
         lines.push(format!("  {} {title}  {}", look.mark(mark), look.dim(&count(cells.len(), what))));
         let width = cells.iter().map(|found| found.cell.planned.id.as_ref().len()).max().unwrap_or(0);
@@ -154,12 +151,8 @@ fn remarks(state: &RunState, look: Look) -> Vec<String> {
 
 fn decision(state: &RunState, look: Look) -> Vec<String> {
     let gate::Ruling { decision, reasons } = gate::ruling(state);
-    let color = match decision {
-        Decision::Approved => Style::new().green(),
-        Decision::Rejected => Style::new().red(),
-        Decision::Inconclusive | Decision::Cancelled => Style::new().yellow(),
-    };
-    let word = look.paint(color.bold(), &decision.as_str().to_uppercase());
+    let style = Mark::of_decision(decision).style().bold();
+    let word = look.paint(style, &decision.as_str().to_uppercase());
     let told = decided(state, decision, &reasons);
     let mut lines =
         vec![format!("  {word}  {}  {}", look.bold(&told), look.dim(&format!("exit code {}", decision.exit_code())))];

@@ -1,5 +1,5 @@
 use super::*;
-use crate::model::{Health, Network, Phase, Reason, Role, Verdict};
+use crate::model::{Health, Network, Phase, Reason, Role, Start, Verdict};
 
 const KVM: Accelerator = Accelerator::Kvm;
 

@@ -1,12 +1,9 @@
 use std::{fmt::Write as _, path::Path};
 
-use super::{
-    Board, Definition, Layer, Layers,
-    markup::{path, text},
-};
+use super::{Board, Definition, Layer, Layers, markup::path};
 use crate::{
     lab::LabError,
-    model::{DiskBus, Network, NetworkModel, Sha256},
+    model::{DiskBus, Network, NetworkModel, Sha256, escape_xml},
 };
 
 /// The clone's disk.
@@ -62,7 +59,7 @@ pub fn layers_xml(layers: &Layers) -> String {
             xml,
             "<backingStore type='file'><format type='{}'/><source file='{}'{group}>{label}</source>",
             layer.format,
-            text(&layer.file)
+            escape_xml(&layer.file)
         );
     }
     xml.push_str("<backingStore/>");
@@ -83,7 +80,7 @@ pub fn interface_xml(d: &Definition) -> Option<String> {
     let source = match d.network {
         Network::None => return None,
         Network::User => "<interface type='user'>".to_owned(),
-        Network::Named(name) => format!("<interface type='network'><source network='{}'/>", text(name)),
+        Network::Named(name) => format!("<interface type='network'><source network='{}'/>", escape_xml(name)),
     };
     let model = match d.image.network_model {
         NetworkModel::Virtio => "virtio",

@@ -1,28 +1,9 @@
-//! Numbers and texts at places in untrusted bytes: `None` instead of a panic.
+//! Texts in untrusted files.
 
 use crate::model::is_hidden;
 
 /// Longest text that is kept of a file's claims, in characters.
 const LONGEST: usize = 200;
-
-pub(super) fn slice(bytes: &[u8], at: usize, len: usize) -> Option<&[u8]> {
-    bytes.get(at..at.checked_add(len)?)
-}
-
-pub(super) fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
-    Some(u16::from_le_bytes(slice(bytes, at, 2)?.try_into().ok()?))
-}
-
-pub(super) fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
-    Some(u32::from_le_bytes(slice(bytes, at, 4)?.try_into().ok()?))
-}
-
-/// UTF-16, little endian, up to a NUL or the end.
-pub(super) fn utf16(bytes: &[u8]) -> String {
-    let units = bytes.chunks_exact(2).map(|pair| u16::from_le_bytes([pair[0], pair[1]]));
-    let units: Vec<u16> = units.take_while(|unit| *unit != 0).collect();
-    String::from_utf16_lossy(&units)
-}
 
 /// A text from a file as it may be kept and shown: one line, nothing that a terminal obeys, not too long; none if nothing
 /// is left.
@@ -64,13 +45,6 @@ pub(super) fn in_code_page(bytes: &[u8], page: u32) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn places_outside_are_none() {
-        assert_eq!(u32_at(&[1, 0, 0, 0], 0), Some(1));
-        assert_eq!(u32_at(&[1, 0, 0, 0], 1), None);
-        assert_eq!(u16_at(&[1], usize::MAX), None);
-    }
 
     #[test]
     fn kept_texts_are_short_lines_that_no_terminal_obeys() {
