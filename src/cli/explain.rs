@@ -61,6 +61,9 @@ fn text(state: &RunState, cell: &CellState, args: &Args, detail: Detail) -> Stri
     let but = if otherwise_told.is_some() { Expected::of(&recorded).told() } else { String::new() };
     let verdict = otherwise_told.unwrap_or(recorded);
     let mut text = format!("{}: {}{but}\n", cell.planned.id, verdict.outcome);
+    for what in &state.contradictions {
+        let _ = writeln!(text, "  the journal contradicts itself: {}", one_line(what));
+    }
     for reason in &verdict.reasons {
         let _ = writeln!(text, "  {} in phase {}: {}", reason.id, reason.phase, one_line(&reason.message));
     }
@@ -76,7 +79,12 @@ fn text(state: &RunState, cell: &CellState, args: &Args, detail: Detail) -> Stri
             let _ = writeln!(text, "{:>10}  {line}", at.to_string());
         }
         let Some(end) = &attempt.end else {
-            let _ = writeln!(text, "            bootgate ended before this attempt did");
+            let but = attempt
+                .proven
+                .as_ref()
+                .and_then(Verdict::lead)
+                .map(|lead| format!(", and its signals say {}", lead.id));
+            let _ = writeln!(text, "            bootgate ended before this attempt did{}", but.unwrap_or_default());
             continue;
         };
         let says = otherwise(attempt).map(|says| says.outcome).filter(|outcome| *outcome != end.verdict.outcome);

@@ -5,11 +5,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail};
 use serde::{Deserialize, Serialize};
 
 use super::{Context, explain, plan::Format, report::read_run};
 use crate::{
+    event::{MAX_LINE, in_line},
     health::{agree, deciding, judge},
     model::{CellId, Millis, Outcome, ReasonId, Signal, Verdict, one_line},
     report::told,
@@ -23,8 +24,8 @@ Examples:
   bootgate judge runs/20260102T030405Z-nightly --cell debian-12.p1 --trace panics.jsonl
   bootgate judge panics.jsonl
 
-Exit code 0: every verdict is the recorded one; 1: one is not, or a cell has none, or the run
-has no cell; 2: it cannot be read.")]
+Exit code 0: every verdict is the recorded one; 1: one is not, or a cell has none, or the run has
+no cell, or its record contradicts itself; 2: it cannot be read.")]
 pub struct Args {
     /// A run's directory, or a trace: a file with a signal a line
     #[arg(value_name = "RUN|TRACE")]
@@ -61,10 +62,15 @@ struct Judged {
 }
 
 pub fn run(args: Args, context: &Context) -> anyhow::Result<u8> {
-    if !args.source.exists() {
+    let source = args.source.try_exists().with_context(|| format!("cannot look at {}", args.source.display()))?;
+    if !source {
         bail!("{} is not there: give a run's directory or the file of a trace", args.source.display());
     }
-    let all = if args.source.is_file() { vec![trace(&args.source)?] } else { cells(&args)? };
+    let (all, contradictions) =
+        if args.source.is_file() { (vec![trace(&args.source)?], Vec::new()) } else { cells(&args)? };
+    for what in &contradictions {
+        tell!("the journal contradicts itself: {what}");
+    }
     if let (Some(path), Some(only)) = (&args.trace, all.first()) {
         write_trace(path, only)?;
     }
@@ -78,11 +84,11 @@ pub fn run(args: Args, context: &Context) -> anyhow::Result<u8> {
         return Ok(1);
     }
     let answered = |judged: &Judged| judged.as_recorded.unwrap_or(judged.cell.is_none());
-    Ok(u8::from(!all.iter().all(answered)))
+    Ok(u8::from(!all.iter().all(answered) || !contradictions.is_empty()))
 }
 
-/// The last attempt of each cell; one that was never begun has no signals.
-fn cells(args: &Args) -> anyhow::Result<Vec<Judged>> {
+/// The last attempt of each cell; one that was never begun has no signals. And what cannot be in the run's record.
+fn cells(args: &Args) -> anyhow::Result<(Vec<Judged>, Vec<String>)> {
     let state = read_run(&args.source)?;
     let cells = match &args.cell {
         Some(id) => vec![explain::find(&state, id)?],
@@ -100,27 +106,28 @@ fn cells(args: &Args) -> anyhow::Result<Vec<Judged>> {
             verdict,
         }
     });
-    Ok(judged.collect())
+    let judged = judged.collect();
+    Ok((judged, state.contradictions))
 }
 
 fn trace(path: &Path) -> anyhow::Result<Judged> {
-    let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-    let mut lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()).peekable();
-    let recorded: Option<Expected> = lines.peek().and_then(|(_, line)| serde_json::from_str(line).ok());
+    let bytes = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let is_blank = |line: &[u8]| line.trim_ascii().is_empty();
+    let mut lines = bytes.split(|byte| *byte == b'\n').enumerate().filter(|(_, line)| !is_blank(line)).peekable();
+    let recorded: Option<Expected> = lines.peek().and_then(|(_, line)| serde_json::from_slice(line).ok());
     if recorded.is_some() {
         lines.next();
     }
     let mut signals: Vec<Signal> = Vec::new();
     for (index, line) in lines {
-        match serde_json::from_str(line) {
-            Ok(signal) => signals.push(signal),
-            Err(error) => bail!(
-                "{}, line {}: this is no signal: {error}; a trace has a signal a line, `judge RUN --cell ID --trace \
-                 FILE` writes one",
-                path.display(),
-                index + 1
-            ),
-        }
+        let signal = match line.len() as u64 {
+            ..MAX_LINE => serde_json::from_slice(line).map_err(|error| in_line(&error)),
+            _ => Err(format!("it is longer than {} MiB", MAX_LINE >> 20)),
+        };
+        signals.push(signal.map_err(|why| {
+            let hint = "a trace has a signal a line, `judge RUN --cell ID --trace FILE` writes one";
+            anyhow!("{}, line {}: this is no signal: {why}; {hint}", path.display(), index + 1)
+        })?);
     }
     if signals.is_empty() && recorded.is_none() {
         bail!("{} is empty: a trace has a signal a line", path.display());

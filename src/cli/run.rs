@@ -185,7 +185,8 @@ pub(super) fn resume(dir: &Path, context: &Context) -> anyhow::Result<Begun> {
     // What others put into the journal would be signed at the end.
     let key = lab_key(&context.state)?.public();
     gate::check_resumable(dir, &recorded, &key).with_context(refused)?;
-    let state = RunState::of(recorded.run.clone(), &recorded.events);
+    let mut state = RunState::of(recorded.run.clone(), &recorded.events);
+    gate::judge_again(&mut state);
     let Some(start) = &state.start else {
         bail!("{} ended before its first event: start it anew with `bootgate run MATRIX`", dir.display());
     };

@@ -79,13 +79,22 @@ impl RunState {
                     signals: Vec::new(),
                     notes: Vec::new(),
                     end: None,
+                    proven: None,
                 };
+                let resumed = self.resumed.last().map(|(at, _)| *at);
                 match event.cell.as_ref().and_then(|id| self.attempts_of(id)) {
                     Some(attempts) => {
+                        // Only a bootgate that died leaves one without an end.
+                        let is_open = attempts
+                            .last()
+                            .is_some_and(|before| before.end.is_none() && resumed.is_none_or(|at| at < before.started));
                         attempts.push(attempt);
                         let expected = attempts.len();
                         self.running += 1;
                         self.lanes = self.lanes.max(self.running);
+                        if is_open {
+                            self.contradict(event, "began again before it had ended");
+                        }
                         if usize::try_from(*number) != Ok(expected) {
                             self.contradict(
                                 event,

@@ -49,7 +49,7 @@ impl JournalWriter {
         })
     }
 
-    /// Goes on with a journal: checks it whole, cuts off a torn last line, keeps everything before it.
+    /// Goes on with a journal: checks it whole, keeps everything before a torn last line. That is cut off with the first event.
     ///
     /// Also gives back what was recorded. The new events' clock goes on from [`Self::last_at`].
     ///
@@ -60,7 +60,6 @@ impl JournalWriter {
         let file = OpenOptions::new().read(true).append(true).open(path).map_err(JournalError::io("open", path))?;
         lock(&file, path)?;
         let Scan { journal, good_bytes } = scan(path, &file)?;
-        file.set_len(good_bytes).map_err(JournalError::io("repair", path))?;
         let writer = Self {
             log: AppendLog::new(file, good_bytes),
             path: path.to_owned(),
@@ -82,7 +81,7 @@ impl JournalWriter {
         &self.prev
     }
 
-    /// Writes one event. What ends a cell or the run is on the disk, not only in the cache, on return.
+    /// Writes one event. What begins the run, and what ends it or a cell, is on the disk, not only in the cache, on return.
     ///
     /// # Errors
     /// [`JournalError`]: the event is not recorded, and nothing that follows from it may be claimed.
@@ -109,13 +108,13 @@ impl JournalWriter {
         }
         let digest = Sha256::of(&bytes);
         bytes.push(b'\n');
-        let ends = event.what.ends_something();
-        let written = self.log.append(&bytes, ends);
+        let lasts = event.what.is_to_last();
+        let written = self.log.append(&bytes, lasts);
         written.map_err(|error| JournalError::io(error.action, &self.path)(error.source))?;
         self.seq += 1;
         self.prev = digest;
         self.last_at = self.last_at.max(event.at);
-        if ends {
+        if lasts {
             self.is_in_place()?;
         }
         Ok(())

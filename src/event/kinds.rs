@@ -58,9 +58,9 @@ pub enum RunEvent {
 }
 
 impl RunEvent {
-    /// Whether a cell or the run has its answer with it: what is to last.
-    pub fn ends_something(&self) -> bool {
-        matches!(self, Self::CellEnded { .. } | Self::RunEnded { .. })
+    /// Whether the run begins with it, or a cell or the run has its answer with it: what is to last, and is signed.
+    pub fn is_to_last(&self) -> bool {
+        matches!(self, Self::RunStarted { .. } | Self::CellEnded { .. } | Self::RunEnded { .. })
     }
 }
 

@@ -14,5 +14,5 @@ pub mod testing;
 
 pub use journal::JournalWriter;
 pub use kinds::{CellEnd, Decision, Event, JOURNAL_VERSION, Level, Line, PlannedCell, RunEvent, RunStart, StopCause};
-pub use read::{Journal, JournalError, MAX_LINE, Tail, read};
+pub use read::{Journal, JournalError, MAX_LINE, Tail, in_line, read};
 pub use state::{Attempt, CellState, Counts, Note, PhaseSpan, RunState, StepSpan};

@@ -21,8 +21,8 @@ pub struct Journal {
     pub tail: Tail,
     /// Digest of the last whole line, and through the chain of all lines before it.
     pub sha256: Sha256,
-    /// The same up to the last line that ended a cell or the run; none: nothing has ended.
-    pub last_end: Option<Sha256>,
+    /// The same up to the last line that began the run, or that ended it or a cell: what was signed.
+    pub signed: Sha256,
 }
 
 /// How a journal's file ends.
@@ -48,8 +48,8 @@ pub enum JournalError {
     Busy { path: PathBuf },
     #[error("the journal {} is empty: its run ended before it began, start a new one", path.display())]
     Empty { path: PathBuf },
-    #[error("{}, line {line}: not an event", path.display())]
-    BadLine { path: PathBuf, line: u64, source: serde_json::Error },
+    #[error("{}, line {line}: not an event: {why}: take an untouched copy, or run again", path.display())]
+    BadLine { path: PathBuf, line: u64, why: String },
     #[error("{}, line {line}: longer than {} MiB, so this is no journal of bootgate", path.display(), MAX_LINE >> 20)]
     LineTooLong { path: PathBuf, line: u64 },
     #[error(
@@ -69,12 +69,12 @@ pub enum JournalError {
         path.display()
     )]
     Edited { path: PathBuf, line: u64 },
-    #[error("{}, line {line}: belongs to the run `{found}`, not to `{expected}`", path.display())]
+    #[error("{}, line {line}: belongs to the run `{found}`, not to `{expected}`: take an untouched copy, or run again", path.display())]
     OtherRun { path: PathBuf, line: u64, expected: RunId, found: RunId },
     #[error("{}, line {line}: at {found}, which is before the line above: no journal goes back in time: take an untouched copy, or run again", path.display())]
     Backwards { path: PathBuf, line: u64, found: Millis },
-    #[error("{}, line 1: a journal begins with `run-started`, and only there", path.display())]
-    NoStart { path: PathBuf },
+    #[error("{}, line {line}: a journal begins with `run-started`, and has it nowhere else: take an untouched copy, or run again", path.display())]
+    NoStart { path: PathBuf, line: u64 },
     #[error("an event of {bytes} bytes is too long for the journal {}", path.display())]
     EventTooLong { path: PathBuf, bytes: usize },
     #[error("the journal {} was removed or replaced while it was being written", path.display())]
@@ -121,7 +121,7 @@ pub(super) fn scan(path: &Path, file: impl Read) -> Result<Scan, JournalError> {
     let mut events = Vec::new();
     let mut run: Option<RunId> = None;
     let mut last = Sha256::of(b"");
-    let mut last_end = None;
+    let mut signed = Sha256::of(b"");
     let mut good_bytes = 0;
     let mut tail = Tail::Whole;
     let mut bytes = Vec::new();
@@ -155,20 +155,20 @@ pub(super) fn scan(path: &Path, file: impl Read) -> Result<Scan, JournalError> {
             return Err(JournalError::OtherRun { path: path.to_owned(), line: number, expected, found });
         }
         if matches!(line.what, RunEvent::RunStarted { .. }) != (number == 1) {
-            return Err(JournalError::NoStart { path: path.to_owned() });
+            return Err(JournalError::NoStart { path: path.to_owned(), line: number });
         }
         if events.last().is_some_and(|before: &Event| line.at_ms < before.at) {
             return Err(JournalError::Backwards { path: path.to_owned(), line: number, found: line.at_ms });
         }
         last = Sha256::of(&bytes);
         good_bytes += length;
-        if line.what.ends_something() {
-            last_end = Some(last.clone());
+        if line.what.is_to_last() {
+            signed = last.clone();
         }
         events.push(Event { at: line.at_ms, cell: line.cell, what: line.what });
     }
     let run = run.ok_or_else(|| JournalError::Empty { path: path.to_owned() })?;
-    Ok(Scan { journal: Journal { run, events, tail, sha256: last, last_end }, good_bytes })
+    Ok(Scan { journal: Journal { run, events, tail, sha256: last, signed }, good_bytes })
 }
 
 fn parse(path: &Path, line: u64, bytes: &[u8]) -> Result<Line, JournalError> {
@@ -177,7 +177,7 @@ fn parse(path: &Path, line: u64, bytes: &[u8]) -> Result<Line, JournalError> {
     struct Version {
         v: u64,
     }
-    let bad = |source| JournalError::BadLine { path: path.to_owned(), line, source };
+    let bad = |error: serde_json::Error| JournalError::BadLine { path: path.to_owned(), line, why: in_line(&error) };
     let Version { v } = serde_json::from_slice(bytes).map_err(bad)?;
     if v != u64::from(JOURNAL_VERSION) {
         return Err(JournalError::WrongVersion { path: path.to_owned(), line, found: v });
@@ -187,7 +187,12 @@ fn parse(path: &Path, line: u64, bytes: &[u8]) -> Result<Line, JournalError> {
         let word = text.strip_prefix("unknown variant `").and_then(|rest| rest.split('`').next());
         match word {
             Some(word) => JournalError::UnknownWord { path: path.to_owned(), line, word: word.to_owned() },
-            None => JournalError::BadLine { path: path.to_owned(), line, source },
+            None => bad(source),
         }
     })
+}
+
+/// What is wrong with the JSON of one line, and in which column: its line has another number.
+pub fn in_line(error: &serde_json::Error) -> String {
+    error.to_string().replace(" at line 1 column ", " at column ")
 }

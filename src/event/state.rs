@@ -58,6 +58,9 @@ pub struct Attempt {
     pub notes: Vec<Note>,
     /// None: running, or bootgate died.
     pub end: Option<CellEnd>,
+    /// What the signals of one without an end prove, where somebody has judged them and it is that the update breaks it: bootgate
+    /// died in between, and another attempt does not undo that.
+    pub proven: Option<Verdict>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -265,7 +268,7 @@ impl CellState {
     /// Attempts before the last one that ended like this.
     pub fn earlier_with(&self, outcome: Outcome) -> impl Iterator<Item = &Attempt> {
         let earlier = self.attempts.split_last().map_or(&[][..], |(_, earlier)| earlier);
-        earlier.iter().filter(move |attempt| attempt.verdict().outcome == outcome)
+        earlier.iter().filter(move |attempt| attempt.came_to().outcome == outcome)
     }
 }
 
@@ -277,6 +280,14 @@ impl Attempt {
         }
         let (phase, at) = self.phases.last().map_or((Phase::Start, self.started), |span| (span.phase, span.from));
         lab_fault(ReasonId::HarnessDied, phase, at, "bootgate ended before this cell did; --resume runs it again")
+    }
+
+    /// What an attempt came to that another one followed.
+    pub fn came_to(&self) -> Verdict {
+        match (&self.end, &self.proven) {
+            (None, Some(proven)) => proven.clone(),
+            _ => self.verdict(),
+        }
     }
 
     /// The phase it is in, or ended in.

@@ -17,13 +17,13 @@ pub struct AppendLog {
 /// A line that is not in the file.
 #[derive(Debug)]
 pub struct AppendError {
-    /// `write` or `save`.
+    /// What could not be done: `write`, `save`, ...
     pub action: &'static str,
     pub source: io::Error,
 }
 
 impl AppendLog {
-    /// `good_bytes`: the length of the file, all of it whole lines.
+    /// `good_bytes`: the length of all whole lines. What the file has behind them is cut off with the first line that is added.
     pub fn new(file: File, good_bytes: u64) -> Self {
         Self { file, good_bytes, is_torn: false }
     }
@@ -45,6 +45,11 @@ impl AppendLog {
         let failed = |action| move |source| AppendError { action, source };
         if self.is_torn {
             return Err(failed("write")(io::Error::other("a line in it was cut short")));
+        }
+        let is_longer = self.file.metadata().map_err(failed("look at"))?.len() > self.good_bytes;
+        if is_longer && let Err(source) = self.file.set_len(self.good_bytes) {
+            self.is_torn = true;
+            return Err(failed("repair")(source));
         }
         let written = self.file.write_all(line).map_err(failed("write"));
         let saved = written.and_then(|()| if save { self.file.sync_data().map_err(failed("save")) } else { Ok(()) });
@@ -78,13 +83,22 @@ mod tests {
     }
 
     #[test]
-    fn what_is_there_of_a_line_that_fails_is_cut_off() {
-        let file = File::from(memfd_create("log", MemfdFlags::ALLOW_SEALING).unwrap());
-        // Room for a line and a half.
-        file.set_len(8).unwrap();
+    fn half_a_line_of_whoever_wrote_before_is_cut_off_by_the_first_that_is_added() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log");
+        fs::write(&path, "one\nhal").unwrap();
+        let mut log = AppendLog::new(File::options().append(true).open(&path).unwrap(), 4);
+        assert_eq!(fs::read_to_string(&path).unwrap(), "one\nhal", "nobody has added anything");
+        log.append(b"two\n", true).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "one\ntwo\n");
+    }
+
+    #[test]
+    fn a_line_that_fails_leaves_what_was_there() {
+        let mut file = File::from(memfd_create("log", MemfdFlags::ALLOW_SEALING).unwrap());
+        file.write_all(b"whole\n").unwrap();
         fcntl_add_seals(&file, SealFlags::GROW).unwrap();
-        let mut log = AppendLog::new(file, 0);
-        log.append(b"whole\n", true).unwrap();
+        let mut log = AppendLog::new(file, 6);
         assert_eq!(log.append(b"half\n", true).unwrap_err().action, "write");
         assert!(!log.is_torn());
         let mut left = [0; 6];

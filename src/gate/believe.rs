@@ -3,11 +3,16 @@ use crate::{event::RunState, health::judge, model::Outcome};
 /// Holds each recorded end that rules may let pass against the signals that led to it: healthy ones, and those that were only
 /// slow. Those that they do not prove become contradictions, which bar approval.
 ///
+/// An attempt that bootgate's death ended before it was recorded what it came to counts as broken, if its signals prove that.
+///
 /// Only of a state that was read from a journal: a run in progress lets go of signals.
 pub fn judge_again(state: &mut RunState) {
-    for cell in &state.cells {
-        for attempt in &cell.attempts {
-            let Some(recorded) = attempt.end.as_ref().map(|end| &end.verdict) else { continue };
+    for cell in &mut state.cells {
+        for attempt in &mut cell.attempts {
+            let Some(recorded) = attempt.end.as_ref().map(|end| &end.verdict) else {
+                attempt.proven = Some(judge(&attempt.signals)).filter(|judged| judged.outcome == Outcome::Unhealthy);
+                continue;
+            };
             let word = match recorded.outcome {
                 Outcome::Healthy => "healthy",
                 Outcome::Unhealthy if recorded.is_only_slow() => "only slow",
@@ -28,7 +33,7 @@ mod tests {
     use crate::{
         event::{Decision, testing::Story},
         gate::decide,
-        model::{Role, SignalKind},
+        model::{Phase, ReasonId, Role, SignalKind},
     };
 
     #[test]
@@ -39,6 +44,20 @@ mod tests {
         let ruling = decide(&state);
         assert_eq!(ruling.decision, Decision::Inconclusive);
         assert!(ruling.reasons[0].contains("a.p1 is recorded as healthy"), "{:?}", ruling.reasons);
+    }
+
+    #[test]
+    fn a_cell_that_broke_before_bootgate_died_and_is_healthy_when_it_is_resumed_is_flaky() {
+        let mut story = Story::of(&["a.p1"]);
+        story.start("a.p1", 1).until("a.p1", Phase::Boot).signal("a.p1", SignalKind::Panicked { bugcheck: None });
+        let mut killed = story.state();
+        judge_again(&mut killed);
+        assert_eq!(killed.verdict(&killed.cells[0]).outcome, Outcome::Inconclusive, "it is to be run again");
+        story.push(None, crate::event::RunEvent::RunResumed { utc: "2026-01-02T04:00:00Z".into() });
+        let mut state = story.healthy("a.p1", 2).run_ended(Decision::Approved).state();
+        judge_again(&mut state);
+        assert!(state.cells[0].is_flaky());
+        assert_eq!(state.cells[0].attempts[0].came_to().lead().map(|lead| lead.id), Some(ReasonId::StopError));
     }
 
     #[test]

@@ -88,24 +88,22 @@ impl RunSigner {
 /// # Errors
 /// [`RunSignatureError`]: nothing may rest on the run.
 pub fn check_run(dir: &Path, journal: &Journal, key: &PublicKey) -> Result<(), RunSignatureError> {
-    if journal.tail != Tail::Whole {
-        return Err(RunSignatureError::Added);
-    }
     if !matches!(journal.events.last().map(|event| &event.what), Some(RunEvent::RunEnded { .. })) {
         return Err(RunSignatureError::NotEnded);
+    }
+    if journal.tail != Tail::Whole {
+        return Err(RunSignatureError::Added);
     }
     check(dir, journal, &journal.sha256, key)
 }
 
-/// Whether all that has ended in a run that is to go on did so under this lab's eyes: it will be signed again, at the end.
+/// Whether a run that is to go on began, and all that has ended in it did so, under this lab's eyes: it will be signed again, at
+/// the end.
 ///
 /// # Errors
 /// [`RunSignatureError`].
 pub fn check_resumable(dir: &Path, journal: &Journal, key: &PublicKey) -> Result<(), RunSignatureError> {
-    match &journal.last_end {
-        Some(sha256) => check(dir, journal, sha256, key),
-        None => Ok(()),
-    }
+    check(dir, journal, &journal.signed, key)
 }
 
 fn check(dir: &Path, journal: &Journal, sha256: &Sha256, key: &PublicKey) -> Result<(), RunSignatureError> {

@@ -1,6 +1,6 @@
 //! What is worse on a machine than on its control.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::{
     Activity, BOOT_NOISE, Bytes, ControlFacts, DiskState, GuestState, LabTime, Millis, ReasonId, Tolerances,
@@ -168,16 +168,18 @@ fn share(free: u64, of: u64) -> Option<f64> {
 
 /// What did not even stay in the control is nothing to miss.
 fn down<'a>(own: &GuestState, there: &'a GuestState) -> Vec<&'a String> {
+    let restarted = set(&there.restarted);
     let mut names = only_in(&there.services, &own.services);
-    names.retain(|name| !there.restarted.contains(name));
+    names.retain(|name| !restarted.contains(name.as_str()));
     names
 }
 
 /// What stays in the control, and services that only the update has brought. A mere program that the control does not have may
 /// be one that is meant to come and go.
 fn flapping<'a>(own: &'a GuestState, there: &GuestState) -> Vec<&'a String> {
-    let stays = |name: &str| match there.services.iter().any(|other| other == name) {
-        true => there.restarted.iter().all(|other| other != name),
+    let (services, restarted) = (set(&there.services), set(&there.restarted));
+    let stays = |name: &str| match services.contains(name) {
+        true => !restarted.contains(name),
         false => name.ends_with(".service"),
     };
     own.restarted.iter().filter(|name| stays(name)).collect()
@@ -185,30 +187,35 @@ fn flapping<'a>(own: &'a GuestState, there: &GuestState) -> Vec<&'a String> {
 
 /// What these have and the others have not.
 fn only_in<'a>(these: &'a [String], others: &[String]) -> Vec<&'a String> {
-    these.iter().filter(|name| !others.contains(name)).collect()
+    let others = set(others);
+    these.iter().filter(|name| !others.contains(name.as_str())).collect()
+}
+
+fn set(names: &[String]) -> BTreeSet<&str> {
+    names.iter().map(String::as_str).collect()
 }
 
 /// What the network has no more. An interface of which nothing is left may go by another name: a new one that has all that it
 /// had (`eth0 up` and `eth0 address`, `ens3 up` and `ens3 address`) stands for it.
 fn lost<'a>(own: &[String], there: &'a [String]) -> Vec<&'a String> {
-    let split = |what: &str| what.rsplit_once(' ').map(|(name, has)| (name.to_owned(), has.to_owned()));
-    let has = |state: &[String], name: &str| -> BTreeSet<String> {
-        state.iter().filter_map(|what| split(what)).filter(|(of, _)| of == name).map(|(_, has)| has).collect()
+    let parts = |state: &[String]| {
+        let mut parts: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        for (name, has) in state.iter().filter_map(|what| what.rsplit_once(' ')) {
+            parts.entry(name.to_owned()).or_default().insert(has.to_owned());
+        }
+        parts
     };
-    let names =
-        |state: &[String]| -> BTreeSet<String> { state.iter().filter_map(|what| Some(split(what)?.0)).collect() };
-    let (before, now) = (names(there), names(own));
-    let mut new: Vec<&String> = now.difference(&before).collect();
+    let (before, now) = (parts(there), parts(own));
+    let mut new: Vec<_> = now.iter().filter(|(name, _)| !before.contains_key(*name)).map(|(_, has)| has).collect();
     let mut renamed = BTreeSet::new();
-    for name in before.difference(&now) {
-        let all = has(there, name);
-        if let Some(found) = new.iter().position(|new| has(own, new).is_superset(&all)) {
+    for (name, all) in before.iter().filter(|(name, _)| !now.contains_key(*name)) {
+        if let Some(found) = new.iter().position(|has| has.is_superset(all)) {
             new.swap_remove(found);
-            renamed.insert(name.clone());
+            renamed.insert(name.as_str());
         }
     }
     let mut gone = only_in(there, own);
-    gone.retain(|what| split(what).is_none_or(|(name, _)| !renamed.contains(&name)));
+    gone.retain(|what| what.rsplit_once(' ').is_none_or(|(name, _)| !renamed.contains(name)));
     gone
 }
 
@@ -217,10 +224,10 @@ fn lost<'a>(own: &[String], there: &'a [String]) -> Vec<&'a String> {
 /// kind as the control has are no news.
 fn new_dumps<'a>(own: &'a [String], there: &[String]) -> Vec<&'a String> {
     let path = |dump: &str| dump.split_once(": ").map_or(dump, |(path, _)| path).to_owned();
-    let paths = |dumps: &[String]| dumps.iter().map(|dump| path(dump)).collect::<Vec<_>>();
+    let paths = |dumps: &[String]| dumps.iter().map(|dump| path(dump)).collect::<BTreeSet<_>>();
     let (mine, theirs) = (paths(own), paths(there));
     let mut known: Vec<String> =
-        theirs.iter().filter(|path| !mine.contains(path)).map(|path| without_number_words(path)).collect();
+        theirs.iter().filter(|path| !mine.contains(*path)).map(|path| without_number_words(path)).collect();
     let mut is_new = |dump: &&String| {
         let path = path(dump);
         if theirs.contains(&path) {

@@ -254,6 +254,69 @@ fn a_panic_on_the_console_of_a_settled_machine_counts_if_it_is_the_last_that_the
 }
 
 #[test]
+fn a_panic_on_the_way_down_that_only_the_console_tells_counts() {
+    let whole = signals(STORIES[0]);
+    let asked = whole.iter().rposition(|signal| matches!(signal.what, SignalKind::RestartAsked { .. })).unwrap();
+    let text = "Kernel panic - not syncing: Fatal exception".to_owned();
+    let panics = SignalKind::Console { mark: ConsoleMark::KernelPanic, text };
+    let lead = |place: usize| {
+        let mut story = whole.clone();
+        story.insert(place, Signal { at: story[asked].at, what: panics.clone() });
+        judge(&story).lead().map(|lead| lead.id)
+    };
+    assert_eq!(lead(asked + 1), Some(ReasonId::StopError));
+    assert_eq!(lead(asked), None, "a program printed it, and the machine was asked to restart afterwards");
+}
+
+#[test]
+fn what_a_boot_loader_or_a_panic_seems_to_say_before_a_login_is_only_words() {
+    let whole = signals(include_str!("../../tests/traces/asks-for-a-login-without-an-agent.jsonl"));
+    let login = |signal: &Signal| matches!(signal.what, SignalKind::Console { mark: ConsoleMark::Login, .. });
+    let login = whole.iter().position(login).unwrap();
+    for mark in [ConsoleMark::BootLoaderStopped, ConsoleMark::KernelPanic] {
+        let lead = |place: usize| {
+            let mut story = whole.clone();
+            let what = SignalKind::Console { mark, text: "error: file not found".into() };
+            story.insert(place, Signal { at: whole[login].at, what });
+            judge(&story).reasons[0].id
+        };
+        assert_eq!(lead(login), ReasonId::AgentLost, "{mark:?}");
+        assert_ne!(lead(login + 1), ReasonId::AgentLost, "{mark:?}");
+    }
+}
+
+#[test]
+fn a_boot_that_ends_in_a_shell_on_the_console_waits_for_somebody() {
+    let whole = signals(include_str!("../../tests/traces/hangs-with-an-idle-cpu.jsonl"));
+    let boot = whole.iter().rposition(|signal| signal.what == SignalKind::Reset).unwrap();
+    let mut story = whole.clone();
+    let what = SignalKind::Console { mark: ConsoleMark::Recovery, text: "(initramfs)".into() };
+    story.insert(boot + 1, Signal { at: whole[boot].at, what });
+    assert_eq!(judge(&whole).reasons[0].id, ReasonId::BootHang);
+    assert_eq!(judge(&story).reasons[0].id, ReasonId::RecoveryScreen);
+}
+
+#[test]
+fn a_record_that_contradicts_itself_proves_nothing() {
+    let whole = signals(STORIES[0]);
+    let ends_well = |what: SignalKind| {
+        let mut story = whole.clone();
+        story.insert(1, Signal { at: whole[0].at, what });
+        judge(&story).outcome
+    };
+    let (outcome, reason, facts) = (Outcome::Healthy, None, None);
+    assert_eq!(ends_well(SignalKind::ControlEnded { outcome, reason, facts }), Outcome::Inconclusive);
+    assert_eq!(ends_well(planned(Role::Control).what), Outcome::Inconclusive, "another plan");
+    let mut story = whole.clone();
+    for signal in &mut story {
+        if let SignalKind::StepEnded { result, .. } = &mut signal.what {
+            result.exit = Exit::Timeout;
+        }
+    }
+    assert_ne!(judge(&story).outcome, Outcome::Healthy, "it says ok, and that it never ended");
+}
+
+#[test]
 fn a_check_that_fails_without_the_candidate_too_says_so() {
     let signals = signals(include_str!("../../tests/traces/fails-a-check-as-its-control-does.jsonl"));
     let message = &judge(&signals).reasons[0].message;

@@ -88,6 +88,9 @@ pub(super) fn common_ground(state: &RunState) -> Option<CommonGround> {
     Some(CommonGround { sentence, support: support(&[shared]) })
 }
 
+/// Of a cell with more axes only pairs of the first are tried.
+const MANY: usize = 16;
+
 /// The fewest values, or pairs of values, of which every bearer is unhealthy and that cover all of them.
 ///
 /// At most three, taken greedily: more would explain nothing to anybody.
@@ -103,8 +106,9 @@ fn explain<'a>(guilty: &[&'a CellState], innocent: &[&CellState]) -> Option<Vec<
         cell.planned.axes.iter().for_each(|value| suspect(vec![value]));
     }
     for cell in guilty {
-        for (n, first) in cell.planned.axes.iter().enumerate() {
-            cell.planned.axes[n + 1..].iter().for_each(|second| suspect(vec![first, second]));
+        let axes = cell.planned.axes.get(..MANY).unwrap_or(&cell.planned.axes);
+        for (n, first) in axes.iter().enumerate() {
+            axes[n + 1..].iter().for_each(|second| suspect(vec![first, second]));
         }
     }
     let mut left = guilty.to_vec();

@@ -315,7 +315,7 @@ impl<'a> Dispatcher<'a> {
     /// What has ended is signed at once: a run that is killed goes on from what is.
     fn record(&mut self, event: &Event) -> Result<(), RunError> {
         self.journal.append(event)?;
-        if event.what.ends_something() {
+        if event.what.is_to_last() {
             self.signer.sign(self.journal.sha256())?;
         }
         Ok(())

@@ -60,7 +60,7 @@ impl Lab {
         let mut journal = JournalWriter::create(&folder.journal(), folder.run.clone()).unwrap();
         let mut now = 0;
         let mut write = |at: u64, cell: Option<&CellId>, what: RunEvent| {
-            let ends = what.ends_something();
+            let ends = what.is_to_last();
             journal.append(&Event { at: Millis(at), cell: cell.cloned(), what }).unwrap();
             if ends {
                 signer.sign(journal.sha256()).unwrap();

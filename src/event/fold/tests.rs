@@ -93,6 +93,14 @@ fn a_resumed_run_runs_the_dead_cell_again_and_it_is_not_flaky() {
 }
 
 #[test]
+fn a_cell_that_begins_again_before_it_ended_although_nobody_resumed_the_run_is_a_contradiction() {
+    let mut story = Story::of(&["a.p1"]);
+    story.start("a.p1", 1).until("a.p1", Phase::Boot);
+    let found = story.healthy("a.p1", 2).state().contradictions;
+    assert_eq!(found, ["`a.p1` began again before it had ended"]);
+}
+
+#[test]
 fn what_cannot_be_is_kept_as_a_contradiction() {
     let mut story = Story::of(&["a.p1"]);
     story.start("ghost", 1).signal("a.p1", SignalKind::Reset);

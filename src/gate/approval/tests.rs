@@ -75,7 +75,7 @@ fn approved_of(plan: &Plan, story: &Story) -> Result<Statement, Unsignable> {
         events: story.events.clone(),
         tail: Tail::Whole,
         sha256: Sha256::of(b"journal"),
-        last_end: None,
+        signed: Sha256::of(b"journal"),
     };
     let policy = ApprovalPolicy::default();
     let now = datetime!(2026-01-02 05:00 UTC);

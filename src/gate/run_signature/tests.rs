@@ -32,7 +32,7 @@ impl Signed {
         let mut writer = JournalWriter::create(&self.journal(), "r1".into()).unwrap();
         for event in events {
             writer.append(event).unwrap();
-            if event.what.ends_something() {
+            if event.what.is_to_last() {
                 signer.sign(writer.sha256()).unwrap();
             }
         }
@@ -156,15 +156,25 @@ fn a_signature_that_is_absent_of_another_key_or_of_another_run_proves_nothing() 
 #[test]
 fn a_killed_run_goes_on_from_what_was_signed_and_from_nothing_that_was_added() {
     let events = rejected();
-    let ends: Vec<usize> = (0..events.len()).filter(|n| events[*n].what.ends_something()).collect();
-    for length in [1, 5, ends[0], ends[0] + 1, ends[0] + 4, ends[1] + 1] {
+    let ends: Vec<usize> = (0..events.len()).filter(|n| events[*n].what.is_to_last()).collect();
+    for length in [1, 5, ends[1], ends[1] + 1, ends[1] + 4, ends[2] + 1] {
         let signed = Signed::new(&events[..length]);
         signed.resumable().unwrap();
         refused(signed.check(), "the run has no end");
     }
-    let signed = Signed::new(&events[..ends[0] + 4]);
+    let signed = Signed::new(&events[..ends[1] + 4]);
     let healthy = serde_json::json!({"v": 1, "seq": 0, "prev": "", "run": "r1", "at_ms": 900_000, "cell": "os-9.p2", "kind":
         "cell-ended", "end": {"attempt": 1, "verdict": {"outcome": "healthy", "reasons": []}, "artifacts": [], "took": 5}});
     signed.forge(|lines| lines.push(healthy.to_string()));
     refused(signed.resumable(), "the journal is not the one that was signed");
+}
+
+#[test]
+fn a_run_does_not_go_on_from_before_what_was_signed_last() {
+    // Cut back to its first line, which may be edited: what was found is forgotten.
+    let signed = Signed::new(&rejected());
+    signed.forge(|lines| lines.truncate(1));
+    refused(signed.resumable(), "the journal is not the one that was signed");
+    fs::remove_file(signed.dir().join(RUN_SIGNATURE)).unwrap();
+    refused(signed.resumable(), "is not there");
 }

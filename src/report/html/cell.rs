@@ -150,7 +150,7 @@ fn first_cause(cell: &CellState, verdict: &Verdict) -> String {
 
 /// The first cause of an attempt.
 fn told_of(attempt: &Attempt) -> String {
-    attempt.verdict().lead().map_or(String::new(), |lead| format!("{} in {}: {}", lead.id, lead.phase, lead.message))
+    attempt.came_to().lead().map_or(String::new(), |lead| format!("{} in {}: {}", lead.id, lead.phase, lead.message))
 }
 
 fn facts(cell: &CellState) -> Vec<(&'static str, String)> {

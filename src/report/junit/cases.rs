@@ -89,7 +89,7 @@ pub(super) fn cases(state: &RunState, cell: &CellState, classname: &str) -> Vec<
     let earlier =
         [Outcome::Inconclusive, Outcome::Unhealthy].into_iter().flat_map(|outcome| cell.earlier_with(outcome));
     for attempt in earlier {
-        for (reason, kind) in blame(&attempt.verdict()) {
+        for (reason, kind) in blame(&attempt.came_to()) {
             let mut rerun = TestRerun::new(kind);
             rerun.set_type(xml(reason.id.as_str()));
             rerun.set_message(xml(&format!("attempt {}: {}", attempt.number, reason.message)));
@@ -104,7 +104,7 @@ pub(super) fn cases(state: &RunState, cell: &CellState, classname: &str) -> Vec<
 /// JUnit expect it, and pass; but the gate rejects it, so the suite must not be green.
 fn flaky(cell: &CellState, classname: &str) -> Option<TestCase> {
     let first = cell.earlier_with(Outcome::Unhealthy).next().filter(|_| cell.is_flaky())?;
-    let verdict = first.verdict();
+    let verdict = first.came_to();
     let id = verdict.lead().map_or("unhealthy", |lead| lead.id.as_str());
     let mut status = TestCaseStatus::non_success(NonSuccessKind::Failure);
     status.set_type("flaky");
