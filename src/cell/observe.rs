@@ -1,3 +1,5 @@
+mod screen;
+
 use std::{fs, future::Future, path::PathBuf, sync::Arc, time::Duration};
 
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval, timeout};
@@ -36,9 +38,6 @@ const LAB_SILENCE: Duration = Duration::from_secs(60);
 
 /// The lab is told to have stood still from this on.
 const STOOD_STILL: Millis = Millis::from_secs(5);
-
-/// Most pictures that are kept of a cell.
-const FRAMES: usize = 60;
 
 /// Longest telling line that is passed on, in characters.
 const LINE: usize = 160;
@@ -444,68 +443,10 @@ impl Observer {
         }
     }
 
-    async fn look_at_screen(&mut self, progress: &mut Progress) {
-        let Some(Ok(Some(now))) = self.in_time(self.vm.screenshot()).await else { return };
-        if let Some(before) = &self.screen {
-            progress.screen_changed_ppm = Some(pictures::difference_ppm(before, &now));
-        }
-        if let Some(settled) = &self.settled_screen {
-            progress.screen_unlike_settled_ppm = settled.unlike_ppm(&now);
-        }
-        if progress.screen_changed_ppm.is_none_or(|ppm| ppm > CURSOR_PPM) {
-            self.keep_frame(now.clone()).await;
-        } else if let Some((sha256, file)) = self.standing.take()
-            && let Some(shows) = self.recognise(now.clone()).await
-        {
-            self.emit(SignalKind::Screen { sha256, file, shows: Some(shows) });
-        }
-        self.screen = Some(now);
-    }
-
     /// Taking it took a while, and its time is when it is sent.
     fn emit_sample(&mut self, mut progress: Progress) {
         progress.lab = self.lab.time(progress.lab.cpu_wait);
         self.emit(SignalKind::Progress { progress });
-    }
-
-    /// Keeps what the screen shows now. A picture that cannot be written is no fault of the machine.
-    async fn keep_frame(&mut self, screen: Screenshot) {
-        let sha256 = Sha256::of(&screen.rgb);
-        let mut file = None;
-        if self.frames.len() < FRAMES {
-            let name = format!("screens/{:02}.png", self.frames.len() + 1);
-            let path = self.dir.join(&name);
-            let write = move || {
-                path.parent().map_or(Ok(()), fs::create_dir_all)?;
-                pictures::write_png(&screen, &path).map(|()| path)
-            };
-            match tokio::task::spawn_blocking(write).await {
-                Ok(Ok(path)) => {
-                    self.frames.push(path);
-                    file = Some(name);
-                }
-                Ok(Err(error)) => self.note(Level::Info, format!("a picture cannot be kept: {error}")),
-                Err(_) => {}
-            }
-        }
-        self.standing = Some((sha256.clone(), file.clone()));
-        self.emit(SignalKind::Screen { sha256, file, shows: None });
-    }
-
-    async fn recognise(&mut self, screen: Screenshot) -> Option<KnownScreen> {
-        if self.dazzled {
-            return None;
-        }
-        let work = move || health::recognise(screen.width, screen.height, &screen.rgb);
-        match self.in_time(tokio::task::spawn_blocking(work)).await {
-            Some(shows) => shows.ok().flatten(),
-            None if self.cancel.is_cancelled() => None,
-            None => {
-                self.dazzled = true;
-                self.note(Level::Info, "what the screen shows takes too long to recognise".to_owned());
-                None
-            }
-        }
     }
 
     fn read_serial(&mut self) {

@@ -1,3 +1,6 @@
+mod ending;
+mod learning;
+
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     io,
@@ -321,55 +324,6 @@ impl<'a> Dispatcher<'a> {
         Ok(())
     }
 
-    /// What a signal says about other cells: whether they may start, and what their boots will cost.
-    fn learn(&mut self, id: &CellId, signal: &SignalKind) {
-        match signal {
-            // Its place to boot in is behind it.
-            SignalKind::PhaseStarted { at: Phase::Start } => self.look |= self.at_the_door.remove(id),
-            // Other cells of its image need not wait any more.
-            SignalKind::Sealed { .. } | SignalKind::StartedFrom { .. } => self.look = true,
-            _ => {}
-        }
-        let Some(cell) = self.index.get(id).map(|index| &self.plan.cells[*index]) else { return };
-        let Some(image) = self.plan.images.get(&cell.image) else { return };
-        let accelerator = self.shared.lab.info().accelerator;
-        if let Some(cores) = self.costs.see(id, signal, image.vcpus)
-            && self.shared.boots.places().is_some()
-        {
-            let cores = self.history.learn(&image.name, accelerator, cores);
-            self.shares.insert(image.name.clone(), cores);
-            self.bound_boots();
-        }
-    }
-
-    /// As many boots at a time as the host's cores bear.
-    fn bound_boots(&self) {
-        let info = self.shared.lab.info();
-        let known = self.shares.len() as f64;
-        let share = (known > 0.0).then(|| self.shares.values().sum::<f64>() / known);
-        if let Some(places) = boot_places(info.accelerator, info.cpus, share) {
-            self.shared.boots.resize(places);
-        }
-    }
-
-    /// Keeps how a cell ended for later runs. A control that was only known took no time that says anything.
-    fn keep(&mut self, id: &CellId, end: &CellEnd) {
-        if self.state.cell(id).is_some_and(|cell| cell.known_from().is_some()) {
-            return;
-        }
-        let Some(cell) = self.index.get(id).map(|index| &self.plan.cells[*index]) else { return };
-        let accelerator = self.shared.lab.info().accelerator;
-        let kept = self.history.record(&self.plan.name, accelerator, cell, end, utc_now());
-        self.warn_of_history(kept);
-    }
-
-    fn warn_of_history(&self, kept: Result<(), HistoryError>) {
-        if let Err(error) = kept {
-            let what = RunEvent::Note { level: Level::Warning, text: error.to_string() };
-            self.shared.emitter.emit(None, what);
-        }
-    }
-
     fn stop(&mut self, why: StopCause) {
         self.shared.emitter.emit(None, RunEvent::RunStopping { why });
         self.halt();
@@ -490,87 +444,5 @@ impl<'a> Dispatcher<'a> {
             cancel: shared.cancel.clone(),
             hurry: shared.hurry.clone(),
         }
-    }
-
-    fn ended(&mut self, ended: Result<(Id, Lived), JoinError>) {
-        let id = match &ended {
-            Ok((id, _)) => *id,
-            Err(error) => error.id(),
-        };
-        let Some(task) = self.tasks.remove(&id) else { return };
-        let cell = self.plan.cells[task.cell].clone();
-        self.look = true;
-        self.at_the_door.remove(&cell.id);
-        self.costs.forget(&cell.id);
-        if let Some(seals) = &self.shared.seals {
-            seals.release(&cell);
-        }
-        if let Some(image) = self.plan.images.get(&cell.image) {
-            self.capacity.release(image);
-        }
-        let lived = match ended {
-            Ok((_, lived)) => lived,
-            Err(error) => {
-                let message = format!("internal error: the cell's task ended early ({error})");
-                // All that it sent has a say in the verdict, as it will have when it is read again.
-                self.take_waiting_events();
-                let attempt = self.state.cell(&cell.id).and_then(|cell| cell.attempts.last());
-                let before = attempt.map_or(&[][..], |attempt| &attempt.signals);
-                ended_early(&self.shared.emitter, &cell.id, before, message)
-            }
-        };
-        self.compare(Ended { task, lived });
-    }
-
-    /// The machine is gone. A cell that is compared with a control has ended once that has.
-    fn compare(&mut self, ended: Ended) {
-        let Role::Compared { with } = &self.plan.cells[ended.task.cell].role else { return self.conclude(ended, None) };
-        if let Some((ended, control)) = self.controls.wait(with, ended) {
-            self.conclude(ended, control);
-        }
-    }
-
-    fn conclude(&mut self, ended: Ended, control: Option<ControlEnd>) {
-        let Ended { task, mut lived } = ended;
-        let cell = self.plan.cells[task.cell].clone();
-        if let Some(control) = control {
-            compare(&self.shared.emitter, &cell.id, &mut lived, control);
-        }
-        // What its control came to, another try does not change.
-        let own = lived.judge.own_verdict().outcome;
-        let outcome = self.shared.end(&cell, task.attempt, task.began, lived);
-        let policy = &self.plan.policy;
-        let again = match (outcome, own) {
-            (Outcome::Unhealthy, _) => task.attempt <= policy.retries,
-            (_, Outcome::Inconclusive) => task.attempt <= policy.retry_inconclusive,
-            _ => false,
-        };
-        if !self.stopping && again {
-            self.waiting.add(task.cell, &cell, task.attempt + 1, &self.expectations);
-            return;
-        }
-        // What a control told is in the state only then.
-        self.take_waiting_events();
-        for (waiting, control) in self.controls.ended(&cell, &self.state) {
-            self.conclude(waiting, control);
-        }
-        if !self.stopping && outcome == Outcome::Unhealthy && self.fail_fast {
-            self.stop(StopCause::FailFast);
-        }
-    }
-}
-
-impl Shared {
-    fn end(&self, cell: &Cell, attempt: u32, began: Millis, lived: Lived) -> Outcome {
-        let relative = |path: &std::path::PathBuf| {
-            let path = path.strip_prefix(&self.folder.dir).unwrap_or(path);
-            path.to_string_lossy().into_owned()
-        };
-        let Lived { verdict, artifacts, .. } = lived;
-        let outcome = verdict.outcome;
-        let artifacts = artifacts.iter().map(relative).collect();
-        let took = self.emitter.now().since(began);
-        self.emitter.emit(Some(&cell.id), RunEvent::CellEnded { end: CellEnd { attempt, verdict, artifacts, took } });
-        outcome
     }
 }

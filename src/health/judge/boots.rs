@@ -1,0 +1,119 @@
+//! Where one boot ends and the next begins: what is asked for, what the host sees, and what the guest says of it.
+
+use super::Judge;
+use crate::{
+    health::boot::Boot,
+    model::{Millis, ONE_RESET, Phase, Reason, ReasonId, RestartVia},
+};
+
+impl Judge {
+    pub(super) fn restart_asked(&mut self, at: Millis, via: RestartVia) {
+        if self.asked.is_none() {
+            // What the console says from here on it says on the way down.
+            self.boot.last_panic = None;
+        } else if via == RestartVia::Forced {
+            let boot = self.boot.clone();
+            self.panicked_on_its_way_down(at, &boot);
+        }
+        (self.asked, self.early, self.restarts_itself) = (Some(via), None, false);
+        self.requested_boot = false;
+        if self.phase == Phase::Setup {
+            self.resets.allowed = self.limits.extra_restarts;
+        }
+        // What was proven of the boot that ends here says nothing about the next.
+        self.done.checks.clear();
+        (self.state, self.restart, self.activity) = (None, None, None);
+        if via == RestartVia::Forced {
+            let message = format!(
+                "the machine did not reset within {0} of the agent's request, nor within {0} of the power button's",
+                self.limits.restart
+            );
+            self.blame(at, ReasonId::RestartRefused, message);
+        }
+    }
+
+    pub(super) fn reset(&mut self, at: Millis) {
+        let again = self.last_reset.is_some_and(|last| at.since(last) < ONE_RESET);
+        if again && self.asked.is_none() && !self.boot.answered {
+            return;
+        }
+        self.last_reset = Some(at);
+        let before = std::mem::replace(&mut self.boot, Boot::starting_at(at));
+        if before.id.is_some() {
+            self.previous_boot = before.id.clone();
+        }
+        if let Some(via) = self.asked.take() {
+            self.requested_boot = via != RestartVia::Forced;
+            if via != RestartVia::Forced {
+                self.panicked_on_its_way_down(at, &before);
+            }
+            // It counts as any other text there does: if the boot does not settle.
+            if let Some((mark, text)) = self.early.take() {
+                self.boot.marks.insert(mark);
+                self.boot.console_text = Some(text);
+            }
+        } else if (self.update_began || self.phase == Phase::Setup) && self.resets.explain(&before) {
+            // Nothing to blame anybody for. Its control boots once, so the last boot is what is compared.
+            self.restarts_itself = true;
+        } else if !before.panicked {
+            self.unexplained_reset(at, &before);
+        }
+    }
+
+    fn panicked_on_its_way_down(&mut self, at: Millis, boot: &Boot) {
+        if let Some(said) = boot.last_panic.as_ref().filter(|_| !boot.panicked) {
+            self.blame(at, ReasonId::StopError, format!("the kernel panicked on its way down: {said}"));
+        }
+    }
+
+    fn unexplained_reset(&mut self, at: Millis, before: &Boot) {
+        self.resets.count(at, self.phase, before);
+        if self.resets.unexplained >= self.limits.resets {
+            let (id, message) = self.resets.as_loop();
+            self.blame(at, id, message);
+        }
+    }
+
+    pub(super) fn settled(&mut self, at: Millis) {
+        if std::mem::replace(&mut self.boot.settled, true) {
+            return;
+        }
+        if self.resets.after_agent.is_some() && self.resets.panic.is_none() {
+            self.resets.came_back = true;
+            return;
+        }
+        let panic = self.resets.forget();
+        if let Some(text) = panic {
+            let message = format!("the kernel panicked, and the machine came back by itself: {text}");
+            self.blame(at, ReasonId::StopError, message);
+            return;
+        }
+        self.done.settled |= !self.update_began;
+        if !matches!(self.phase, Phase::Boot | Phase::Soak(_)) {
+            return;
+        }
+        let new_boot = self.previous_boot.is_some() && self.boot.id.is_some() && self.boot.id != self.previous_boot;
+        if self.requested_boot && new_boot {
+            self.done.boots += 1;
+        } else {
+            let message = "the machine settled, but nothing proves that this is a new boot".to_owned();
+            self.blame(at, ReasonId::RestartRefused, message);
+        }
+    }
+
+    /// The crash that a machine came back from.
+    pub(super) fn crash(&self) -> Option<Reason> {
+        let (when, phase) = self.resets.after_agent.filter(|_| self.resets.came_back && !self.over)?;
+        let message = format!("the machine reset itself in phase {phase} while the agent was up, and came back");
+        Some(self.blamed(when, phase, ReasonId::LateCrash, message))
+    }
+
+    pub(super) fn boot_id(&mut self, at: Millis, id: &str) {
+        let before = self.boot.id.replace(id.to_owned());
+        let watched = self.boot.settled && self.phase == Phase::Watch;
+        if watched && before.is_some_and(|before| before != id) {
+            let message = "the guest has booted anew since it settled, and the host saw no reset".to_owned();
+            self.blame(at, ReasonId::LateCrash, message);
+        }
+    }
+}
