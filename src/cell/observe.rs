@@ -449,7 +449,8 @@ impl Observer {
         self.emit(SignalKind::Progress { progress });
     }
 
-    fn read_serial(&mut self) {
+    /// Takes in what the serial console has said by now.
+    pub fn read_serial(&mut self) {
         for _ in 0..PIECES {
             let before = self.serial.bytes();
             let news = self.serial.news();

@@ -103,6 +103,8 @@ async fn ask(watcher: &mut Observer, mate: &Cellmate<'_>, restart: &mut Restart)
         if via == RestartVia::Acpi && watcher.channel_open && lost {
             restart.asked_again(watcher).await;
         }
+        // What the console says from then on counts.
+        watcher.read_serial();
         watcher.emit(SignalKind::RestartAsked { via });
         let patience = Patience::new(watcher, mate.limits().restart.as_duration()).await;
         let closed = watcher.channel_closed;

@@ -268,7 +268,13 @@ impl CellState {
     /// Attempts before the last one that ended like this.
     pub fn earlier_with(&self, outcome: Outcome) -> impl Iterator<Item = &Attempt> {
         let earlier = self.attempts.split_last().map_or(&[][..], |(_, earlier)| earlier);
-        earlier.iter().filter(move |attempt| attempt.came_to().outcome == outcome)
+        // What one showed that bootgate's death ended nobody had compared, and it was the golden image's fault.
+        let lead = self.ended().and_then(|end| end.verdict.lead()).map(|lead| lead.id);
+        let is_unwell = lead == Some(ReasonId::ControlUnhealthy);
+        earlier.iter().filter(move |attempt| {
+            let came_to = if is_unwell { attempt.verdict() } else { attempt.came_to() };
+            came_to.outcome == outcome
+        })
     }
 }
 

@@ -36,7 +36,7 @@ pub enum RunSignatureError {
     Key(#[from] KeyError),
     #[error("cannot {action} the run's signature {}: {source}", .path.display())]
     Io { action: &'static str, path: PathBuf, source: io::Error },
-    #[error("{} is not there: the run was not signed by the lab (it is from before that was done, or the file was removed), so nothing may rest on it: run again", .0.display())]
+    #[error("{} is not there: the run was not signed by the lab (it is from before that was done, it was killed as it began, or the file was removed), so nothing may rest on it: run again", .0.display())]
     Absent(PathBuf),
     #[error("{} does not prove the run: {source}", .path.display())]
     Wrong { path: PathBuf, source: EnvelopeError },

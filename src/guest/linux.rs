@@ -45,7 +45,7 @@ echo "time $(date +%s)"
 "#;
 
 /// Log levels as the kernel's ring buffer numbers them: eight times the facility, plus the level, of which 3 is `err`. A route
-/// with flag 0x200 (`RTF_REJECT`) leads nowhere. Of a file system `stat` tells how many files it can hold and still may.
+/// without an interface or with flag 0x200 (`RTF_REJECT`) leads nowhere. Of a file system `stat` tells how many files it can hold and still may.
 const REST: &str = r#"dmesg -r 2>/dev/null | sed -n 's/^<\([0-9]*\)>.*/\1/p' | sort | uniq -c | while read -r c l; do echo "log $l $c"; done
 while read -r k v _; do case $k in MemTotal:) t=$v;; MemAvailable:) echo "memory $t $v"; break;; esac; done </proc/meminfo
 df -P -k 2>/dev/null | {
@@ -59,8 +59,8 @@ for p in /sys/class/net/*; do
   n=${p##*/}; [ "$n" != lo ] && read -r s <"$p/operstate" && [ "$s" = up ] && echo "network $n up"
 done 2>/dev/null
 ip -o addr show scope global 2>/dev/null | while read -r _ n _; do echo "network $n address"; done
-while read -r _ t _ f _ _ _ m _; do
-  [ "$t$m" = 0000000000000000 ] && [ $((0x$f & 0x200)) = 0 ] && echo "network default route"
+while read -r i t _ f _ _ _ m _; do
+  [ "$t$m" = 0000000000000000 ] && [ "$i" != '*' ] && [ $((0x$f & 0x200)) = 0 ] && echo "network default route"
 done </proc/net/route 2>/dev/null
 for f in /var/crash/* /var/lib/systemd/coredump/* /sys/fs/pstore/*; do
   case $f in */kexec_cmd|*/kdump_lock) continue;; esac
@@ -73,6 +73,7 @@ done
 const ERRORS: &str = r#"if command -v journalctl >/dev/null; then
   journalctl -b -p 3 -o cat --no-pager -q | sed 's/[0-9#][0-9#]*/#/g' | sort -u | sed -e '4001{' -e 's/.*/errors cut/' -e q -e '}' -e 's/^/error /'
 else
+  command -v awk >/dev/null || echo "errors cut"
   dmesg -r | awk -F '[<>]' '$1 == "" && $2 % 8 < 4 { print "error " $0 }'
 fi 2>/dev/null
 exit 0"#;

@@ -1,6 +1,5 @@
 use std::collections::BTreeSet;
 
-use super::differ::Restarted;
 use crate::model::{Activity, CURSOR_PPM, ConsoleMark, KnownScreen, LabTime, Millis, Progress, ScreenKind};
 
 /// A screen that differs from the settled one by less than this share of what is drawn there shows the same.
@@ -168,8 +167,8 @@ impl Boot {
         if !self.ignores_keys() {
             return None;
         }
-        match (&self.shows, &self.console_text) {
-            (Some(known), _) if known.kind == ScreenKind::Stop => Some(format!("the screen shows {known}")),
+        match (self.shows_stop(), &self.console_text) {
+            (Some(known), _) => Some(format!("the screen shows {known}")),
             (_, Some(text)) if self.panic_on_console() && self.is_dead() => Some(format!("the console says: {text}")),
             _ => None,
         }
@@ -210,11 +209,15 @@ impl Boot {
 
     /// What it said when it stopped with an error, on the console or, at last, on the screen.
     pub fn last_words(&self) -> Option<String> {
-        match (&self.console_text, &self.shows) {
-            (text, _) if self.panic_on_console() => Some(text.clone().unwrap_or_default()),
-            (_, Some(known)) if known.kind == ScreenKind::Stop => Some(format!("the screen showed {known}")),
-            _ => None,
+        if self.panic_on_console() {
+            return Some(self.console_text.clone().unwrap_or_default());
         }
+        self.shows_stop().map(|known| format!("the screen showed {known}"))
+    }
+
+    /// The screen of a kernel that stopped with an error.
+    pub fn shows_stop(&self) -> Option<&KnownScreen> {
+        self.shows.as_ref().filter(|known| known.kind == ScreenKind::Stop)
     }
 
     /// What shows that the machine is up although its agent is not, and for how long it has shown that.
@@ -239,12 +242,6 @@ impl Boot {
     pub fn age(&self) -> Millis {
         let (Some((first_at, _)), Some(_)) = (&self.first, &self.last) else { return Millis::ZERO };
         first_at.since(self.since).min(FIRST_LOOK) + spent(&self.first, &self.last)
-    }
-
-    /// How long this boot has taken until now, and how much of that was the lab's.
-    pub fn restarted(&self, now: Millis) -> Restarted {
-        let took = now.since(self.since);
-        Restarted { took, waited: took.since(self.age()) }
     }
 
     /// The CPU time that the guest used while nothing changed, in percent of one core.

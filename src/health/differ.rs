@@ -138,9 +138,11 @@ fn full(own: &GuestState, there: &GuestState, percent: f64) -> Vec<String> {
     let space = |disk: &DiskState| share(disk.free.0, disk.size.0);
     let files = |disk: &DiskState| share(disk.files_free, disk.files);
     let is_fuller = |disk: &DiskState, of: &dyn Fn(&DiskState) -> Option<f64>| {
-        let control = there.disks.iter().find(|other| other.mount == disk.mount).and_then(of);
+        let control = there.disks.iter().find(|other| other.mount == disk.mount);
         of(disk).is_some_and(|free| {
-            free < percent && control.is_none_or(|control| control - free >= DISK_NOISE.min(percent / 2.0))
+            // Of one that the control has and does not know this of, nothing is known.
+            let is_less = |control: &DiskState| of(control).is_some_and(|control| control - free >= DISK_NOISE.min(percent / 2.0));
+            free < percent && control.is_none_or(is_less)
         })
     };
     let mut told = Vec::new();

@@ -168,6 +168,12 @@ impl Judge {
         self.boot.age()
     }
 
+    /// Of a machine that restarted by itself, as it may, after the restart that was asked for: how long its last boot has taken
+    /// until now, and how much of that was the lab's.
+    pub fn last_boot_of_several(&self, now: Millis) -> Option<(Millis, Millis)> {
+        self.restarts_itself.then(|| (now.since(self.boot.since), now.since(self.boot.since).since(self.boot.age())))
+    }
+
     pub fn see(&mut self, signal: &Signal) {
         let at = signal.at;
         // Whoever goes on with the machine has seen that it stays.
@@ -204,8 +210,7 @@ impl Judge {
             }
             SignalKind::GuestState { .. } => {}
             SignalKind::BootCost { took, waited, .. } if self.update_began && !self.over => {
-                let whole = Restarted { took: *took, waited: *waited };
-                self.restart = Some(if self.restarts_itself { self.boot.restarted(at) } else { whole });
+                self.restart = Some(Restarted { took: *took, waited: *waited });
             }
             SignalKind::BootCost { .. } => {}
             SignalKind::ControlKnown { .. } => self.known = true,
@@ -405,9 +410,7 @@ impl Judge {
         }
         self.boot.console_text.get_or_insert_with(|| text.to_owned());
         if mark == ConsoleMark::KernelPanic && !self.boot.answered && words::is_for_want_of_a_core(text) {
-            let message = format!("the host gave the guest no core while its kernel tried its timer: {text}");
-            self.fault(at, ReasonId::HostLost, message);
-            return;
+            return self.for_want_of_a_core(at, text);
         }
         // The firmware has the last word when there is nothing to boot. Other marks are text that any
         // program may print: they count only when the boot does not settle.
@@ -453,6 +456,11 @@ impl Judge {
         } else {
             self.reason(at, ReasonId::StartFailed, message)
         }
+    }
+
+    fn for_want_of_a_core(&mut self, at: Millis, said: &str) {
+        let message = format!("the host gave the guest no core while its kernel tried its timer: {said}");
+        self.fault(at, ReasonId::HostLost, message);
     }
 
     /// The lab did something wrong.

@@ -46,7 +46,7 @@ impl Resets {
 
     /// Whether the boot that ended was one of those that the update's step, or the OS, may end by itself: then it is spent.
     pub fn explain(&mut self, before: &Boot) -> bool {
-        let stopped = panicked(before).is_some();
+        let stopped = panicked(before).is_some() || before.shows_stop().is_some();
         if self.by_step > 0 && !before.panicked && !stopped {
             self.by_step -= 1;
             // What was announced comes first: nobody knows of it whose it was, if the running step may do one too.

@@ -6,6 +6,9 @@ use serde_json::json;
 use super::{Seal, SealError, io, key::steps, record};
 use crate::model::{Cell, Check, ControlFacts, Millis, RunId, Sha256, Step, canonical};
 
+/// How a control is asked what it is like; an answer to other questions is another key.
+const QUESTIONS: u32 = 2;
+
 /// A control that was run before, from the same seal and with the same questions.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KnownControl {
@@ -35,7 +38,7 @@ pub fn control_key(cell: &Cell) -> Sha256 {
     let ids: Vec<&str> = health.checks.iter().map(|check| check.id.as_str()).collect();
     let deadlines = [health.boot_timeout, health.restart_timeout];
     let timeouts: Vec<Millis> = cell.setup.iter().chain(&checks).map(|step| step.timeout).collect();
-    let about = json!([steps(&cell.setup), ids, steps(&checks), health.soak, health.watch, deadlines, timeouts]);
+    let about = json!([QUESTIONS, steps(&cell.setup), ids, steps(&checks), health.soak, health.watch, deadlines, timeouts]);
     Sha256::of(canonical(about).as_bytes())
 }
 

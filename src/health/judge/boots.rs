@@ -2,7 +2,7 @@
 
 use super::Judge;
 use crate::{
-    health::boot::Boot,
+    health::{boot::Boot, words},
     model::{Millis, ONE_RESET, Phase, Reason, ReasonId, RestartVia},
 };
 
@@ -53,7 +53,7 @@ impl Judge {
                 self.boot.console_text = Some(text);
             }
         } else if (self.update_began || self.phase == Phase::Setup) && self.resets.explain(&before) {
-            // Nothing to blame anybody for. Its control boots once, so the last boot is what is compared.
+            // Nothing to blame anybody for.
             self.restarts_itself = true;
         } else if !before.panicked {
             self.unexplained_reset(at, &before);
@@ -62,6 +62,10 @@ impl Judge {
 
     fn panicked_on_its_way_down(&mut self, at: Millis, boot: &Boot) {
         if let Some(said) = boot.last_panic.as_ref().filter(|_| !boot.panicked) {
+            // It tries its timer while it starts: this is the next boot's, read before the host told of the reset.
+            if words::is_for_want_of_a_core(said) {
+                return self.for_want_of_a_core(at, said);
+            }
             self.blame(at, ReasonId::StopError, format!("the kernel panicked on its way down: {said}"));
         }
     }
