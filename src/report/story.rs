@@ -6,7 +6,7 @@ use crate::{
     event::{Attempt, Level},
     model::{
         Bytes, ConsoleMark, ControlFacts, GuestState, LimitsFrom, Millis, Outcome, Phase, RestartVia, Role, Signal,
-        SignalKind, Start, StepResult, Subject, one_line,
+        SignalKind, Start, StepResult, Subject, count, one_line,
     },
 };
 
@@ -58,7 +58,8 @@ fn sentence(what: &SignalKind) -> String {
                 Role::Control => ", as the control".to_owned(),
             };
             let checks = if checks.is_empty() { "none".to_owned() } else { checks.join(", ") };
-            format!("planned: {update_steps} update steps, {} restarts, checks: {checks}{role}", u64::from(*soak) + 1)
+            let steps = count(*update_steps, "update step");
+            format!("planned: {steps}, {}, checks: {checks}{role}", count((*soak as usize).saturating_add(1), "restart"))
         }
         SignalKind::StartedFrom { start: Start::Cold, .. } => "starts from power-on".to_owned(),
         SignalKind::StartedFrom { start: Start::Live, seal } => match seal {
