@@ -1,25 +1,19 @@
 mod screen;
 
-use std::{fs, future::Future, path::PathBuf, sync::Arc, time::Duration};
+use std::{future::Future, path::PathBuf, sync::Arc, time::Duration};
 
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::{
-    Emitter, Job,
-    console::Console,
-    lab_clock::LabClock,
-    leftovers::CrashDump,
-    pictures::{self, Reference},
-};
+use super::{Emitter, Job, console::Console, lab_clock::LabClock, leftovers::CrashDump, pictures::Reference};
 use crate::{
     event::{Level, RunEvent},
     guest::Look,
-    health::{self, Judge},
+    health::Judge,
     lab::{Screenshot, Stats, Vm, VmEvent, VmEvents},
     model::{
-        CURSOR_PPM, CellId, ConsoleMark, ControlFacts, KnownScreen, LabTime, Millis, Phase, Progress, ReasonId,
-        Secrets, Sha256, Signal, SignalKind, Subject,
+        CellId, ConsoleMark, ControlFacts, LabTime, Millis, Phase, Progress, ReasonId, Secrets, Sha256, Signal,
+        SignalKind, Subject,
     },
 };
 

@@ -29,6 +29,8 @@ pub(super) struct Boot {
     pub channel_closed: bool,
     /// The agent has answered in this boot.
     pub answered: bool,
+    /// It has opened its channel in this boot: on a busy host it may be long until it answers.
+    pub channel_opened: bool,
     pub id: Option<String>,
     pub settled: bool,
     /// It was watched for a while after it had settled.
@@ -141,6 +143,11 @@ impl Boot {
             }
         }
         self.last = Some((at, now));
+    }
+
+    /// Whether it came as far as its services: the agent is there, or the console asks for a login.
+    pub fn came_up(&self) -> bool {
+        self.answered || self.channel_opened || self.marks.contains(&ConsoleMark::Login)
     }
 
     pub fn key_pressed(&mut self) {

@@ -141,7 +141,9 @@ fn full(own: &GuestState, there: &GuestState, percent: f64) -> Vec<String> {
         let control = there.disks.iter().find(|other| other.mount == disk.mount);
         of(disk).is_some_and(|free| {
             // Of one that the control has and does not know this of, nothing is known.
-            let is_less = |control: &DiskState| of(control).is_some_and(|control| control - free >= DISK_NOISE.min(percent / 2.0));
+            let is_less = |control: &DiskState| {
+                of(control).is_some_and(|control| control - free >= DISK_NOISE.min(percent / 2.0))
+            };
             free < percent && control.is_none_or(is_less)
         })
     };

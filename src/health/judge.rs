@@ -10,8 +10,8 @@ use super::{
     stuck, words,
 };
 use crate::model::{
-    Activity, ConsoleMark, Exit, GuestState, Limits, Millis, ONE_RESET, Outcome, Phase, Reason, ReasonId, RestartVia,
-    Role, Signal, SignalKind, Subject, Tolerances, Verdict,
+    Activity, ConsoleMark, Exit, GuestState, Limits, Millis, Outcome, Phase, Reason, ReasonId, RestartVia, Role,
+    Signal, SignalKind, Subject, Tolerances, Verdict,
 };
 
 /// The verdict on a cell, from all of its signals.
@@ -226,7 +226,10 @@ impl Judge {
             SignalKind::PhaseEnded { at: Phase::Check } => self.done.in_checks = false,
             SignalKind::PhaseEnded { .. } => {}
             SignalKind::Started => self.begin(at),
-            SignalKind::AgentConnected => self.boot.channel_closed = false,
+            SignalKind::AgentConnected => {
+                self.boot.channel_closed = false;
+                self.boot.channel_opened = true;
+            }
             SignalKind::AgentDisconnected => {
                 self.boot.channel_closed = true;
             }

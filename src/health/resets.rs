@@ -6,8 +6,8 @@ use crate::model::{Millis, Phase, ReasonId, Says};
 pub(super) struct Resets {
     /// Since the last settled boot.
     pub unexplained: u32,
-    /// One of them hit a machine whose agent was up; when and in which phase.
-    pub after_agent: Option<(Millis, Phase)>,
+    /// One of them hit a machine that was up; when and in which phase.
+    pub after_it_was_up: Option<(Millis, Phase)>,
     /// It settled again. More such resets make a loop all the same.
     pub came_back: bool,
     /// How many more the OS may do by itself.
@@ -74,8 +74,8 @@ impl Resets {
         if let Some(words) = panicked(before) {
             self.panic = Some(words);
         }
-        if before.answered && self.after_agent.is_none() {
-            self.after_agent = Some((at, phase));
+        if before.came_up() && self.after_it_was_up.is_none() {
+            self.after_it_was_up = Some((at, phase));
         }
     }
 
@@ -92,7 +92,7 @@ impl Resets {
     /// The machine has settled: what was counted is forgotten, what is still allowed is not. What the kernel said, if it
     /// panicked on the way.
     pub fn forget(&mut self) -> Option<String> {
-        (self.unexplained, self.after_agent, self.came_back) = (0, None, false);
+        (self.unexplained, self.after_it_was_up, self.came_back) = (0, None, false);
         self.panic.take()
     }
 }

@@ -59,7 +59,10 @@ fn sentence(what: &SignalKind) -> String {
             };
             let checks = if checks.is_empty() { "none".to_owned() } else { checks.join(", ") };
             let steps = count(*update_steps, "update step");
-            format!("planned: {steps}, {}, checks: {checks}{role}", count((*soak as usize).saturating_add(1), "restart"))
+            format!(
+                "planned: {steps}, {}, checks: {checks}{role}",
+                count((*soak as usize).saturating_add(1), "restart")
+            )
         }
         SignalKind::StartedFrom { start: Start::Cold, .. } => "starts from power-on".to_owned(),
         SignalKind::StartedFrom { start: Start::Live, seal } => match seal {

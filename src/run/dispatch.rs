@@ -10,7 +10,7 @@ use std::{
 
 use tokio::{
     sync::mpsc,
-    task::{Id, JoinError, JoinSet},
+    task::{Id, JoinSet},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -19,17 +19,16 @@ use super::{
     admission::{Admission, Refusal},
     controls::Controls,
     cost::BootCosts,
-    history::HistoryError,
     order::{Expectations, Queue},
     slots::Slot,
 };
 use crate::{
-    cell::{ControlEnd, Emitter, Job, Lived, compare, ended_early, live, not_started},
+    cell::{Emitter, Job, Lived, live, not_started},
     clock::utc_now,
-    event::{CellEnd, Event, JournalError, JournalWriter, Level, PlannedCell, RunEvent, RunStart, RunState, StopCause},
+    event::{Event, JournalError, JournalWriter, Level, PlannedCell, RunEvent, RunStart, RunState, StopCause},
     gate::{self, Ruling, RunSignatureError, RunSigner},
-    lab::{Boots, Lab, boot_places},
-    model::{Cell, CellId, GoldenImage, Millis, Outcome, Phase, Plan, ReasonId, Role, Secrets, Sha256, SignalKind},
+    lab::{Boots, Lab},
+    model::{Cell, CellId, GoldenImage, Millis, Outcome, Plan, ReasonId, Role, Secrets, Sha256},
     seal::Seals,
 };
 

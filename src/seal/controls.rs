@@ -38,7 +38,8 @@ pub fn control_key(cell: &Cell) -> Sha256 {
     let ids: Vec<&str> = health.checks.iter().map(|check| check.id.as_str()).collect();
     let deadlines = [health.boot_timeout, health.restart_timeout];
     let timeouts: Vec<Millis> = cell.setup.iter().chain(&checks).map(|step| step.timeout).collect();
-    let about = json!([QUESTIONS, steps(&cell.setup), ids, steps(&checks), health.soak, health.watch, deadlines, timeouts]);
+    let about =
+        json!([QUESTIONS, steps(&cell.setup), ids, steps(&checks), health.soak, health.watch, deadlines, timeouts]);
     Sha256::of(canonical(about).as_bytes())
 }
 

@@ -82,7 +82,7 @@ impl Judge {
         if std::mem::replace(&mut self.boot.settled, true) {
             return;
         }
-        if self.resets.after_agent.is_some() && self.resets.panic.is_none() {
+        if self.resets.after_it_was_up.is_some() && self.resets.panic.is_none() {
             self.resets.came_back = true;
             return;
         }
@@ -107,8 +107,8 @@ impl Judge {
 
     /// The crash that a machine came back from.
     pub(super) fn crash(&self) -> Option<Reason> {
-        let (when, phase) = self.resets.after_agent.filter(|_| self.resets.came_back && !self.over)?;
-        let message = format!("the machine reset itself in phase {phase} while the agent was up, and came back");
+        let (when, phase) = self.resets.after_it_was_up.filter(|_| self.resets.came_back && !self.over)?;
+        let message = format!("the machine reset itself in phase {phase} after it had come up, and came back");
         Some(self.blamed(when, phase, ReasonId::LateCrash, message))
     }
 

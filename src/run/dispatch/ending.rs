@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use tokio::task::{Id, JoinError};
 
-use super::{Dispatcher, Ended, Shared, Task};
+use super::{Dispatcher, Ended, Shared};
 use crate::{
     cell::{ControlEnd, Lived, compare, ended_early},
     event::{CellEnd, RunEvent, StopCause},
