@@ -146,11 +146,8 @@ async fn request(watcher: &mut Observer, mate: &Cellmate<'_>, via: RestartVia) -
         }
     };
     let asking = tokio::time::timeout(REQUEST * 2, asking);
-    let refused = match watcher.until(asking).await {
-        Some(Ok(Err(why))) => why,
-        _ => return true,
-    };
-    watcher.note(Level::Info, format!("the request to restart ({via:?}) was not taken: {refused}"));
+    let Some(Ok(Err(why))) = watcher.until(asking).await else { return true };
+    watcher.note(Level::Info, format!("the request to restart ({via:?}) was not taken: {why}"));
     false
 }
 

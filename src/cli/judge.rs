@@ -62,8 +62,8 @@ struct Judged {
 }
 
 pub fn run(args: Args, context: &Context) -> anyhow::Result<u8> {
-    let source = args.source.try_exists().with_context(|| format!("cannot look at {}", args.source.display()))?;
-    if !source {
+    let is_there = args.source.try_exists().with_context(|| format!("cannot look at {}", args.source.display()))?;
+    if !is_there {
         bail!("{} is not there: give a run's directory or the file of a trace", args.source.display());
     }
     let (all, contradictions) =

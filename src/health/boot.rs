@@ -210,6 +210,11 @@ impl Boot {
         self.marks.insert(ConsoleMark::Login);
     }
 
+    /// A panic that only the console told, and nothing since shows that the guest lives.
+    pub fn untold_panic(&self) -> Option<String> {
+        self.last_panic.clone().filter(|_| !self.panicked)
+    }
+
     pub fn panic_on_console(&self) -> bool {
         self.marks.contains(&ConsoleMark::KernelPanic)
     }

@@ -31,8 +31,8 @@ pub(super) struct Own<'a> {
 }
 
 /// The verdict on a cell that is compared with a control, from what the cell showed by itself and how the control ended
-/// (none: nobody knows). `tolerances`: how much worse it may be; none: the record is from before guests were asked what they are
-/// like.
+/// (none: nobody knows). `tolerances`: how much worse it may be; none: the record is from before guests were asked what
+/// they are like.
 ///
 /// Without a healthy control nothing is healthy. A control that is not well takes the blame off the update; one that
 /// was only lost does not.
@@ -85,16 +85,18 @@ pub(super) fn compare(
                 let is_busy = activity.is_some_and(|(_, activity)| !activity.is_rest(Activity::default()));
                 let untold = |what: &str| format!("the record lacks {what}, so it cannot be compared with its control");
                 let unsaid = |what: &str| format!("{what}; its control's is not known, so the two cannot be compared");
+                let slow_lab = "the lab was too slow to tell how long its restart took, so it cannot be compared with its \
+                                control's";
                 let guests = state.map(|(_, own)| &**own).zip(facts.guest.as_deref());
                 let lacks =
                     |does: fn(&GuestState, &GuestState) -> bool| guests.is_some_and(|(own, there)| does(own, there));
                 let missing = [
                     (state.is_none() && (is_asked || facts.guest.is_some()), untold("what the guest is like")),
                     (restart.is_none() && (is_asked || !facts.restart.is_zero()), untold("how long its restart took")),
-                    (lacks(|own, there| own.disks.is_empty() && !there.disks.is_empty()), untold("the guest's disks")),
-                    (lacks(|own, there| own.memory_used < there.memory_used && own.memory_used == Bytes(0)), untold("its memory")),
-                    (lacks(|own, there| own.clock_ahead_ms.is_none() && there.clock_ahead_ms.is_some()), untold("its clock")),
-                    (unclear, "the lab was too slow to tell how long its restart took, so it cannot be compared with its control's".to_owned()),
+                    (lacks(|own, there| no_disks(own) && !no_disks(there)), untold("the guest's disks")),
+                    (lacks(|own, there| no_memory(own) && !no_memory(there)), untold("its memory")),
+                    (lacks(|own, there| no_clock(own) && !no_clock(there)), untold("its clock")),
+                    (unclear, slow_lab.to_owned()),
                     (activity.is_none() && facts.activity.is_some(), untold("whether it came to rest")),
                     (state.is_some() && facts.guest.is_none(), unsaid("the record has what the guest is like")),
                     (is_slow && facts.restart.is_zero(), unsaid("the record has how long its restart took")),
@@ -146,4 +148,17 @@ pub(super) fn compare(
 
 fn verdict(reasons: Vec<Reason>) -> Verdict {
     Verdict { outcome: reasons.first().map_or(Outcome::Healthy, |lead| lead.id.outcome()), reasons }
+}
+
+/// What a guest did not say of itself.
+fn no_disks(state: &GuestState) -> bool {
+    state.disks.is_empty()
+}
+
+fn no_memory(state: &GuestState) -> bool {
+    state.memory_used == Bytes(0)
+}
+
+fn no_clock(state: &GuestState) -> bool {
+    state.clock_ahead_ms.is_none()
 }

@@ -12,8 +12,7 @@ impl Judge {
             // What the console says from here on it says on the way down.
             self.boot.last_panic = None;
         } else if via == RestartVia::Forced {
-            let boot = self.boot.clone();
-            self.panicked_on_its_way_down(at, &boot);
+            self.panicked_on_its_way_down(at, self.boot.untold_panic());
         }
         (self.asked, self.early, self.restarts_itself) = (Some(via), None, false);
         self.requested_boot = false;
@@ -45,7 +44,7 @@ impl Judge {
         if let Some(via) = self.asked.take() {
             self.requested_boot = via != RestartVia::Forced;
             if via != RestartVia::Forced {
-                self.panicked_on_its_way_down(at, &before);
+                self.panicked_on_its_way_down(at, before.untold_panic());
             }
             // It counts as any other text there does: if the boot does not settle.
             if let Some((mark, text)) = self.early.take() {
@@ -60,13 +59,12 @@ impl Judge {
         }
     }
 
-    fn panicked_on_its_way_down(&mut self, at: Millis, boot: &Boot) {
-        if let Some(said) = boot.last_panic.as_ref().filter(|_| !boot.panicked) {
+    fn panicked_on_its_way_down(&mut self, at: Millis, said: Option<String>) {
+        match said {
             // It tries its timer while it starts: this is the next boot's, read before the host told of the reset.
-            if words::is_for_want_of_a_core(said) {
-                return self.for_want_of_a_core(at, said);
-            }
-            self.blame(at, ReasonId::StopError, format!("the kernel panicked on its way down: {said}"));
+            Some(said) if words::is_for_want_of_a_core(&said) => self.for_want_of_a_core(at, &said),
+            Some(said) => self.blame(at, ReasonId::StopError, format!("the kernel panicked on its way down: {said}")),
+            None => {}
         }
     }
 
