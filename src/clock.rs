@@ -1,10 +1,17 @@
 //! Moments as records have them: RFC 3339, in UTC.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 /// Now.
 pub fn utc_now() -> String {
     utc(OffsetDateTime::now_utc())
+}
+
+/// What the host's clock tells, in milliseconds since 1970: it may be set at any time.
+pub fn unix_ms() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| i64::try_from(now.as_millis()).unwrap_or(i64::MAX))
 }
 
 /// A moment that a clock in UTC told; empty beyond the year 9999, for which there is no form.

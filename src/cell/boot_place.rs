@@ -57,6 +57,7 @@ impl Restart {
             return None;
         }
         let cpu = process_cpu(watcher).await;
+        watcher.read_host_clock();
         (!watcher.judge.is_over()).then(|| Self { _place: place, began: watcher.now(), cpu })
     }
 
@@ -64,6 +65,7 @@ impl Restart {
     /// asked, and the wait for that is no time that the machine took.
     pub async fn asked_again(&mut self, watcher: &mut Observer) {
         self.cpu = process_cpu(watcher).await;
+        watcher.read_host_clock();
         self.began = watcher.now();
     }
 

@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Emitter, Job, console::Console, lab_clock::LabClock, leftovers::CrashDump, pictures::Reference};
 use crate::{
+    clock,
     event::{Level, RunEvent},
     guest::Look,
     health::Judge,
@@ -84,6 +85,8 @@ pub(super) struct Observer {
     pub seen: ControlFacts,
     /// What ran in the guest when its last boot had just settled, and what the lab had taken from it until then.
     pub first_look: Option<(Look, LabTime)>,
+    /// The host's clock when a restart was asked for last, and the moment.
+    host_clock: (i64, std::time::Instant),
     /// The crash dumps that were read, and the boot in which.
     pub dumps: Option<(u64, Vec<CrashDump>)>,
     /// Telling lines passed on in this boot.
@@ -132,6 +135,7 @@ impl Observer {
             secrets: job.secrets.clone(),
             seen: ControlFacts::default(),
             first_look: None,
+            host_clock: (clock::unix_ms(), std::time::Instant::now()),
             dumps: None,
             told: Vec::new(),
         }
@@ -148,6 +152,18 @@ impl Observer {
         self.boot += 1;
         self.boot_id = None;
         self.told.clear();
+    }
+
+    /// A restart is asked for: what boots from here on has its time from the host's clock as it is now.
+    pub fn read_host_clock(&mut self) {
+        self.host_clock = (clock::unix_ms(), std::time::Instant::now());
+    }
+
+    /// By how many milliseconds the host's clock was set since, forward or, below zero, back.
+    pub fn host_clock_set_by(&self) -> i64 {
+        let (told, at) = self.host_clock;
+        let passed = i64::try_from(at.elapsed().as_millis()).unwrap_or(i64::MAX);
+        clock::unix_ms().saturating_sub(told).saturating_sub(passed)
     }
 
     pub fn is_cancelled(&self) -> bool {

@@ -1,6 +1,6 @@
 //! What the guest is like after its last restart, for the comparison with the control.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use super::{
     leftovers,
@@ -10,6 +10,7 @@ use super::{
     step,
 };
 use crate::{
+    clock,
     event::Level,
     guest::{Command, Look},
     model::{Exit, LabTime, Millis, ReasonId, SignalKind},
@@ -62,7 +63,7 @@ pub(super) async fn tell(watcher: &mut Observer, mate: &Cellmate<'_>) -> bool {
             if leftovers::add(watcher, mate, &mut now).await != Some(true) {
                 break;
             }
-            let ahead = now.clock_ahead_ms;
+            let ahead = now.clock_ahead_ms.map(|ahead| without_set(ahead, watcher.host_clock_set_by()));
             let mut state = now.since(&first);
             state.clock_ahead_ms = ahead;
             for text in state.errors.iter_mut().chain(&mut state.services).chain(&mut state.restarted) {
@@ -78,6 +79,13 @@ pub(super) async fn tell(watcher: &mut Observer, mate: &Cellmate<'_>) -> bool {
         }
     }
     !watcher.judge.is_over()
+}
+
+/// How far a guest's clock is ahead, where the host's was set by so much since the guest was asked to restart: the guest had
+/// it from the host as it was then, unless it reads another one's since.
+fn without_set(ahead: i64, set_by: i64) -> i64 {
+    let before = ahead.saturating_add(set_by);
+    if before.unsigned_abs() < ahead.unsigned_abs() { before } else { ahead }
 }
 
 /// Why a guest whose clock does not run as fast as the host's tells nothing, if it is one: where a busy host gives an emulated
@@ -143,10 +151,11 @@ async fn look(watcher: &mut Observer, mate: &Cellmate<'_>, command: &Command) ->
             if mate.family.asks_agent() {
                 watcher.until(ask_agent(mate, &mut look)).await?;
             }
-            let host = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_millis());
-            let host = i64::try_from(host).unwrap_or(i64::MAX);
-            look.clock_ahead_ms = look.clock.map(|guest| guest.saturating_mul(1000).saturating_sub(host));
-            look.uptime_ahead_ms = look.uptime_ms.map(|guest| guest.saturating_sub(host));
+            // How long both have run does not change when somebody sets the host's clock.
+            let since = i64::try_from(watcher.now().0).unwrap_or(i64::MAX);
+            let ahead = |guest: i64| guest.saturating_sub(clock::unix_ms());
+            look.clock_ahead_ms = look.clock.map(|guest| ahead(guest.saturating_mul(1000)));
+            look.uptime_ahead_ms = look.uptime_ms.map(|guest| guest.saturating_sub(since));
             Some(look)
         }
         (exit, _) => {
@@ -159,6 +168,13 @@ async fn look(watcher: &mut Observer, mate: &Cellmate<'_>, command: &Command) ->
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_guest_is_not_blamed_for_what_its_hosts_clock_was_set_by() {
+        assert_eq!(without_set(-3_600_000, 3_600_400), 400, "it has the time of before");
+        assert_eq!(without_set(300, 3_600_000), 300, "it reads another clock");
+        assert_eq!(without_set(-7_200_000, 5), -7_199_995, "its own is wrong");
+    }
 
     #[test]
     fn a_clock_may_lose_what_the_lab_took_and_never_run_away() {
