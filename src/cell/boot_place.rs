@@ -1,35 +1,53 @@
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use tokio::task::JoinHandle;
+use tokio::{
+    task::JoinHandle,
+    time::{Instant, sleep},
+};
 
-use super::{life::Cellmate, observe::Observer, settle};
+use super::{life::Cellmate, observe::Observer, patience::SOON, settle};
 use crate::{
-    lab::{BootKind, BootPermit},
+    lab::{BootKind, BootPermit, Vm},
     model::{LabTime, Millis, SignalKind},
 };
 
-/// A first boot may keep its place for so long; what is usual for the machine is not known yet.
+/// A first boot may keep its place for so long; what is usual for the machine is not known yet, nor is there a machine.
 const FIRST: Duration = Duration::from_secs(300);
 
 /// How many times as long as the first boot a further one keeps its place.
 const PATIENCE: u32 = 2;
 
 /// A place to boot in, kept until this is dropped or the boot takes too long: a machine that hangs must not hold up
-/// the others.
+/// the others. One that only waits for a core keeps it: were its place given away, more and more machines would wait for
+/// the same cores.
 pub(super) struct BootPlace(JoinHandle<()>);
 
 impl BootPlace {
     /// For a machine that is new.
     pub fn first(permit: BootPermit) -> Self {
-        Self::keep(permit, FIRST)
-    }
-
-    fn keep(permit: BootPermit, longest: Duration) -> Self {
         Self(tokio::spawn(async move {
-            tokio::time::sleep(longest).await;
+            sleep(FIRST).await;
             drop(permit);
         }))
     }
+
+    /// For a machine that runs, which may take so long by itself.
+    fn again(permit: BootPermit, vm: Arc<dyn Vm>, longest: Duration) -> Self {
+        Self(tokio::spawn(async move {
+            let (began, before) = (Instant::now(), waited(&*vm).await);
+            let mut own = Duration::ZERO;
+            while own < longest {
+                sleep((longest - own).max(SOON)).await;
+                own = LabTime::counted(began.elapsed().into(), &before, &waited(&*vm).await).as_duration();
+            }
+            drop(permit);
+        }))
+    }
+}
+
+/// How long the machine has waited for a core. One that does not tell waits for none.
+async fn waited(vm: &dyn Vm) -> LabTime {
+    LabTime { cpu_wait: vm.stats().await.map_or(Millis::ZERO, |stats| stats.cpu_wait), ..LabTime::default() }
 }
 
 impl Drop for BootPlace {
@@ -51,7 +69,7 @@ impl Restart {
     pub async fn begin(watcher: &mut Observer, mate: &Cellmate<'_>) -> Option<Self> {
         let boots = mate.job.boots.clone();
         let permit = watcher.until(boots.acquire(BootKind::Restart)).await?;
-        let place = BootPlace::keep(permit, mate.first_boot().as_duration() * PATIENCE);
+        let place = BootPlace::again(permit, watcher.vm.clone(), mate.first_boot().as_duration() * PATIENCE);
         watcher.drain();
         if !watcher.judge.is_settled() && !settle::settle(watcher, mate).await {
             return None;

@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// Nobody asks again sooner: what is left of a stretched deadline shrinks little by little.
-const SOON: Duration = Duration::from_millis(250);
+pub(super) const SOON: Duration = Duration::from_millis(250);
 
 /// A deadline for something the guest has to do: time that the lab took from it does not count.
 pub(super) struct Patience {
