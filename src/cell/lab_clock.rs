@@ -19,11 +19,13 @@ pub(super) struct LabClock {
 struct Counted {
     load: Load,
     lost_us: f64,
+    /// How long the lab could not tell of the machine.
+    blind: Millis,
 }
 
 impl LabClock {
     pub fn new(lab: Arc<dyn Lab>, base_us: Option<u32>) -> Self {
-        let counted = Mutex::new(Counted { load: lab.load(), lost_us: 0.0 });
+        let counted = Mutex::new(Counted { load: lab.load(), lost_us: 0.0, blind: Millis::ZERO });
         Self { lab, base_us, counted }
     }
 
@@ -31,6 +33,12 @@ impl LabClock {
     /// not measured yet.
     pub fn base_us(&self) -> Option<u32> {
         self.base_us.or(self.lab.load().quickest_us)
+    }
+
+    /// So long the lab could not tell of the machine.
+    pub fn was_blind(&self, blind: Millis) {
+        let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
+        counted.blind = counted.blind + blind;
     }
 
     /// Up to now, with what the machine's counters show. Ask often: only what was lost counts, and where the lab is
@@ -42,6 +50,8 @@ impl LabClock {
             counted.lost_us += load.lost_us_since(&counted.load, (f64::from(base) * USUAL) as u32);
         }
         counted.load = load;
-        LabTime { cpu_wait, timer_late: load.timer_late, probe_lost: Millis((counted.lost_us / 1000.0) as u64) }
+        // Nobody looked then, as when the harness itself stood still.
+        let timer_late = load.timer_late + counted.blind;
+        LabTime { cpu_wait, timer_late, probe_lost: Millis((counted.lost_us / 1000.0) as u64) }
     }
 }

@@ -18,6 +18,9 @@ use crate::{
     },
 };
 
+/// The lab tells of a machine at once. While it does not, as of one whose process is stopped, nothing is known of it.
+const BLIND: Duration = Duration::from_secs(5);
+
 /// How often an unsettled machine is looked at. There is no event for "nothing happens".
 const SAMPLE: Duration = Duration::from_secs(1);
 
@@ -429,8 +432,17 @@ impl Observer {
 
     /// None: the lab does not tell.
     async fn counters(&mut self) -> Option<Progress> {
+        let asked = Instant::now();
         let stats = self.stats().await?;
-        self.untold_since = None;
+        // What was not told meanwhile did not stand still.
+        let blind = self.untold_since.take().unwrap_or(asked).elapsed();
+        if blind >= BLIND {
+            self.lab.was_blind(blind.into());
+        }
+        if stats.paused && !self.judge.is_over() {
+            let message = "somebody paused the machine (libvirt: paused by user)".to_owned();
+            self.emit(SignalKind::LabFault { reason: ReasonId::HostLost, message });
+        }
         Some(Progress {
             cpu: stats.cpu,
             lab: self.lab.time(stats.cpu_wait),

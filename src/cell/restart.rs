@@ -6,11 +6,13 @@ use super::{boot_place::Restart, life::Cellmate, observe::Observer, patience::Pa
 use crate::{
     event::Level,
     health::Judge,
+    lab::AgentError,
     model::{Phase, RestartVia, SignalKind},
 };
 
-/// How long the agent may take to pass on the request; it does not answer it.
-const REQUEST: Duration = Duration::from_secs(5);
+/// How long the agent may take to pass on the request, which it does not answer. Longer than libvirt waits for a sign of the
+/// agent before it asks (5 s).
+const REQUEST: Duration = Duration::from_secs(6);
 
 /// Between two looks for an agent that is away.
 const LOOK: Duration = Duration::from_millis(250);
@@ -70,18 +72,21 @@ pub(super) async fn soak(watcher: &mut Observer, mate: &Cellmate<'_>, n: u32) ->
     settled
 }
 
-/// Waits for an agent that is away, as one that its update restarts: what is asked of nobody is lost, and the time until
-/// the power button is pressed would be the update's. One that stays away is not asked; it is not lost either, as long as
-/// nobody knows whether the restart brings it back. False: the judge is over.
+/// Waits for an agent that is away or silent, as one that its update restarts: what is asked of nobody is lost, and the time
+/// until the power button is pressed would be the update's. One that stays away is not asked; it is not lost either, as long
+/// as nobody knows whether the restart brings it back. False: the judge is over.
 async fn agent_is_back(watcher: &mut Observer, mate: &Cellmate<'_>) -> bool {
     let patience = Patience::new(watcher, mate.quiet().as_duration()).await;
     watcher.drain();
     let longest = mate.quiet().as_duration() / 2;
-    while !watcher.channel_open && watcher.judge.agent_away().as_duration() < longest {
-        // The event that says so may have been lost.
+    while watcher.judge.agent_away().as_duration() < longest {
         match watcher.until(async { mate.agent(REQUEST).ping().await }).await {
             None => return false,
-            Some(Ok(())) => watcher.channel_open = true,
+            Some(Ok(()) | Err(AgentError::Refused(_))) => {
+                // The event that says so may have been lost.
+                watcher.channel_open = true;
+                break;
+            }
             Some(Err(_)) if patience.left(watcher).await.is_none() => break,
             Some(Err(_)) if watcher.pause(LOOK).await.is_none() => return false,
             Some(Err(_)) => {}

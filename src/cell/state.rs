@@ -49,7 +49,13 @@ pub(super) async fn tell(watcher: &mut Observer, mate: &Cellmate<'_>) -> bool {
     let (mut before, begin) = watcher.first_look.take().unzip();
     let mut first = before.clone().unwrap_or_default();
     for turn in 1..=LOOKS {
-        let Some(mut now) = look(watcher, mate, &mate.family.inventory(&mate.tag())).await else { break };
+        let Some(mut now) = look(watcher, mate, &mate.family.inventory(&mate.tag())).await else {
+            // Once more: a busy guest may be too slow for one of them.
+            if turn > 1 || watcher.pause(PAUSE).await.is_none() {
+                break;
+            }
+            continue;
+        };
         let is_steady = before.as_ref().is_some_and(|before| before.services.keys().eq(now.services.keys()));
         if is_steady || turn == LOOKS {
             let taken = LabTime::taken(&begin.unwrap_or_default(), &watcher.lab_time().await);

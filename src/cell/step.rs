@@ -180,24 +180,30 @@ pub(super) async fn execute_up_to(
     deadline: &Deadline,
     cap: usize,
 ) -> Option<(Exit, Output)> {
-    let agent = mate.agent(REQUEST);
+    let (agent, boot) = (mate.agent(REQUEST), watcher.boot);
     if let Some(ended) = write_scripts(watcher, mate, command, deadline).await? {
         return Some((ended, Output::default()));
     }
-    let pid = match watcher.until(agent.exec(&command.path, &command.args)).await? {
-        Ok(pid) => Some(pid),
-        Err(AgentError::Refused(message)) => {
-            forget_scripts(watcher, mate, command).await?;
-            return Some(refused(mate.job.secrets.mask(&message)));
+    let pid = loop {
+        let error = match watcher.until(agent.exec(&command.path, &command.args)).await? {
+            Ok(pid) => break Some(pid),
+            Err(AgentError::Refused(message)) => {
+                forget_scripts(watcher, mate, command).await?;
+                return Some(refused(mate.job.secrets.mask(&message)));
+            }
+            Err(AgentError::Lab(message)) => {
+                watcher.emit(SignalKind::LabFault { reason: ReasonId::HostLost, message });
+                return None;
+            }
+            Err(error) => error,
+        };
+        wait_for_agent(watcher, mate, mate.step_patience()).await?;
+        if watcher.boot != boot || deadline.is_over() {
+            return Some((Exit::AgentGone, Output::default()));
         }
-        Err(AgentError::Lab(message)) => {
-            watcher.emit(SignalKind::LabFault { reason: ReasonId::HostLost, message });
-            return None;
-        }
-        Err(_) => {
-            // Nobody knows whether it was started: it is never started again, but it may yet end.
-            wait_for_agent(watcher, mate, mate.step_patience()).await?;
-            None
+        // Else nobody knows whether it was started: it is never started again, but it may yet end.
+        if !matches!(error, AgentError::NotConnected | AgentError::NotAsked) {
+            break None;
         }
     };
     let exit = await_exit(watcher, mate, pid, command, deadline).await?;

@@ -62,7 +62,8 @@ ip -o addr show scope global 2>/dev/null | while read -r _ n _; do echo "network
 while read -r i t _ f _ _ _ m _; do
   [ "$t$m" = 0000000000000000 ] && [ "$i" != '*' ] && [ $((0x$f & 0x200)) = 0 ] && echo "network default route"
 done </proc/net/route 2>/dev/null
-for f in /var/crash/* /var/lib/systemd/coredump/* /sys/fs/pstore/*; do
+for f in /var/crash/* /var/lib/systemd/coredump/* /sys/fs/pstore/* /var/core/* \
+  /core /core.[0-9]* /root/core /root/core.[0-9]* /tmp/core /tmp/core.[0-9]* /var/tmp/core /var/tmp/core.[0-9]*; do
   case $f in */kexec_cmd|*/kdump_lock) continue;; esac
   [ ! -e "$f" ] || echo "dump $f"
 done

@@ -8,6 +8,9 @@ const SAME_SCREEN_PPM: u32 = 100_000;
 /// A boot loader that has stopped says at most so many bytes more: its error, its prompt.
 const LAST_WORDS: u64 = 512;
 
+/// A boot loader that stops writes nothing more, but for a few blocks that remember it.
+const LAST_WRITES: u64 = 8;
+
 /// A machine is looked at every second. When its first look comes later than this, the harness was not there.
 const FIRST_LOOK: Millis = Millis::from_secs(10);
 
@@ -60,8 +63,8 @@ pub(super) struct Boot {
     heard: Option<(Millis, Progress)>,
     /// The first sample since the agent closed its channel.
     closed: Option<(Millis, Progress)>,
-    /// The console's length when the boot loader had just stopped.
-    loader_at: Option<u64>,
+    /// The console's length when the boot loader had just stopped, and how often the disk had been written.
+    loader_at: Option<(u64, u64)>,
     /// The first sample of this boot.
     first: Option<(Millis, Progress)>,
     /// The last sample in which something had changed.
@@ -124,9 +127,10 @@ impl Boot {
             self.closed = Some((at, now));
         }
         if self.marks.contains(&ConsoleMark::BootLoaderStopped) {
-            let stopped = *self.loader_at.get_or_insert(now.serial_bytes);
-            // Who says so much more has not stopped: that line was another program's.
-            if now.serial_bytes > stopped.saturating_add(LAST_WORDS) {
+            let (said, wrote) = *self.loader_at.get_or_insert((now.serial_bytes, now.disk_writes));
+            // Who says or writes so much more has not stopped: that line was another program's, or it went on.
+            if now.serial_bytes > said.saturating_add(LAST_WORDS) || now.disk_writes > wrote.saturating_add(LAST_WRITES)
+            {
                 self.marks.remove(&ConsoleMark::BootLoaderStopped);
                 self.loader_at = None;
             }

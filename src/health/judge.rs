@@ -234,7 +234,11 @@ impl Judge {
             SignalKind::AgentDisconnected => {
                 self.boot.channel_closed = true;
             }
-            SignalKind::AgentAnswered => self.boot.answered = true,
+            SignalKind::AgentAnswered => {
+                self.boot.answered = true;
+                // Whoever answers has the channel open: that event may be lost.
+                (self.boot.channel_closed, self.boot.channel_opened) = (false, true);
+            }
             SignalKind::AgentSilent { waited } => self.agent_silent(at, *waited),
             SignalKind::KeyPressed => self.boot.key_pressed(),
             SignalKind::BootId { id } => self.boot_id(at, id),
@@ -306,8 +310,8 @@ impl Judge {
 
     /// What can be said now of the machine by itself, whatever its control came to.
     pub fn own_verdict(&self) -> Verdict {
-        if let (true, Some(crash)) = (self.reasons.is_empty(), self.crash()) {
-            return Verdict { outcome: crash.id.outcome(), reasons: vec![crash] };
+        if let (true, Some(proven)) = (self.reasons.is_empty(), self.proven()) {
+            return Verdict { outcome: proven.id.outcome(), reasons: vec![proven] };
         }
         if let Some(lead) = self.reasons.first() {
             return Verdict { outcome: lead.id.outcome(), reasons: self.reasons.clone() };
@@ -479,7 +483,20 @@ impl Judge {
             && self.reasons[0].id == ReasonId::RestartRefused
             && reason.id.outcome() == Outcome::Unhealthy
             && reason.id != ReasonId::RestartRefused;
-        if !self.over || evidence {
+        // What was proven before stays, and leads; a loop of such resets tells of them itself.
+        let says_so = matches!(reason.id, ReasonId::StopError | ReasonId::BootLoop);
+        if let Some(proven) = self.proven()
+            && !says_so
+            && proven != reason
+            && !self.reasons.contains(&proven)
+        {
+            self.reasons.push(proven);
+        }
+        if !self.over {
+            self.reasons.push(reason);
+            // A crash that a machine came back from is known later than what failed in the boot that followed.
+            self.reasons.sort_by_key(|reason| reason.at);
+        } else if evidence {
             self.reasons.push(reason);
         }
         self.over = true;

@@ -20,8 +20,8 @@ pub(super) struct Resets {
     /// The running step did one of its own; one of a step before it hit it, or may have.
     pub step_did: bool,
     pub step_was_hit: bool,
-    /// What the kernel said when it panicked in a boot that ended in such a reset.
-    pub panic: Option<String>,
+    /// When and in which phase a boot in which the kernel had panicked ended in such a reset, and what it had said.
+    pub panic: Option<(Millis, Phase, String)>,
 }
 
 impl Resets {
@@ -72,7 +72,7 @@ impl Resets {
     pub fn count(&mut self, at: Millis, phase: Phase, before: &Boot) {
         self.unexplained += 1;
         if let Some(words) = panicked(before) {
-            self.panic = Some(words);
+            self.panic = Some((at, phase, words));
         }
         if before.came_up() && self.after_it_was_up.is_none() {
             self.after_it_was_up = Some((at, phase));
@@ -82,7 +82,7 @@ impl Resets {
     /// What so many of them are.
     pub fn as_loop(&self) -> (ReasonId, String) {
         let count = self.unexplained;
-        if let Some(text) = &self.panic {
+        if let Some((.., text)) = &self.panic {
             return (ReasonId::StopError, format!("{count} resets that nobody asked for, with a kernel panic: {text}"));
         }
         let between = if self.came_back { "however often it settled" } else { "and no settled boot between" };
@@ -93,7 +93,7 @@ impl Resets {
     /// panicked on the way.
     pub fn forget(&mut self) -> Option<String> {
         (self.unexplained, self.after_it_was_up, self.came_back) = (0, None, false);
-        self.panic.take()
+        self.panic.take().map(|(.., text)| text)
     }
 }
 

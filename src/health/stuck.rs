@@ -3,25 +3,31 @@ use crate::model::{ConsoleMark, KnownScreen, Limits, ReasonId, ScreenKind};
 
 /// Why a boot that has not settled never will; none while there is still hope.
 pub(super) fn diagnose(boot: &Boot, limits: &Limits) -> Option<(ReasonId, String)> {
-    let quiet = boot.quiet();
-    let hangs = quiet >= limits.quiet;
+    let hangs = boot.quiet() >= limits.quiet;
     let late = boot.age() >= limits.boot;
     let life = boot.life();
     let answers = boot.agent_answers(limits.quiet);
-    let deaf = !answers && life.is_some_and(|(_, shown)| shown >= limits.quiet);
+    // One that still works may yet start its agent: twice as long.
+    let deaf = !answers && life.is_some_and(|(_, shown)| shown.0 >= limits.quiet.0.saturating_mul(2));
     if !hangs && !late && !deaf {
         return None;
     }
     let console = boot.console_text.as_deref().unwrap_or("");
-    let verdict = if answers {
+    let recovers = boot.recovery.as_ref().filter(|_| life.is_none());
+    let verdict = if let (Some(text), true) = (recovers, answers) {
+        (ReasonId::RecoveryScreen, format!("the agent answers, but the console shows: {text}"))
+    } else if answers {
         (ReasonId::BootTimeout, format!("the agent answers, but the boot has not finished after {}", boot.age()))
     } else if boot.panic_on_console() {
         (ReasonId::StopError, format!("the kernel panicked before it could tell the host: {console}"))
     } else if nothing_to_start(boot) {
         (ReasonId::NoBootDevice, format!("nothing to start: {console}"))
+    } else if let Some(shows) = boot.shows_stop().filter(|_| hangs) {
+        // It was up, and is no more.
+        shown(shows)
     } else if let (Some(shows), None) = (&boot.shows, life) {
         shown(shows)
-    } else if let (Some(text), None) = (&boot.recovery, life) {
+    } else if let Some(text) = recovers {
         (ReasonId::RecoveryScreen, format!("the console shows: {text}"))
     } else if let Some((proof, _)) = life {
         (ReasonId::AgentLost, format!("the machine is up ({proof}), but the agent does not answer"))

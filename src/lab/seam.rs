@@ -177,6 +177,8 @@ pub struct Stats {
     pub process_cpu: Millis,
     /// Time that the guest waited for a core, as long as its virtual CPU that waited most; zero where the host does not tell.
     pub cpu_wait: Millis,
+    /// Somebody else has paused the machine.
+    pub paused: bool,
     pub disk_reads: u64,
     pub disk_writes: u64,
     /// Bytes received from networks of the host and sent to them; zero where the host does not tell.
@@ -226,6 +228,10 @@ impl LabError {
 pub enum AgentError {
     #[error("the agent is not connected")]
     NotConnected,
+    /// It is connected and silent: it was not asked at all.
+    #[error("the agent does not answer, and was not asked")]
+    NotAsked,
+    /// It may have taken what it was asked, and may not.
     #[error("the agent did not answer in time")]
     Timeout,
     /// The agent answered with an error: the guest's own words.

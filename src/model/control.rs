@@ -59,7 +59,7 @@ pub struct GuestState {
     pub dumps: Vec<String>,
 }
 
-/// A boot that is longer by less than this is not slow: a small guest boots in seconds.
+/// A restart that is longer by less than this is not slow where the lab took as much of it: a small guest boots in seconds.
 pub const BOOT_NOISE: Millis = Millis::from_secs(10);
 
 /// What a machine that has settled does by itself, seen from outside.

@@ -7,7 +7,7 @@ use super::{Seal, SealError, io, key::steps, record};
 use crate::model::{Cell, Check, ControlFacts, Millis, RunId, Sha256, Step, canonical};
 
 /// How a control is asked what it is like; an answer to other questions is another key.
-const QUESTIONS: u32 = 2;
+const QUESTIONS: u32 = 3;
 
 /// A control that was run before, from the same seal and with the same questions.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -103,6 +103,16 @@ impl Judge {
         }
     }
 
+    /// What is proven already, whatever comes of the machine: a panic that ended in a reset of its own, or a crash that it
+    /// came back from. More such resets may give it another name.
+    pub(super) fn proven(&self) -> Option<Reason> {
+        if let (Some((when, phase, text)), false) = (&self.resets.panic, self.over) {
+            let message = format!("the kernel panicked, and the machine reset itself: {text}");
+            return Some(self.blamed(*when, *phase, ReasonId::StopError, message));
+        }
+        self.crash()
+    }
+
     /// The crash that a machine came back from.
     pub(super) fn crash(&self) -> Option<Reason> {
         let (when, phase) = self.resets.after_it_was_up.filter(|_| self.resets.came_back && !self.over)?;

@@ -83,6 +83,10 @@ impl Judge {
         let id_of = if is_evidence { ReasonId::UpdateNotApplied } else { ReasonId::CheckFailed };
         let mut reason = self.reason(at, id_of, message);
         reason.check = Some(id.to_owned());
+        // What was proven before leads.
+        if self.reasons.is_empty() {
+            self.reasons.extend(self.proven());
+        }
         self.reasons.push(reason);
     }
 }

@@ -68,9 +68,10 @@ fn agent_error(error: &Error) -> AgentError {
     let Enum::Known(code) = error.code() else { return AgentError::Lab(message.to_owned()) };
     match code {
         ErrorNumber::AgentCommandTimeout => AgentError::Timeout,
-        // One code for an agent that is not there and for one that is silent.
+        // One code for an agent that is not there, for one that is silent before it is asked (`guest-sync`), and for one that
+        // goes away afterwards.
         ErrorNumber::AgentUnresponsive if message.contains("not connected") => AgentError::NotConnected,
-        ErrorNumber::AgentUnresponsive if message.contains("disappeared") => AgentError::NotConnected,
+        ErrorNumber::AgentUnresponsive if message.contains("synchronization") => AgentError::NotAsked,
         ErrorNumber::AgentUnresponsive => AgentError::Timeout,
         ErrorNumber::OperationInvalid | ErrorNumber::NoDomain => AgentError::VmGone,
         ErrorNumber::AgentCommandFailed => AgentError::Refused(message.to_owned()),

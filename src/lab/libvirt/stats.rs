@@ -7,7 +7,12 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use virt::{domain::Domain, error::Error, sys};
+use virt::{
+    domain::{Domain, DomainPausedReason, DomainStateReason},
+    enumutil::Enum,
+    error::Error,
+    sys,
+};
 
 use crate::{lab::Stats, model::Millis};
 
@@ -70,6 +75,9 @@ pub fn read(domain: &Domain, waits: &Mutex<Waits>) -> Result<Stats, Error> {
         // SAFETY: the list came from virDomainListGetStats, whose documentation says to free it this way.
         unsafe { sys::virDomainStatsRecordListFree(records) };
     }
+    // Our own pauses have other reasons: it starts, it is saved, its guest panicked.
+    let by_user = DomainStateReason::Paused(Enum::Known(DomainPausedReason::User));
+    sums.paused = domain.state()?.1 == Enum::Known(by_user);
     // All of QEMU's threads.
     sums.process_time = domain.info()?.cpu_time;
     if sums.vcpu_time == 0 {
@@ -87,6 +95,7 @@ struct Sums {
     vcpu_time: u64,
     process_time: u64,
     delays: BTreeMap<u32, u64>,
+    paused: bool,
     reads: u64,
     writes: u64,
     received: u64,
@@ -116,6 +125,7 @@ impl Sums {
             cpu: millis(self.vcpu_time),
             process_cpu: millis(self.process_time),
             cpu_wait: millis(waited),
+            paused: self.paused,
             disk_reads: self.reads,
             disk_writes: self.writes,
             net_rx: self.received,
@@ -153,6 +163,7 @@ mod tests {
             cpu: Millis(2500),
             process_cpu: Millis(3000),
             cpu_wait: Millis(70),
+            paused: false,
             disk_reads: 15,
             disk_writes: 3,
             net_rx: 100,

@@ -55,6 +55,13 @@ async fn in_a_session(home: &Path) {
     assert!(vm.definition().await.unwrap().contains("urn:bootgate:machine:1"));
     vm.reset().await.unwrap();
     assert_eq!(next(&mut events).await, VmEvent::Reset);
+    assert!(!vm.stats().await.unwrap().paused);
+    let connection = virt::connect::Connect::open(Some(uri.as_str())).unwrap();
+    let [machine] = &connection.list_all_domains(0).unwrap()[..] else { panic!("one machine") };
+    machine.suspend().unwrap();
+    assert!(vm.stats().await.unwrap().paused, "somebody else paused it");
+    machine.resume().unwrap();
+    assert!(!vm.stats().await.unwrap().paused);
     assert!(clean_domains(&uri, &state).unwrap().is_empty(), "a living lab's machine is no leftover");
 
     let (doomed, mut doomed_events) = create(&lab, &image).await;
