@@ -46,6 +46,11 @@ const FENCED: &[(&str, &[&str])] = &[
     ("rustls_native_certs", &["notify/"]),
 ];
 
+/// Modules that only reckon, and what they may not touch: what comes out depends on nothing but what went in.
+const PURE: &[&str] = &["health"];
+const WORLD: &[&str] = &["env", "fs", "io", "net", "process", "thread", "time"];
+const WORLDLY: &[&str] = &["tokio", "tracing"];
+
 /// What a source file, named relative to `src/`, does against the rules.
 fn violations(file: &str, source: &str) -> Vec<String> {
     let module = file.split(['/', '.']).next().unwrap_or_default();
@@ -65,6 +70,12 @@ fn violations(file: &str, source: &str) -> Vec<String> {
             found.push(format!("{file}: uses the crate {name}"));
         }
     }
+    if PURE.contains(&module) {
+        let used = after("std::", &code);
+        found.extend(WORLD.iter().filter(|part| used.contains(**part)).map(|part| format!("{file}: uses std::{part}")));
+        let crates = WORLDLY.iter().filter(|name| paths(&code, &format!("{name}::")));
+        found.extend(crates.map(|name| format!("{file}: uses the crate {name}")));
+    }
     found
 }
 
@@ -75,13 +86,15 @@ fn ours(file: &str, code: &str) -> BTreeSet<String> {
     let depth = folders + usize::from(!file.ends_with("mod.rs"));
     let mut roots = vec!["crate::".to_owned(), "bootgate::".to_owned()];
     roots.push("super::".repeat(depth));
+    roots.iter().flat_map(|root| after(root, code)).collect()
+}
+
+/// The segments that follow this beginning of a path.
+fn after(root: &str, code: &str) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
-    for root in roots {
-        for (at, _) in code.match_indices(&root) {
-            let before = code[..at].chars().next_back();
-            if before.is_some_and(|c| c.is_alphanumeric() || matches!(c, '_' | ':')) {
-                continue;
-            }
+    for (at, _) in code.match_indices(root) {
+        let before = code[..at].chars().next_back();
+        if !before.is_some_and(|c| c.is_alphanumeric() || matches!(c, '_' | ':')) {
             found.extend(heads(&code[at + root.len()..]));
         }
     }
@@ -209,6 +222,16 @@ fn each_rule_is_seen_to_fail() {
     for (name, _) in FENCED {
         let source = format!("fn f() -> {name}::X {{}}");
         assert_eq!(violations("model/x.rs", &source), [format!("model/x.rs: uses the crate {name}")]);
+    }
+    for module in PURE {
+        let file = format!("{module}/x.rs");
+        for part in WORLD {
+            let source = format!("use std::{{collections::X, {part}::Y}};");
+            assert_eq!(violations(&file, &source), [format!("{file}: uses std::{part}")]);
+        }
+        for name in WORLDLY {
+            assert_eq!(violations(&file, &format!("use {name}::X;")), [format!("{file}: uses the crate {name}")]);
+        }
     }
 }
 

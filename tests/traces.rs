@@ -3,11 +3,17 @@
 //! A trace's name is its story. Its first line is the expected outcome with the ids of all reasons, the others
 //! are the signals as the journal holds them. Those named `real-vm-` were recorded on real machines.
 
-use std::{collections::BTreeSet, fs, path::PathBuf};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::PathBuf,
+};
 
 use bootgate::{
     health::{Judge, agree, deciding, judge},
-    model::{Outcome, Phase, ReasonId, Signal, SignalKind, Verdict},
+    model::{
+        ConsoleMark, ControlFacts, Millis, Outcome, Phase, Progress, ReasonId, Signal, SignalKind, Start, Verdict,
+    },
 };
 use serde::Deserialize;
 
@@ -73,6 +79,37 @@ fn no_record_that_breaks_off_is_healthy() {
             assert_ne!(verdict.outcome, Outcome::Healthy, "{name}, after {length} of {} signals", signals.len());
         }
     }
+}
+
+#[test]
+fn what_says_nothing_of_health_changes_no_answer_wherever_it_stands() {
+    let says = |mark| SignalKind::Console { mark, text: "words".into() };
+    let irrelevant = [
+        SignalKind::Facts { facts: BTreeMap::from([("os".into(), "lab".into())]) },
+        SignalKind::Sealed { seal: "5ea1".into(), took: Millis(1) },
+        SignalKind::StartedFrom { start: Start::Cold, seal: None },
+        SignalKind::ControlFacts { facts: ControlFacts::default() },
+        says(ConsoleMark::Firmware),
+        says(ConsoleMark::KernelOops),
+    ];
+    for Trace { name, signals, .. } in traces() {
+        let verdict = judge(&signals);
+        for what in &irrelevant {
+            let with = signals.iter().flat_map(|signal| {
+                let also = Signal { at: signal.at, what: what.clone() };
+                [Some(signal.clone()), still(signal), Some(also)].into_iter().flatten()
+            });
+            let with = judge(&with.collect::<Vec<_>>());
+            assert_eq!((with.outcome, ids(&with)), (verdict.outcome, ids(&verdict)), "{name}, with {what:?}");
+        }
+    }
+}
+
+/// One more look in the same moment, in which nothing has changed.
+fn still(signal: &Signal) -> Option<Signal> {
+    let SignalKind::Progress { progress } = signal.what else { return None };
+    let progress = Progress { agent: false, screen_changed_ppm: None, ..progress };
+    Some(Signal { at: signal.at, what: SignalKind::Progress { progress } })
 }
 
 /// The last things a cell asks for.

@@ -130,8 +130,8 @@ async fn read_dumps(mate: &Cellmate<'_>, paths: &[String]) -> Vec<CrashDump> {
 /// A guest that has stopped with an error writes its dump, restarts by itself, and may come up once more: then the dump can
 /// be read. Waits for that, as long as a boot may take. The verdict stands already.
 pub(super) async fn await_dump(watcher: &mut Observer, mate: &Cellmate<'_>) {
-    let stopped = watcher.judge.own_verdict().lead().is_some_and(|lead| lead.id == ReasonId::StopError);
-    if !stopped || !mate.family.leaves_dumps() {
+    let stopped = watcher.judge.own_verdict().reasons.iter().all(|reason| reason.id == ReasonId::StopError);
+    if !stopped || !watcher.judge.is_over() || !mate.family.leaves_dumps() {
         return;
     }
     watcher.note(Level::Info, "waiting for the guest to write its crash dump and to come up again".to_owned());

@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// The lab tells of a machine at once. While it does not, as of one whose process is stopped, nothing is known of it.
-const BLIND: Duration = Duration::from_secs(5);
+const BLIND: Millis = Millis::from_secs(5);
 
 /// How often an unsettled machine is looked at. There is no event for "nothing happens".
 const SAMPLE: Duration = Duration::from_secs(1);
@@ -60,7 +60,7 @@ pub(super) struct Observer {
     late: Millis,
     samples: u64,
     /// Since when the lab has not told the machine's counters.
-    untold_since: Option<Instant>,
+    untold_since: Option<(Instant, Millis)>,
     serial: Console,
     firmware: Option<Console>,
     /// The picture that was kept last, until it is seen to stand still: only then is it worth looking what it shows.
@@ -379,7 +379,7 @@ impl Observer {
             self.untold_since = None;
             return;
         }
-        let silent = self.untold_since.get_or_insert_with(Instant::now).elapsed();
+        let silent = self.untold_since.map_or(Duration::ZERO, |(since, _)| since.elapsed());
         if silent >= LAB_SILENCE && !self.judge.is_over() && !self.cancel.is_cancelled() {
             let detail =
                 format!("the lab has told nothing of it for {}: its process may be stopped", Millis::from(silent));
@@ -390,7 +390,7 @@ impl Observer {
     /// Whether the lab tells anything of a machine that does not do what it should: one whose process is stopped cannot.
     /// False: the judge is over.
     pub async fn is_told_of(&mut self) -> bool {
-        let told = self.stats().await.is_some() || self.cancel.is_cancelled();
+        let told = self.counters().await.is_some() || self.cancel.is_cancelled();
         // Its end may be known by now.
         self.drain();
         if !told && !self.judge.is_over() {
@@ -432,12 +432,15 @@ impl Observer {
 
     /// None: the lab does not tell.
     async fn counters(&mut self) -> Option<Progress> {
-        let asked = Instant::now();
+        let late = self.lab.time(Millis::ZERO).timer_late;
+        let (since, late) = *self.untold_since.get_or_insert_with(|| (Instant::now(), late));
         let stats = self.stats().await?;
+        self.untold_since = None;
         // What was not told meanwhile did not stand still.
-        let blind = self.untold_since.take().unwrap_or(asked).elapsed();
+        let stood = self.lab.time(Millis::ZERO).timer_late.since(late);
+        let blind = Millis::from(since.elapsed()).since(stood);
         if blind >= BLIND {
-            self.lab.was_blind(blind.into());
+            self.lab.was_blind(blind);
         }
         if stats.paused && !self.judge.is_over() {
             let message = "somebody paused the machine (libvirt: paused by user)".to_owned();

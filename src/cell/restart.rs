@@ -73,7 +73,7 @@ pub(super) async fn soak(watcher: &mut Observer, mate: &Cellmate<'_>, n: u32) ->
 }
 
 /// Waits for an agent that is away or silent, as one that its update restarts: what is asked of nobody is lost, and the time
-/// until the power button is pressed would be the update's. One that stays away is not asked; it is not lost either, as long
+/// until the power button is pressed would be the update's. One that stays away is not lost, as long
 /// as nobody knows whether the restart brings it back. False: the judge is over.
 async fn agent_is_back(watcher: &mut Observer, mate: &Cellmate<'_>) -> bool {
     let patience = Patience::new(watcher, mate.quiet().as_duration()).await;

@@ -10,7 +10,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_millis(300);
 
 /// How long to wait for the agent's channel before asking anyway, should its event have been lost.
-const CHANNEL: Duration = Duration::from_secs(5);
+const CHANNEL: Duration = Duration::from_secs(1);
 
 /// A guest that counts its boots somewhere may not have counted this one yet: so often it is asked again.
 const STALE: u32 = 30;

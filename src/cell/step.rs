@@ -198,11 +198,13 @@ pub(super) async fn execute_up_to(
             Err(error) => error,
         };
         wait_for_agent(watcher, mate, mate.step_patience()).await?;
-        if watcher.boot != boot || deadline.is_over() {
+        let was_not_asked = matches!(error, AgentError::NotConnected | AgentError::NotAsked);
+        if watcher.boot != boot || (was_not_asked && deadline.is_over()) {
+            forget_scripts(watcher, mate, command).await?;
             return Some((Exit::AgentGone, Output::default()));
         }
         // Else nobody knows whether it was started: it is never started again, but it may yet end.
-        if !matches!(error, AgentError::NotConnected | AgentError::NotAsked) {
+        if !was_not_asked {
             break None;
         }
     };

@@ -53,6 +53,9 @@ pub(super) struct Expected {
 struct Judged {
     /// None: a trace.
     cell: Option<CellId>,
+    /// Which of several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    attempt: Option<u32>,
     verdict: Verdict,
     /// Whether that is what was recorded; none: nothing was.
     as_recorded: Option<bool>,
@@ -71,8 +74,8 @@ pub fn run(args: Args, context: &Context) -> anyhow::Result<u8> {
     for what in &contradictions {
         tell!("the journal contradicts itself: {what}");
     }
-    if let (Some(path), Some(only)) = (&args.trace, all.first()) {
-        write_trace(path, only)?;
+    if let (Some(path), Some(last)) = (&args.trace, all.last()) {
+        write_trace(path, last)?;
     }
     let text = match args.format {
         Format::Table => all.iter().map(for_people).collect::<Vec<_>>().join("\n"),
@@ -87,27 +90,33 @@ pub fn run(args: Args, context: &Context) -> anyhow::Result<u8> {
     Ok(u8::from(!all.iter().all(answered) || !contradictions.is_empty()))
 }
 
-/// The last attempt of each cell; one that was never begun has no signals. And what cannot be in the run's record.
+/// Each cell's attempts that came to an end, and the last one; a cell that was never begun has no signals. And what cannot be in
+/// the run's record.
 fn cells(args: &Args) -> anyhow::Result<(Vec<Judged>, Vec<String>)> {
     let state = read_run(&args.source)?;
     let cells = match &args.cell {
         Some(id) => vec![explain::find(&state, id)?],
         None => state.cells.iter().collect(),
     };
-    let judged = cells.into_iter().map(|cell| {
-        let signals = cell.attempts.last().map_or(&[][..], |attempt| &attempt.signals);
-        let verdict = judge(signals);
-        let recorded = cell.ended().map(|end| &end.verdict);
-        Judged {
-            cell: Some(cell.planned.id.clone()),
-            as_recorded: recorded.map(|recorded| agree(recorded, &verdict)),
-            recorded: recorded.map(Expected::of),
-            deciding: deciding(signals),
-            verdict,
-        }
+    let judged = cells.into_iter().flat_map(|cell| {
+        let (last, earlier) = cell.attempts.split_last().unzip();
+        let ended =
+            earlier.unwrap_or_default().iter().filter_map(|attempt| Some((Some(attempt), attempt.end.as_ref()?)));
+        let ended = ended.map(|(attempt, end)| (attempt, Some(end)));
+        ended.chain([(last, cell.ended())]).map(|(attempt, end)| {
+            let signals = attempt.map_or(&[][..], |attempt| &attempt.signals);
+            let (verdict, recorded) = (judge(signals), end.map(|end| &end.verdict));
+            Judged {
+                cell: Some(cell.planned.id.clone()),
+                attempt: attempt.map(|attempt| attempt.number).filter(|_| cell.attempts.len() > 1),
+                as_recorded: recorded.map(|recorded| agree(recorded, &verdict)),
+                recorded: recorded.map(Expected::of),
+                deciding: deciding(signals),
+                verdict,
+            }
+        })
     });
-    let judged = judged.collect();
-    Ok((judged, state.contradictions))
+    Ok((judged.collect(), state.contradictions))
 }
 
 fn trace(path: &Path) -> anyhow::Result<Judged> {
@@ -135,7 +144,7 @@ fn trace(path: &Path) -> anyhow::Result<Judged> {
     let verdict = judge(&signals);
     let says = Expected::of(&verdict);
     let as_recorded = recorded.as_ref().map(|recorded| *recorded == says);
-    Ok(Judged { cell: None, as_recorded, recorded, deciding: deciding(&signals), verdict })
+    Ok(Judged { cell: None, attempt: None, as_recorded, recorded, deciding: deciding(&signals), verdict })
 }
 
 fn write_trace(path: &Path, judged: &Judged) -> anyhow::Result<()> {
@@ -163,9 +172,10 @@ impl Expected {
 }
 
 fn for_people(judged: &Judged) -> String {
-    let Judged { cell, verdict, as_recorded, recorded, deciding } = judged;
+    let Judged { cell, attempt, verdict, as_recorded, recorded, deciding } = judged;
     let name = cell.as_ref().map_or("the trace", AsRef::as_ref);
-    let mut text = format!("{name}: {}", verdict.outcome);
+    let attempt = attempt.map_or(String::new(), |number| format!(", attempt {number}"));
+    let mut text = format!("{name}{attempt}: {}", verdict.outcome);
     match (as_recorded, recorded) {
         (Some(true), _) => text.push_str(", as recorded"),
         (Some(false), Some(recorded)) => text.push_str(&recorded.told()),

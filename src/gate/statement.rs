@@ -217,12 +217,12 @@ impl CellFacts {
         is_only_slow(self.outcome, &self.reasons)
     }
 
-    /// Whether its restart took more than so many times its control's, and not by so little that it may be chance; none: nobody
-    /// measured it.
+    /// Whether its restart took more than so many times its control's, and, where it was not found to be slow, not by so little
+    /// that it may be chance; none: nobody measured it.
     pub fn is_slower_than(&self, times: f64) -> Option<bool> {
         let (own, control) = (self.restart_ms?, self.control_restart_ms.filter(|control| control.0 > 0)?);
         #[allow(clippy::cast_precision_loss, reason = "no restart takes 2^52 ms")]
         let slowed = own.0 as f64 / control.0 as f64;
-        Some(slowed > times && own.since(control) >= BOOT_NOISE)
+        Some(slowed > times && (self.is_only_slow() || own.since(control) >= BOOT_NOISE))
     }
 }

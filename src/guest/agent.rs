@@ -261,7 +261,7 @@ impl<'a> Agent<'a> {
     /// away, says nothing either way.
     ///
     /// # Errors
-    /// Only when the guest says that it cannot.
+    /// Only when the guest says that it cannot, or was surely not asked.
     pub async fn restart(&self) -> Result<(), AgentError> {
         self.shutdown("reboot").await
     }
@@ -276,7 +276,7 @@ impl<'a> Agent<'a> {
 
     async fn shutdown(&self, mode: &str) -> Result<(), AgentError> {
         match self.call::<Value>("guest-shutdown", json!({ "mode": mode })).await {
-            Ok(_) | Err(AgentError::Timeout | AgentError::NotConnected | AgentError::VmGone) => Ok(()),
+            Ok(_) | Err(AgentError::Timeout | AgentError::VmGone) => Ok(()),
             Err(error) => Err(error),
         }
     }

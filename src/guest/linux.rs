@@ -62,20 +62,30 @@ ip -o addr show scope global 2>/dev/null | while read -r _ n _; do echo "network
 while read -r i t _ f _ _ _ m _; do
   [ "$t$m" = 0000000000000000 ] && [ "$i" != '*' ] && [ $((0x$f & 0x200)) = 0 ] && echo "network default route"
 done </proc/net/route 2>/dev/null
-for f in /var/crash/* /var/lib/systemd/coredump/* /sys/fs/pstore/* /var/core/* \
-  /core /core.[0-9]* /root/core /root/core.[0-9]* /tmp/core /tmp/core.[0-9]* /var/tmp/core /var/tmp/core.[0-9]*; do
+for f in /var/crash/* /var/lib/systemd/coredump/* /sys/fs/pstore/*; do
   case $f in */kexec_cmd|*/kdump_lock) continue;; esac
   [ ! -e "$f" ] || echo "dump $f"
+done
+for f in /var/core/* /core /core.[0-9]* /root/core /root/core.[0-9]* /tmp/core /tmp/core.[0-9]* /var/tmp/core /var/tmp/core.[0-9]*; do
+  [ ! -f "$f" ] || echo "dump $f"
 done
 "#;
 
 /// What the log holds at that level or worse. Decimal numbers are left aside here, as they are by who reads it ([`Look::read`]):
-/// else one error with a number in it would be as many as the cap counts. They come last: what is printed may be cut.
+/// else one error with a number in it would be as many as the cap counts. They come last: what is printed may be cut. Without a
+/// journal the kernel's ring buffer is asked, and what BusyBox' syslogd, which writes the level, has logged since it began.
 const ERRORS: &str = r#"if command -v journalctl >/dev/null; then
   journalctl -b -p 3 -o cat --no-pager -q | sed 's/[0-9#][0-9#]*/#/g' | sort -u | sed -e '4001{' -e 's/.*/errors cut/' -e q -e '}' -e 's/^/error /'
 else
   command -v awk >/dev/null || echo "errors cut"
   dmesg -r | awk -F '[<>]' '$1 == "" && $2 % 8 < 4 { print "error " $0 }'
+  { logread || cat /var/log/messages; } | awk '/ syslogd started: BusyBox/ { n = 0 }
+    $6 != "kernel:" && $5 ~ /\.(err|crit|alert|emerg)$/ {
+      for (i = 0; i < 5; i++) sub(/^[^ ]+ +/, "")
+      sub(/\[[0-9]+\]/, "")
+      e[n++] = $0
+    }
+    END { for (i = 0; i < n; i++) print "error " e[i] }'
 fi 2>/dev/null
 exit 0"#;
 

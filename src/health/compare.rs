@@ -1,7 +1,6 @@
 use super::differ::{Restarted, Seen, differences, unknown};
 use crate::model::{
-    Activity, BOOT_NOISE, Bytes, CellId, ControlFacts, GuestState, Millis, Outcome, Phase, Reason, ReasonId,
-    Tolerances, Verdict,
+    Activity, Bytes, CellId, ControlFacts, GuestState, Millis, Outcome, Phase, Reason, ReasonId, Tolerances, Verdict,
 };
 
 /// What became of the control that a cell is compared with.
@@ -81,7 +80,7 @@ pub(super) fn compare(
                 own.sort_by_key(|reason| reason.at);
                 // What is known of only one of the two was not compared; of the control's side that matters only where there
                 // would be something to blame.
-                let is_slow = restart.is_some_and(|restart| restart.own() >= BOOT_NOISE);
+                let is_slow = restart.is_some_and(|restart| restart.own() >= restart.noise());
                 let is_busy = activity.is_some_and(|(_, activity)| !activity.is_rest(Activity::default()));
                 let untold = |what: &str| format!("the record lacks {what}, so it cannot be compared with its control");
                 let unsaid = |what: &str| format!("{what}; its control's is not known, so the two cannot be compared");

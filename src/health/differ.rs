@@ -50,7 +50,7 @@ impl Restarted {
 
     /// A restart that is longer by less than this is not slow: on an idle lab those of a small guest differ by a second, and the
     /// more the lab took from one, the less is known of what is left.
-    fn noise(self) -> Millis {
+    pub fn noise(self) -> Millis {
         self.waited.clamp(LEAST_NOISE, BOOT_NOISE)
     }
 

@@ -144,6 +144,28 @@ async fn what_the_lab_could_not_answer_is_tried_again_and_a_broken_update_never(
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_cell_that_breaks_and_then_passes_is_flaky_and_no_second_try_undoes_a_break() {
+    for second in ["passes", "is lost", "breaks"] {
+        let tries = Arc::new(AtomicU32::new(0));
+        let mut yard = Yard::new(1, move |_| match (tries.fetch_add(1, Ordering::Relaxed), second) {
+            (0, _) | (_, "breaks") => healthy().panics_after(UPDATE),
+            (_, "is lost") => healthy().cannot_be_started(|| LabError::Other("out of luck".into())),
+            _ => healthy(),
+        });
+        yard.plan.policy.retries = 1;
+        let ran = yard.run().await;
+        let lead = match second {
+            "passes" => None,
+            "is lost" => Some(ReasonId::StartFailed),
+            _ => Some(ReasonId::StopError),
+        };
+        assert_eq!((ran.leads(), ran.attempts()), (vec![lead], vec![2]), "{second}");
+        assert_eq!(ran.state.cells[0].is_flaky(), second == "passes");
+        assert_eq!(ran.decision, Decision::Rejected, "{second}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_golden_image_that_is_gone_or_changed_makes_no_machine() {
     let yard = Yard::new(2, |_| healthy());
     let disk = yard.plan.images["widget"].disk.clone();

@@ -238,8 +238,14 @@ async fn a_restart_is_asked_of_an_agent_that_its_update_took_away_once_it_is_bac
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_machine_whose_process_is_stopped_is_the_labs_fault_wherever_it_stops() {
-    let stops = || Happening::ProcessStops;
+async fn a_machine_that_is_paused_or_whose_process_is_stopped_is_the_labs_fault_wherever_it_stops() {
+    for stops in [Happening::ProcessStops, Happening::Paused] {
+        is_the_labs_fault(&stops).await;
+    }
+}
+
+async fn is_the_labs_fault(stops: &Happening) {
+    let stops = || stops.clone();
     let settled = Boot::silent().at(S, Happening::AgentUp).at(S * 2, Happening::Ready);
     // Between the request to restart and the reset.
     let asked = Boot::silent().at(BOOT, Happening::AgentUp).at(BOOT, Happening::Ready);
@@ -256,8 +262,8 @@ async fn a_machine_whose_process_is_stopped_is_the_labs_fault_wherever_it_stops(
     ];
     for (number, script) in scripts.into_iter().enumerate() {
         let told = told(script, 0).await;
-        assert_eq!(told.lead(), Some(ReasonId::HostLost), "case {number}: {:?}", told.verdict);
-        assert!(told.took < S * 400, "case {number}: {:?}", told.took);
+        assert_eq!(told.lead(), Some(ReasonId::HostLost), "{:?}, case {number}: {:?}", stops(), told.verdict);
+        assert!(told.took < S * 400, "{:?}, case {number}: {:?}", stops(), told.took);
     }
 }
 

@@ -51,6 +51,9 @@ impl Judge {
                 self.boot.marks.insert(mark);
                 self.boot.console_text = Some(text);
             }
+        } else if let Some(said) = before.untold_panic().filter(|said| words::is_for_want_of_a_core(said)) {
+            // It tries its timer while it starts: read before the host told of the reset.
+            self.for_want_of_a_core(at, &said);
         } else if (self.update_began || self.phase == Phase::Setup) && self.resets.explain(&before) {
             // Nothing to blame anybody for.
             self.restarts_itself = true;

@@ -7,12 +7,9 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use virt::{
-    domain::{Domain, DomainPausedReason, DomainStateReason},
-    enumutil::Enum,
-    error::Error,
-    sys,
-};
+use virt::{domain::Domain, error::Error, sys};
+
+use super::vm::state;
 
 use crate::{lab::Stats, model::Millis};
 
@@ -76,8 +73,7 @@ pub fn read(domain: &Domain, waits: &Mutex<Waits>) -> Result<Stats, Error> {
         unsafe { sys::virDomainStatsRecordListFree(records) };
     }
     // Our own pauses have other reasons: it starts, it is saved, its guest panicked.
-    let by_user = DomainStateReason::Paused(Enum::Known(DomainPausedReason::User));
-    sums.paused = domain.state()?.1 == Enum::Known(by_user);
+    sums.paused = state(domain)? == (sys::VIR_DOMAIN_PAUSED, sys::VIR_DOMAIN_PAUSED_USER);
     // All of QEMU's threads.
     sums.process_time = domain.info()?.cpu_time;
     if sums.vcpu_time == 0 {

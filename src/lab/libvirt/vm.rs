@@ -227,15 +227,21 @@ impl Drop for LibvirtVm {
     }
 }
 
-/// Not `Domain::state` of the virt crate, which takes a failed call for a state.
+/// Whether it is paused, or crashed, which is the same to it.
 pub fn is_paused(domain: &Domain) -> Result<bool, Error> {
+    Ok(matches!(state(domain)?.0, sys::VIR_DOMAIN_PAUSED | sys::VIR_DOMAIN_CRASHED))
+}
+
+/// A machine's state and the reason for it (virDomainGetState). Not `Domain::state` of the virt crate, which takes a failed call
+/// for a state.
+pub fn state(domain: &Domain) -> Result<(u32, u32), Error> {
     let (mut state, mut reason) = (0, 0);
     // SAFETY: the domain is valid, and both numbers outlive the call.
     let result = unsafe { sys::virDomainGetState(domain.as_ptr(), &mut state, &mut reason, 0) };
     if result < 0 {
         return Err(Error::last_error());
     }
-    Ok(matches!(state as u32, sys::VIR_DOMAIN_PAUSED | sys::VIR_DOMAIN_CRASHED))
+    Ok((state as u32, reason as u32))
 }
 
 /// Lets a machine that a panic paused go on.

@@ -43,6 +43,8 @@ pub enum Happening {
     },
     /// The machine's process is stopped: nothing in the guest moves any more, and the lab is told nothing of it.
     ProcessStops,
+    /// Somebody pauses the machine: nothing in the guest moves any more, and the lab tells so to who asks.
+    Paused,
     /// The machine's process is gone.
     HostLost,
     /// The guest, be it only its kernel, writes a file.

@@ -48,6 +48,8 @@ pub(super) struct State {
     pub processes: Processes,
     /// Nothing in the guest moves any more.
     frozen: bool,
+    /// Somebody has paused it.
+    pub paused: bool,
     /// Its process is stopped, and answers nobody.
     pub stopped: bool,
     power_button: bool,
@@ -89,6 +91,7 @@ impl State {
             disk,
             processes: Processes::default(),
             frozen: false,
+            paused: false,
             stopped: false,
             power_button: false,
             next_boot: 0,
@@ -293,6 +296,12 @@ impl State {
                 self.agenda.clear();
                 self.meter.stop();
                 self.stopped = true;
+            }
+            Happening::Paused => {
+                self.freeze();
+                self.agenda.clear();
+                self.meter.stop();
+                self.paused = true;
             }
             Happening::HostLost => {
                 self.connect(Channel::Closed);

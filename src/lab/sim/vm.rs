@@ -76,11 +76,13 @@ impl SimVm {
         loop {
             changed.mark_unchanged();
             let reply = self.machine.with(|state, now| {
-                state.agent_is_there()?;
-                match state.session == session {
-                    true if taken => Ok(Reply::Never),
-                    true => Ok(agent::answer(state, request, now)),
-                    false => Err(AgentError::NotConnected),
+                match state.agent_is_there() {
+                    Ok(()) if state.session == session && taken => Ok(Reply::Never),
+                    Ok(()) if state.session == session => Ok(agent::answer(state, request, now)),
+                    Err(AgentError::VmGone) => Err(AgentError::VmGone),
+                    // One that goes away may have taken it.
+                    _ if taken => Err(AgentError::Timeout),
+                    _ => Err(AgentError::NotConnected),
                 }
             })?;
             match reply {
@@ -142,7 +144,7 @@ impl Vm for SimVm {
 
     async fn stats(&self) -> Result<Stats, LabError> {
         self.process().await;
-        self.running(|state, _| state.meter.stats())
+        self.running(|state, _| Stats { paused: state.paused, ..state.meter.stats() })
     }
 
     async fn insert_medium(&self, medium: Option<&Path>) -> Result<(), LabError> {
