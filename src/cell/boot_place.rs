@@ -61,7 +61,7 @@ pub(super) struct Restart {
     _place: BootPlace,
     began: Millis,
     /// CPU time of the machine's process, and what the lab had taken from it.
-    cpu: Option<(Millis, LabTime)>,
+    cost: Option<(Millis, Millis)>,
 }
 
 impl Restart {
@@ -74,15 +74,15 @@ impl Restart {
         if !watcher.judge.is_settled() && !settle::settle(watcher, mate).await {
             return None;
         }
-        let cpu = process_cpu(watcher).await;
+        let cost = watcher.cost().await;
         watcher.read_host_clock();
-        (!watcher.judge.is_over()).then(|| Self { _place: place, began: watcher.now(), cpu })
+        (!watcher.judge.is_over()).then(|| Self { _place: place, began: watcher.now(), cost })
     }
 
     /// It is asked for in another way, because nothing came of the first: an agent that its update restarts loses what it was
     /// asked, and the wait for that is no time that the machine took.
     pub async fn asked_again(&mut self, watcher: &mut Observer) {
-        self.cpu = process_cpu(watcher).await;
+        self.cost = watcher.cost().await;
         watcher.read_host_clock();
         self.began = watcher.now();
     }
@@ -91,18 +91,16 @@ impl Restart {
     pub async fn settled(self, watcher: &mut Observer) {
         let moment = watcher.now();
         let whole = moment.since(self.began);
-        if let (Some((cpu, before)), Some((cpu_now, now))) = (self.cpu, process_cpu(watcher).await) {
+        if let (Some((cpu, before)), Some((cpu_now, now))) = (self.cost, watcher.cost().await) {
             // Its control boots once: what is compared is the last of several boots, of which the CPU time is a guess.
-            let one = (whole, whole.since(LabTime::counted(whole, &before, &now)));
-            let (took, waited) = watcher.judge.last_boot_of_several(moment).unwrap_or(one);
+            let (took, before) = match watcher.judge.last_boot_of_several(moment) {
+                Some(took) => (took, watcher.taken_before),
+                None => (whole, before),
+            };
+            let waited = now.since(before).0.min(took.0);
             let cpu = cpu_now.since(cpu).scaled(took.0 as f64 / whole.0.max(1) as f64);
             let probe_us = watcher.lab.base_us();
-            watcher.emit(SignalKind::BootCost { took, waited, cpu, probe_us });
+            watcher.emit(SignalKind::BootCost { took, waited: Millis(waited), cpu, probe_us });
         }
     }
-}
-
-/// None: the lab does not tell.
-async fn process_cpu(watcher: &Observer) -> Option<(Millis, LabTime)> {
-    watcher.stats().await.map(|stats| (stats.process_cpu, watcher.lab.time(stats.cpu_wait)))
 }

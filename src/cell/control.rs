@@ -69,7 +69,7 @@ pub(super) async fn keep(watcher: &Observer, mate: &Cellmate<'_>, verdict: &Verd
     let job = mate.job;
     let (Role::Control, Outcome::Healthy, Some(seal)) = (&job.cell.role, verdict.outcome, mate.seal()) else { return };
     let facts = &watcher.seen;
-    if facts.settle.is_zero() || facts.activity.is_none() {
+    if facts.settle.is_zero() || facts.restart.is_zero() || facts.activity.is_none() {
         return;
     }
     if let Err(error) = seal.keep_control(&job.cell, &job.run, utc_now(), facts) {

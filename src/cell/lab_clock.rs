@@ -55,3 +55,50 @@ impl LabClock {
         LabTime { cpu_wait, timer_late, probe_lost: Millis((counted.lost_us / 1000.0) as u64) }
     }
 }
+
+/// What the lab took from a machine, added up look by look. The three measures overlap: where the host has no core for the guest,
+/// it often has none for the harness either. In a short span the greatest of them is what was taken; over a long one, of which one
+/// part was taken in one way and one in another, that would be too little, and their sum is too much.
+#[derive(Debug, Default)]
+pub(super) struct Taken {
+    last: Option<LabTime>,
+    total: Millis,
+}
+
+impl Taken {
+    /// All that was taken up to the last look.
+    pub fn total(&self) -> Millis {
+        self.total
+    }
+
+    /// All that was taken up to now. Look often.
+    pub fn look(&mut self, now: LabTime) -> Millis {
+        if let Some(last) = self.last.replace(now) {
+            let most = [
+                now.cpu_wait.since(last.cpu_wait),
+                now.timer_late.since(last.timer_late),
+                now.probe_lost.since(last.probe_lost),
+            ];
+            self.total = self.total + most.into_iter().max().unwrap_or_default();
+        }
+        self.total
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_taken_in_one_moment_in_two_ways_is_taken_once() {
+        let mut taken = Taken::default();
+        let mut look = |wait, late, lost| {
+            taken.look(LabTime { cpu_wait: Millis(wait), timer_late: Millis(late), probe_lost: Millis(lost) }).0
+        };
+        assert_eq!(look(5000, 100, 0), 0, "what was before is none of it");
+        assert_eq!(look(5700, 300, 0), 700, "both waited for the same core");
+        assert_eq!(look(5700, 60_300, 0), 60_700, "the whole host stood still");
+        assert_eq!(look(5800, 60_300, 400), 61_100);
+        assert_eq!(look(0, 60_300, 400), 61_100, "another machine");
+    }
+}

@@ -5,7 +5,13 @@ use std::{future::Future, path::PathBuf, sync::Arc, time::Duration};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::{Emitter, Job, console::Console, lab_clock::LabClock, leftovers::CrashDump, pictures::Reference};
+use super::{
+    Emitter, Job,
+    console::Console,
+    lab_clock::{LabClock, Taken},
+    leftovers::CrashDump,
+    pictures::Reference,
+};
 use crate::{
     clock,
     event::{Level, RunEvent},
@@ -56,6 +62,7 @@ pub(super) struct Observer {
     cancelled: bool,
     clock: Interval,
     pub lab: LabClock,
+    taken: Taken,
     /// As it was told last.
     late: Millis,
     samples: u64,
@@ -81,6 +88,8 @@ pub(super) struct Observer {
     pub channel_closed: u64,
     /// Counts boots: what was asked before a reset is not answered after it.
     pub boot: u64,
+    /// What the lab had taken from the machine when this one began.
+    pub taken_before: Millis,
     /// The last boot whose identity is known, and that.
     pub boot_id: Option<(u64, String)>,
     secrets: Secrets,
@@ -118,6 +127,7 @@ impl Observer {
             cancel: job.cancel.clone(),
             cancelled: false,
             clock,
+            taken: Taken::default(),
             late: lab.time(Millis::ZERO).timer_late,
             lab,
             samples: 0,
@@ -134,6 +144,7 @@ impl Observer {
             channel_open: false,
             channel_closed: 0,
             boot: 0,
+            taken_before: Millis::ZERO,
             boot_id: None,
             secrets: job.secrets.clone(),
             seen: ControlFacts::default(),
@@ -339,6 +350,7 @@ impl Observer {
                 // What the serial console said until now belongs to the boot that ends here.
                 self.read_serial();
                 self.boot += 1;
+                self.taken_before = self.taken.total();
                 self.told.clear();
                 self.answered = false;
                 SignalKind::Reset
@@ -430,6 +442,12 @@ impl Observer {
         }
     }
 
+    /// The CPU time of the machine's process, and all that the lab took from the machine. None: the lab does not tell.
+    pub async fn cost(&mut self) -> Option<(Millis, Millis)> {
+        let stats = self.stats().await?;
+        Some((stats.process_cpu, self.taken.look(self.lab.time(stats.cpu_wait))))
+    }
+
     /// None: the lab does not tell.
     async fn counters(&mut self) -> Option<Progress> {
         let late = self.lab.time(Millis::ZERO).timer_late;
@@ -446,9 +464,11 @@ impl Observer {
             let message = "somebody paused the machine (libvirt: paused by user)".to_owned();
             self.emit(SignalKind::LabFault { reason: ReasonId::HostLost, message });
         }
+        let lab = self.lab.time(stats.cpu_wait);
+        self.taken.look(lab);
         Some(Progress {
             cpu: stats.cpu,
-            lab: self.lab.time(stats.cpu_wait),
+            lab,
             agent: std::mem::take(&mut self.answered),
             disk_reads: stats.disk_reads,
             disk_writes: stats.disk_writes,

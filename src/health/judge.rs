@@ -169,10 +169,9 @@ impl Judge {
     }
 
     /// Of a machine that restarted by itself, as it may, after the restart that was asked for: how long its last boot has taken
-    /// until now, and how much of that was the lab's.
-    pub fn last_boot_of_several(&self, now: Millis) -> Option<(Millis, Millis)> {
-        let took = now.since(self.boot.since);
-        self.restarts_itself.then(|| (took, took.since(self.boot.age())))
+    /// until now.
+    pub fn last_boot_of_several(&self, now: Millis) -> Option<Millis> {
+        self.restarts_itself.then(|| now.since(self.boot.since))
     }
 
     pub fn see(&mut self, signal: &Signal) {

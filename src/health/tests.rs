@@ -459,7 +459,8 @@ proptest! {
         let mut whole = self::signals(COMPARED);
         whole.pop();
         prop_assert_ne!(judge(&whole).outcome, Outcome::Healthy);
-        whole.push(Signal { at: Millis(0), what: SignalKind::ControlEnded { outcome: ended, reason: None, facts: Some(Default::default()) } });
+        let facts = Some(ControlFacts { restart: Millis::from_secs(5), ..ControlFacts::default() });
+        whole.push(Signal { at: Millis(0), what: SignalKind::ControlEnded { outcome: ended, reason: None, facts } });
         prop_assert_eq!(judge(&whole).outcome == Outcome::Healthy, ended == Outcome::Healthy);
     }
 
