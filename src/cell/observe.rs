@@ -391,7 +391,10 @@ impl Observer {
             self.untold_since = None;
             return;
         }
-        let silent = self.untold_since.map_or(Duration::ZERO, |(since, _)| since.elapsed());
+        // A harness that stood still had nothing to hear.
+        let late = self.lab.time(Millis::ZERO).timer_late;
+        let silent = |(since, before): (Instant, Millis)| Millis::from(since.elapsed()).since(late.since(before));
+        let silent = self.untold_since.map_or(Millis::ZERO, silent).as_duration();
         if silent >= LAB_SILENCE && !self.judge.is_over() && !self.cancel.is_cancelled() {
             let detail =
                 format!("the lab has told nothing of it for {}: its process may be stopped", Millis::from(silent));

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{boot_place::Restart, life::Cellmate, observe::Observer, patience::Patience, rest, settle};
+use super::{boot_place::Restart, life::Cellmate, observe::Observer, patience::Patience, rest, settle, watch};
 use crate::{
     event::Level,
     health::Judge,
@@ -32,12 +32,11 @@ pub(super) async fn first(watcher: &mut Observer, mate: &Cellmate<'_>) -> bool {
     }
     watcher.leave(Phase::Restart);
     watcher.enter(Phase::Boot);
-    let settled = settle::settle(watcher, mate).await;
-    if settled {
-        restart.settled(watcher).await;
-        watcher.leave(Phase::Boot);
+    if !settle::settle(watcher, mate).await {
+        return false;
     }
-    settled
+    restart.settled(watcher).await;
+    left(watcher, mate, Phase::Boot).await
 }
 
 /// Restarts the machine for a setup step that wants it: no restart may be pending when the machine is sealed, or when the
@@ -64,12 +63,20 @@ pub(super) async fn soak(watcher: &mut Observer, mate: &Cellmate<'_>, n: u32) ->
     }
     let Some(mut restart) = Restart::begin(watcher, mate).await else { return false };
     watcher.enter(Phase::Soak(n));
-    let settled = ask(watcher, mate, &mut restart).await && settle::settle(watcher, mate).await;
-    if settled {
-        restart.settled(watcher).await;
-        watcher.leave(Phase::Soak(n));
+    if !(ask(watcher, mate, &mut restart).await && settle::settle(watcher, mate).await) {
+        return false;
     }
-    settled
+    restart.settled(watcher).await;
+    left(watcher, mate, Phase::Soak(n)).await
+}
+
+/// Leaves a boot that has settled; one that came back from a crash has to stay up first. False: the judge is over.
+async fn left(watcher: &mut Observer, mate: &Cellmate<'_>, phase: Phase) -> bool {
+    watch::stays(watcher, mate, Duration::ZERO).await;
+    if !watcher.judge.is_over() {
+        watcher.leave(phase);
+    }
+    !watcher.judge.is_over()
 }
 
 /// Waits for an agent that is away or silent, as one that its update restarts: what is asked of nobody is lost, and the time

@@ -18,18 +18,24 @@ pub(super) async fn watch(watcher: &mut Observer, mate: &Cellmate<'_>, length: M
     if !watcher.judge.is_over() && !watcher.judge.is_recovering() {
         still_there(watcher, mate).await;
     }
-    // Whether it comes back, and stays, decides between a crash and a loop.
     while watcher.judge.is_recovering() && settle::settle(watcher, mate).await {
-        look(watcher, mate, length.as_duration().max(STABLE)).await;
-        if watcher.is_cancelled() {
-            break;
-        }
+        stays(watcher, mate, length.as_duration()).await;
     }
     if watcher.judge.is_over() {
         return false;
     }
     watcher.leave(Phase::Watch);
     !watcher.judge.is_over()
+}
+
+/// Whether a machine that came back from a crash stays up decides between a crash and a loop. Looks so long, or longer.
+pub(super) async fn stays(watcher: &mut Observer, mate: &Cellmate<'_>, length: Duration) {
+    while watcher.judge.came_back() && !watcher.is_cancelled() {
+        look(watcher, mate, length.max(STABLE)).await;
+        if !watcher.judge.is_recovering() || !settle::settle(watcher, mate).await {
+            break;
+        }
+    }
 }
 
 /// A time in which bootgate stood still is none in which it looked.

@@ -69,7 +69,9 @@ pub(super) fn compare(
                 let (is_asked, tolerances) = (tolerances.is_some(), tolerances.unwrap_or(&usual));
                 let seen =
                     Seen { guest: state.map(|(_, state)| &**state), restart, activity: activity.map(|(_, of)| of) };
-                let at = state.map(|(at, _)| *at).or(activity.map(|(at, _)| at)).unwrap_or_default();
+                // What did not come as far as to be asked was to blame for something else before.
+                let asked = state.map(|(at, _)| *at).or(activity.map(|(at, _)| at));
+                let at = asked.or(own.last().map(|reason| reason.at)).unwrap_or_default();
                 let mut found = differences(seen, facts, tolerances);
                 // How long it would have taken with a core of the host, nobody knows.
                 let is_starved = restart.is_some_and(Restarted::is_starved);

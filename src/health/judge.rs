@@ -143,6 +143,11 @@ impl Judge {
         self.resets.unexplained > 0 && !self.boot.settled
     }
 
+    /// Whether the machine reset itself after it had come up, and has settled again: a crash, or a loop's beginning.
+    pub fn came_back(&self) -> bool {
+        self.crash().is_some()
+    }
+
     /// How long the agent's channel has been closed, not counting time that the lab took from the guest.
     pub fn agent_away(&self) -> Millis {
         self.boot.closed_for()

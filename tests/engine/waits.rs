@@ -238,6 +238,18 @@ async fn a_restart_is_asked_of_an_agent_that_its_update_took_away_once_it_is_bac
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_machine_that_comes_back_from_a_crash_in_its_boot_has_to_stay_up_or_it_loops() {
+    let up = Boot::silent().at(S, Happening::AgentUp);
+    let crashes = up.clone().at(S * 3, Happening::Reset);
+    let settles = up.at(S * 2, Happening::Ready);
+    let again = settles.clone().at(S * 6, Happening::Reset);
+    let told = told(healthy().boots_after(UPDATE, vec![crashes.clone(), again.clone(), again.clone(), again]), 0).await;
+    assert_eq!(told.lead(), Some(ReasonId::BootLoop), "{:?}", told.verdict);
+    let told = self::told(healthy().boots_after(UPDATE, vec![crashes, settles]), 0).await;
+    assert_eq!(told.lead(), Some(ReasonId::LateCrash), "{:?}", told.verdict);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_machine_that_is_paused_or_whose_process_is_stopped_is_the_labs_fault_wherever_it_stops() {
     for stops in [Happening::ProcessStops, Happening::Paused] {
         is_the_labs_fault(&stops).await;
