@@ -97,10 +97,10 @@ impl Restart {
                 Some(took) => (took, watcher.taken_before),
                 None => (whole, before),
             };
-            let waited = now.since(before).0.min(took.0);
+            let waited = now.since(before).min(took);
             let cpu = cpu_now.since(cpu).scaled(took.0 as f64 / whole.0.max(1) as f64);
             let probe_us = watcher.lab.base_us();
-            watcher.emit(SignalKind::BootCost { took, waited: Millis(waited), cpu, probe_us });
+            watcher.emit(SignalKind::BootCost { took, waited, cpu, probe_us });
         }
     }
 }

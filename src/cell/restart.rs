@@ -80,8 +80,8 @@ async fn left(watcher: &mut Observer, mate: &Cellmate<'_>, phase: Phase) -> bool
 }
 
 /// Waits for an agent that is away or silent, as one that its update restarts: what is asked of nobody is lost, and the time
-/// until the power button is pressed would be the update's. One that stays away is not lost, as long
-/// as nobody knows whether the restart brings it back. False: the judge is over.
+/// until the power button is pressed would be the update's. One that stays away is not lost, as long as nobody knows whether the
+/// restart brings it back. False: the judge is over.
 async fn agent_is_back(watcher: &mut Observer, mate: &Cellmate<'_>) -> bool {
     let patience = Patience::new(watcher, mate.quiet().as_duration()).await;
     watcher.drain();

@@ -489,8 +489,8 @@ impl Judge {
             && reason.id != ReasonId::RestartRefused;
         // What was proven before stays, and leads; a loop of such resets tells of them itself.
         let says_so = matches!(reason.id, ReasonId::StopError | ReasonId::BootLoop);
-        if let Some(proven) = self.proven()
-            && !says_so
+        if !says_so
+            && let Some(proven) = self.proven()
             && proven != reason
             && !self.reasons.contains(&proven)
         {
