@@ -112,15 +112,70 @@ fn still(signal: &Signal) -> Option<Signal> {
     Some(Signal { at: signal.at, what: SignalKind::Progress { progress } })
 }
 
-/// The last things a cell asks for.
+/// The last thing that a cell waits for.
 fn is_answer(signal: &Signal) -> bool {
     matches!(
         signal.what,
-        SignalKind::StepEnded { .. }
-            | SignalKind::PhaseEnded { at: Phase::Watch }
-            | SignalKind::ControlKnown { .. }
-            | SignalKind::ControlEnded { .. }
+        SignalKind::PhaseEnded { at: Phase::Check } | SignalKind::ControlKnown { .. } | SignalKind::ControlEnded { .. }
     )
+}
+
+#[test]
+fn a_crash_in_a_healthy_record_is_seen_whatever_line_of_it_is_lost() {
+    let crash = |at| {
+        let id = "another".to_owned();
+        [SignalKind::Reset, SignalKind::AgentAnswered, SignalKind::BootId { id }, SignalKind::Settled]
+            .map(|what| Signal { at, what })
+    };
+    let may_restart = |signal: &Signal| match &signal.what {
+        SignalKind::Limits { limits, .. } => limits.extra_restarts > 0,
+        SignalKind::StepStarted { restarts, .. } => *restarts > 0,
+        SignalKind::StepEnded { result, .. } => result.says.is_some(),
+        _ => false,
+    };
+    for Trace { name, expected, signals } in traces() {
+        let at = |phase| {
+            let begins = SignalKind::PhaseStarted { at: phase };
+            signals.iter().position(|signal| signal.what == begins)
+        };
+        let (Outcome::Healthy, Some(watch)) = (expected.outcome, at(Phase::Watch)) else { continue };
+        let end = signals.iter().rposition(|signal| signal.what == SignalKind::PhaseEnded { at: Phase::Check });
+        let Some(end) = end.filter(|_| !signals.iter().any(may_restart)) else { continue };
+        for place in watch + 1..=end {
+            // Where a restart was asked for, the reset is that one.
+            if signals[..place].iter().rev().find_map(|signal| match signal.what {
+                SignalKind::RestartAsked { .. } => Some(true),
+                SignalKind::Settled => Some(false),
+                _ => None,
+            }) != Some(false)
+            {
+                continue;
+            }
+            let mut with = signals.clone();
+            with.splice(place..place, crash(signals[place].at + Millis(1)));
+            assert_ne!(judge(&with).outcome, Outcome::Healthy, "{name}, with a crash before signal {place}");
+            for lost in place..place + 4 {
+                let mut less = with.clone();
+                let signal = less.remove(lost);
+                // Without the reset, and another name, nothing tells of another boot.
+                assert_ne!(judge(&less).outcome, Outcome::Healthy, "{name}, signal {place}, without {signal:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_machine_that_is_started_twice_is_not_healthy() {
+    for Trace { name, expected, signals } in traces() {
+        let begin = signals.iter().position(|signal| signal.what == SignalKind::PhaseStarted { at: Phase::Apply });
+        let end = signals.iter().rposition(|signal| signal.what == SignalKind::PhaseEnded { at: Phase::Check });
+        let (Outcome::Healthy, Some(begin), Some(end)) = (expected.outcome, begin, end) else { continue };
+        for place in begin + 1..=end {
+            let mut with = signals.clone();
+            with.insert(place, Signal { at: signals[place].at, what: SignalKind::Started });
+            assert_ne!(judge(&with).outcome, Outcome::Healthy, "{name}, before signal {place}");
+        }
+    }
 }
 
 #[test]

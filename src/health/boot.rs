@@ -36,12 +36,15 @@ pub(super) struct Boot {
     pub channel_opened: bool,
     pub id: Option<String>,
     pub settled: bool,
+    pub settled_at: Option<Millis>,
     /// It was watched for a while after it had settled.
     pub watched: bool,
     pub panicked: bool,
     /// What the console said of a panic, if nothing has shown since that the guest lives.
     pub last_panic: Option<String>,
     pub marks: BTreeSet<ConsoleMark>,
+    /// Its kernel has written: no boot loader has stopped it.
+    pub kernel: bool,
     /// The telling console line, for the message.
     pub console_text: Option<String>,
     /// What the screen is known to show, since it last changed.
@@ -151,7 +154,12 @@ impl Boot {
 
     /// Whether it came as far as its services: the agent is there, or the console asks for a login.
     pub fn came_up(&self) -> bool {
-        self.answered || self.channel_opened || self.marks.contains(&ConsoleMark::Login)
+        self.was_up() || self.channel_opened || self.marks.contains(&ConsoleMark::Login)
+    }
+
+    /// Whether somebody in it has answered.
+    pub fn was_up(&self) -> bool {
+        self.settled || self.answered || self.id.is_some()
     }
 
     pub fn key_pressed(&mut self) {
@@ -204,6 +212,14 @@ impl Boot {
     /// Whether it is at rest, and was in the span before: between two pieces of its work it pauses, too.
     pub fn is_at_rest(&self, usual: Activity) -> bool {
         self.activity.iter().all(|activity| activity.is_some_and(|activity| activity.is_rest(usual)))
+    }
+
+    /// The kernel writes: what the boot loader said before that did not stop it.
+    pub fn kernel_begins(&mut self) {
+        self.kernel = true;
+        if self.marks.remove(&ConsoleMark::BootLoaderStopped) {
+            (self.loader_at, self.console_text) = (None, None);
+        }
     }
 
     /// The console asks for a login: what seemed to stop the boot before that was only words.

@@ -4,9 +4,8 @@ use crate::model::{
 };
 
 /// What became of the control that a cell is compared with.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) struct ControlEnd {
-    pub at: Millis,
     pub outcome: Outcome,
     pub reason: Option<ReasonId>,
     pub facts: Option<ControlFacts>,
@@ -21,6 +20,8 @@ pub(super) struct Own<'a> {
     pub evidence: &'a [String],
     /// What the guest is like, and when it said so.
     pub state: Option<&'a (Millis, Box<GuestState>)>,
+    /// What it was like after the restarts before the last.
+    pub before: &'a [(Millis, Box<GuestState>)],
     /// How long its last restart took.
     pub restart: Option<Restarted>,
     /// What it did at the end of its last watch.
@@ -37,12 +38,12 @@ pub(super) struct Own<'a> {
 /// was only lost does not.
 pub(super) fn compare(
     cell: Own<'_>,
-    control: Option<&ControlEnd>,
+    control: Option<&(Millis, ControlEnd)>,
     with: &CellId,
     tolerances: Option<&Tolerances>,
 ) -> Verdict {
-    let Own { reasons: mut own, evidence, state, restart, activity, phase } = cell;
-    if let Some(facts) = control.and_then(|control| control.facts.as_ref()) {
+    let Own { reasons: mut own, evidence, state, before, restart, activity, phase } = cell;
+    if let Some(facts) = control.and_then(|(_, end)| end.facts.as_ref()) {
         let fails_there_too = |reason: &&mut Reason| {
             reason.id == ReasonId::CheckFailed
                 && reason.check.as_ref().is_some_and(|check| facts.failing_checks.contains(check))
@@ -54,7 +55,7 @@ pub(super) fn compare(
     let reason = |at, id, message| Reason { id, phase, at, message, check: None };
     let usual = Tolerances::default();
     match control {
-        Some(ControlEnd { at, outcome: Outcome::Healthy, facts, .. }) => {
+        Some((at, ControlEnd { outcome: Outcome::Healthy, reason: None, facts })) => {
             if let Some(facts) = facts
                 && let Some(check) = evidence.iter().find(|check| !facts.failing_checks.contains(check))
             {
@@ -80,6 +81,11 @@ pub(super) fn compare(
                 own.extend(found.into_iter().map(|(id, message)| reason(at, id, message)));
                 // The first cause in time leads.
                 own.sort_by_key(|reason| reason.at);
+                let earlier = differences_before(before, facts, tolerances, &own).map(|(at, id, message)| {
+                    let message = format!("{message}; after an earlier restart, and not after the last");
+                    Reason { phase: Phase::Watch, ..reason(at, id, message) }
+                });
+                own.extend(earlier.collect::<Vec<_>>());
                 // What is known of only one of the two was not compared; of the control's side that matters only where there
                 // would be something to blame.
                 let is_slow = restart.is_some_and(|restart| restart.own() >= restart.noise());
@@ -97,6 +103,13 @@ pub(super) fn compare(
                     (lacks(|own, there| no_disks(own) && !no_disks(there)), untold("the guest's disks")),
                     (lacks(|own, there| no_memory(own) && !no_memory(there)), untold("its memory")),
                     (lacks(|own, there| no_clock(own) && !no_clock(there)), untold("its clock")),
+                    (
+                        lacks(|own, there| !no_services(own) && no_services(there)),
+                        unsaid("the record has what runs in it"),
+                    ),
+                    (lacks(|own, there| !no_disks(own) && no_disks(there)), unsaid("the record has its disks")),
+                    (lacks(|own, there| !no_memory(own) && no_memory(there)), unsaid("the record has its memory")),
+                    (lacks(|own, there| !no_clock(own) && no_clock(there)), unsaid("the record has its clock")),
                     (unclear, slow_lab.to_owned()),
                     (activity.is_none() && facts.activity.is_some(), untold("whether it came to rest")),
                     (state.is_some() && facts.guest.is_none(), unsaid("the record has what the guest is like")),
@@ -120,7 +133,7 @@ pub(super) fn compare(
                 own.push(reason(*at, ReasonId::HarnessDied, message));
             }
         }
-        Some(ControlEnd { at, outcome, reason: id, .. }) => {
+        Some((at, ControlEnd { outcome, reason: id, .. })) => {
             // The lab alone can end a control otherwise; without a name for it nobody knows how it ended.
             let unnamed =
                 if *outcome == Outcome::Unhealthy { ReasonId::ControlUnhealthy } else { ReasonId::HarnessDied };
@@ -147,11 +160,37 @@ pub(super) fn compare(
     verdict(own)
 }
 
+/// What an update does once, in its first boot.
+const ONCE: [ReasonId; 3] = [ReasonId::MemoryGrowth, ReasonId::EventLog, ReasonId::DiskFull];
+
+/// The first of each kind of difference that no reason tells of already.
+fn differences_before<'a>(
+    before: &'a [(Millis, Box<GuestState>)],
+    control: &'a ControlFacts,
+    tolerances: &'a Tolerances,
+    told: &'a [Reason],
+) -> impl Iterator<Item = (Millis, ReasonId, String)> {
+    let mut ids: Vec<ReasonId> = ONCE.into_iter().chain(told.iter().map(|reason| reason.id)).collect();
+    let of = move |(at, guest): &'a (Millis, Box<GuestState>)| {
+        let seen = Seen { guest: Some(guest), restart: None, activity: None };
+        differences(seen, control, tolerances).into_iter().map(move |(id, message)| (*at, id, message))
+    };
+    before.iter().flat_map(of).filter(move |(_, id, _)| {
+        let is_new = !ids.contains(id);
+        ids.push(*id);
+        is_new
+    })
+}
+
 fn verdict(reasons: Vec<Reason>) -> Verdict {
     Verdict { outcome: reasons.first().map_or(Outcome::Healthy, |lead| lead.id.outcome()), reasons }
 }
 
 /// What a guest did not say of itself.
+fn no_services(state: &GuestState) -> bool {
+    state.services.is_empty()
+}
+
 fn no_disks(state: &GuestState) -> bool {
     state.disks.is_empty()
 }

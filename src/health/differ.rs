@@ -137,7 +137,10 @@ impl Ignore<'_> {
 fn read_only(own: &GuestState, there: &GuestState) -> Vec<String> {
     let could_write = |mount: &str| there.disks.iter().any(|disk| disk.mount == mount && !disk.read_only);
     let disks = own.disks.iter().filter(|disk| disk.read_only && could_write(&disk.mount));
-    disks.map(|disk| format!("{} is mounted read-only, and in the control it is not", disk.mount)).collect()
+    let read_only = disks.map(|disk| format!("{} is mounted read-only, and in the control it is not", disk.mount));
+    let is_mounted = |mount: &str| own.disks.iter().any(|disk| disk.mount == mount);
+    let gone = there.disks.iter().filter(|disk| !own.disks.is_empty() && !disk.read_only && !is_mounted(&disk.mount));
+    read_only.chain(gone.map(|disk| format!("{} is not mounted, and in the control it is", disk.mount))).collect()
 }
 
 /// A disk that is as full in the control is none of the update's. Full it is by its bytes, or by the number of its files.
@@ -227,24 +230,36 @@ fn lost<'a>(own: &[String], there: &'a [String]) -> Vec<&'a String> {
     }
     let mut gone = only_in(there, own);
     gone.retain(|what| what.rsplit_once(' ').is_none_or(|(name, _)| !renamed.contains(name)));
+    // A bridge or a bond takes over the address of an interface that is a part of it now.
+    let is_part = |name: &str| now.get(name).is_some_and(|has| has.contains("enslaved"));
+    let has_new_address = new.iter().any(|has| has.contains("address"));
+    gone.retain(|what| match what.rsplit_once(' ') {
+        Some((name, "address")) => !(has_new_address && is_part(name)),
+        Some((_, "enslaved")) => false,
+        _ => true,
+    });
     gone
 }
 
 /// By their paths: what one tells of its cause (`PATH: CAUSE`) may have been read in one guest and not in the other. A path
 /// with the time, process or boot of the crash in it (`core.NAME.UID.BOOT.PID.TIME`) is another one each time: as many of a
-/// kind as the control has are no news.
+/// kind as the control has are no news. Nor is one that was compressed or rotated (`PATH.gz`, `PATH.1`).
 fn new_dumps<'a>(own: &'a [String], there: &[String]) -> Vec<&'a String> {
     let path = |dump: &str| dump.split_once(": ").map_or(dump, |(path, _)| path).to_owned();
     let paths = |dumps: &[String]| dumps.iter().map(|dump| path(dump)).collect::<BTreeSet<_>>();
     let (mine, theirs) = (paths(own), paths(there));
-    let mut known: Vec<String> =
-        theirs.iter().filter(|path| !mine.contains(*path)).map(|path| without_number_words(path)).collect();
+    let mut known: Vec<&String> = theirs.iter().filter(|path| !mine.contains(*path)).collect();
     let mut is_new = |dump: &&String| {
         let path = path(dump);
         if theirs.contains(&path) {
             return false;
         }
-        match known.iter().position(|known| *known == without_number_words(&path)) {
+        let is_that = |known: &&String| {
+            without_number_words(known) == without_number_words(&path)
+                || path.starts_with(&format!("{known}."))
+                || known.starts_with(&format!("{path}."))
+        };
+        match known.iter().position(is_that) {
             Some(found) => {
                 known.swap_remove(found);
                 false

@@ -1,6 +1,8 @@
 mod boots;
 mod steps;
 
+use std::collections::BTreeSet;
+
 use super::{
     boot::Boot,
     compare::{ControlEnd, Own, compare},
@@ -42,21 +44,25 @@ pub struct Judge {
     /// host tells of the reset.
     early: Option<(ConsoleMark, String)>,
     last_reset: Option<Millis>,
-    /// The boot before this one, as the guest named it.
-    previous_boot: Option<String>,
+    /// The boots before this one, as the guest named them.
+    boots_before: BTreeSet<String>,
     /// The running boot came of a restart that we asked for gently.
     requested_boot: bool,
+    /// It settled, and was counted.
+    boot_counted: bool,
     resets: Resets,
     done: Done,
     planned: Option<Planned>,
     /// A control that is known from an earlier run.
     known: bool,
     /// The end of the control that this cell is compared with.
-    control: Option<ControlEnd>,
+    control: Option<(Millis, ControlEnd)>,
     /// None: a record from before guests were asked what they are like.
     tolerances: Option<Tolerances>,
     /// What the guest said it is like, and when, since its last restart.
     state: Option<(Millis, Box<GuestState>)>,
+    /// The same of the boots with the update before that.
+    states_before: Vec<(Millis, Box<GuestState>)>,
     /// How long that restart took.
     restart: Option<Restarted>,
     /// After the reset that was asked for, the machine restarted by itself, as it may.
@@ -96,8 +102,9 @@ impl Judge {
             asked: None,
             early: None,
             last_reset: None,
-            previous_boot: None,
+            boots_before: BTreeSet::new(),
             requested_boot: false,
+            boot_counted: false,
             resets: Resets::default(),
             done: Done::default(),
             planned: None,
@@ -105,6 +112,7 @@ impl Judge {
             control: None,
             tolerances: None,
             state: None,
+            states_before: Vec::new(),
             restart: None,
             restarts_itself: false,
             activity: None,
@@ -148,9 +156,19 @@ impl Judge {
         self.crash().is_some()
     }
 
+    /// Whether the agent has closed its channel and not answered since.
+    pub fn is_agent_away(&self) -> bool {
+        self.boot.channel_closed
+    }
+
     /// How long the agent's channel has been closed, not counting time that the lab took from the guest.
     pub fn agent_away(&self) -> Millis {
         self.boot.closed_for()
+    }
+
+    /// Whether anything has changed lately, seen from outside.
+    pub fn is_moving(&self) -> bool {
+        self.boot.quiet() < self.limits.quiet
     }
 
     /// Whether the settled machine does nothing any more but wait for work, seen from outside.
@@ -197,7 +215,15 @@ impl Judge {
         }
         match &signal.what {
             SignalKind::ControlEnded { outcome, reason, facts } => {
-                self.control = Some(ControlEnd { at, outcome: *outcome, reason: *reason, facts: facts.clone() });
+                let end = ControlEnd { outcome: *outcome, reason: *reason, facts: facts.clone() };
+                let (_, known) = self.control.get_or_insert_with(|| (at, end.clone()));
+                if *known != end {
+                    self.fault(
+                        at,
+                        ReasonId::HarnessDied,
+                        "the record has two different ends of the control".to_owned(),
+                    );
+                }
             }
             SignalKind::StartedOver { why } => self.start_over(at, why),
             _ if self.collecting => {}
@@ -209,12 +235,14 @@ impl Judge {
                     self.fault(at, ReasonId::HarnessDied, "the record has two different plans".to_owned());
                 }
             }
-            SignalKind::Tolerances { tolerances } => self.tolerances = Some(tolerances.clone()),
-            SignalKind::GuestState { state } if self.update_began && !self.over => {
-                self.state = Some((at, state.clone()));
+            SignalKind::Tolerances { tolerances } => {
+                if self.tolerances.get_or_insert_with(|| tolerances.clone()) != tolerances {
+                    self.fault(at, ReasonId::HarnessDied, "the record has two different tolerances".to_owned());
+                }
             }
+            SignalKind::GuestState { state } if self.counts() => self.state = Some((at, state.clone())),
             SignalKind::GuestState { .. } => {}
-            SignalKind::BootCost { took, waited, .. } if self.update_began && !self.over => {
+            SignalKind::BootCost { took, waited, .. } if self.counts() => {
                 self.restart = Some(Restarted { took: *took, waited: *waited });
             }
             SignalKind::BootCost { .. } => {}
@@ -228,8 +256,11 @@ impl Judge {
                     self.activity = self.boot.activity().map(|activity| (at, activity));
                 }
             }
-            SignalKind::PhaseEnded { at: Phase::Check } => self.done.in_checks = false,
+            SignalKind::PhaseEnded { at: Phase::Check } => self.done.checks_ended = true,
             SignalKind::PhaseEnded { .. } => {}
+            SignalKind::Started if self.update_began => {
+                self.fault(at, ReasonId::HarnessDied, "the machine was started a second time".to_owned());
+            }
             SignalKind::Started => self.begin(at),
             SignalKind::AgentConnected => {
                 self.boot.channel_closed = false;
@@ -248,8 +279,10 @@ impl Judge {
             SignalKind::BootId { id } => self.boot_id(at, id),
             SignalKind::Settled => self.settled(at),
             SignalKind::StepStarted { subject, restarts, .. } => {
-                self.in_step = true;
-                self.resets.step_begins(if matches!(subject, Subject::Update { .. }) { *restarts } else { 0 });
+                // One that has begun does not begin again.
+                if !std::mem::replace(&mut self.in_step, true) {
+                    self.resets.step_begins(if matches!(subject, Subject::Update { .. }) { *restarts } else { 0 });
+                }
             }
             SignalKind::StepEnded { subject, name, result } => {
                 self.in_step = false;
@@ -296,10 +329,10 @@ impl Judge {
         let own = self.own_verdict();
         match self.role() {
             Role::Compared { with } => {
-                let Judge { state, restart, activity, tolerances, phase, .. } = self;
+                let Judge { state, states_before: before, restart, activity, tolerances, phase, .. } = self;
                 let evidence = self.planned.as_ref().map_or(&[][..], |planned| &planned.evidence);
                 let (state, restart, activity, phase) = (state.as_ref(), *restart, *activity, *phase);
-                let own = Own { reasons: own.reasons, evidence, state, restart, activity, phase };
+                let own = Own { reasons: own.reasons, evidence, state, before, restart, activity, phase };
                 compare(own, self.control.as_ref(), with, tolerances.as_ref())
             }
             // Whoever is told of a control is compared with it.
@@ -323,15 +356,33 @@ impl Judge {
         if self.is_proven() {
             return Verdict { outcome: Outcome::Healthy, reasons: Vec::new() };
         }
-        let message = format!("the record ends in phase {} with neither a fault nor proof of health", self.phase);
+        let lacks = match &self.planned {
+            None => "what the cell set out to do".to_owned(),
+            Some(planned) if self.done.is_all_of(planned) => "that the machine is up".to_owned(),
+            Some(planned) => self.done.lacks(planned).unwrap_or_default(),
+        };
+        let message = format!(
+            "the record ends in phase {} with neither a fault nor proof of health: it lacks {lacks}",
+            self.phase
+        );
         let reason = self.reason(Millis::ZERO, ReasonId::HarnessDied, message);
         Verdict { outcome: Outcome::Inconclusive, reasons: vec![reason] }
     }
 
     fn is_proven(&self) -> bool {
         let Some(planned) = &self.planned else { return false };
-        let stands = self.boot.settled && self.asked.is_none() && !self.is_recovering();
-        (self.known && planned.role.is_control()) || (stands && self.done.is_all_of(planned))
+        let stands = self.is_up() && !self.boot.channel_closed && !self.is_recovering();
+        (self.known && !self.started && planned.role.is_control()) || (stands && self.done.is_all_of(planned))
+    }
+
+    /// Whether the running boot has finished and is not about to end.
+    fn is_up(&self) -> bool {
+        self.boot.settled && self.asked.is_none()
+    }
+
+    /// Whether what is told of the machine now is told of it with the update.
+    fn counts(&self) -> bool {
+        self.update_began && self.is_up() && !self.over
     }
 
     fn role(&self) -> &Role {
@@ -366,16 +417,22 @@ impl Judge {
             return;
         }
         self.phase = phase;
-        self.done.in_checks = phase == Phase::Check;
+        if phase == Phase::Check {
+            self.done.checks_ended = false;
+        }
         self.update_began |= phase.is_after_update_began();
         if phase == Phase::Apply {
             // What setup was allowed the update is not.
             self.resets.allowed = 0;
             self.resets.take_by_step();
         }
-        if matches!(phase, Phase::Restart | Phase::Soak(_)) {
-            self.resets.allowed = self.limits.extra_restarts.saturating_add(self.resets.take_by_step());
-        }
+        // The OS restarts by itself in its first boot after an update, and in no later one.
+        let of_the_os = match phase {
+            Phase::Restart => self.limits.extra_restarts,
+            Phase::Soak(_) => 0,
+            _ => return,
+        };
+        self.resets.allowed = of_the_os.saturating_add(self.resets.take_by_step());
     }
 
     fn agent_silent(&mut self, at: Millis, waited: Millis) {
@@ -411,10 +468,17 @@ impl Judge {
                 self.boot.asks_for_login();
                 return;
             }
+            ConsoleMark::Kernel => {
+                self.boot.kernel_begins();
+                return;
+            }
             ConsoleMark::NoBootDevice | ConsoleMark::BootLoaderStopped | ConsoleMark::KernelPanic => {}
         }
         if self.asked.is_some() && matches!(mark, ConsoleMark::BootLoaderStopped | ConsoleMark::NoBootDevice) {
             self.early = Some((mark, text.to_owned()));
+        }
+        if mark == ConsoleMark::BootLoaderStopped && self.boot.kernel {
+            return;
         }
         self.boot.marks.insert(mark);
         if mark == ConsoleMark::KernelPanic {

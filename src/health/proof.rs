@@ -23,17 +23,32 @@ pub(super) struct Done {
     pub watches: u32,
     /// Checks that passed; of a control, checks that were asked.
     pub checks: Vec<String>,
-    /// The checks have begun and not ended: what the machine does in its last moment counts too.
-    pub in_checks: bool,
+    /// All were asked, and the machine was there to the end: what it does in its last moment counts too.
+    pub checks_ended: bool,
 }
 
 impl Done {
     pub fn is_all_of(&self, planned: &Planned) -> bool {
-        self.settled
-            && self.update_steps == planned.update_steps
-            && self.boots.checked_sub(1) == Some(planned.soak)
-            && self.watches.checked_sub(1) == Some(planned.soak)
-            && planned.checks.iter().all(|check| self.checks.contains(check))
-            && !self.in_checks
+        self.lacks(planned).is_none()
+    }
+
+    /// The first thing that is not proven.
+    pub fn lacks(&self, planned: &Planned) -> Option<String> {
+        let restarts = planned.soak.checked_add(1);
+        if !self.settled {
+            return Some("a boot that finished before the update".to_owned());
+        }
+        if self.update_steps != planned.update_steps {
+            return Some(format!("all steps of the update ({} of {})", self.update_steps, planned.update_steps));
+        }
+        for (done, what) in [(self.boots, "new boots after the update"), (self.watches, "watches of these boots")] {
+            if Some(done) != restarts {
+                return Some(format!("{what} ({done} of {})", u64::from(planned.soak) + 1));
+            }
+        }
+        if let Some(check) = planned.checks.iter().find(|check| !self.checks.contains(check)) {
+            return Some(format!("check `{check}`"));
+        }
+        (!self.checks_ended).then(|| "the end of the checks".to_owned())
     }
 }

@@ -1,6 +1,9 @@
 use super::boot::Boot;
 use crate::model::{Millis, Phase, ReasonId, Says};
 
+/// A restart that the OS or an installer asks for in a boot may come so long after that has finished.
+const SOON: Millis = Millis::from_secs(10);
+
 /// Resets that nobody asked for.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Resets {
@@ -45,7 +48,9 @@ impl Resets {
     }
 
     /// Whether the boot that ended was one of those that the update's step, or the OS, may end by itself: then it is spent.
-    pub fn explain(&mut self, before: &Boot) -> bool {
+    pub fn explain(&mut self, at: Millis, before: &Boot) -> bool {
+        // Who asks for a restart at the end of a boot may be a moment behind it.
+        let is_young = before.settled_at.is_none_or(|settled| at.since(settled) < SOON && !before.watched);
         let stopped = panicked(before).is_some() || before.shows_stop().is_some();
         if self.by_step > 0 && !before.panicked && !stopped {
             self.by_step -= 1;
@@ -60,7 +65,7 @@ impl Resets {
                 self.step_was_hit = true;
             }
             true
-        } else if self.allowed > 0 && !before.settled && !stopped {
+        } else if self.allowed > 0 && is_young && !stopped {
             self.allowed -= 1;
             true
         } else {

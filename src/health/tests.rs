@@ -44,6 +44,7 @@ fn exit() -> impl Strategy<Value = Exit> {
         any::<i32>().prop_map(|code| Exit::Code { code }),
         Just(Exit::Timeout),
         Just(Exit::AgentGone),
+        Just(Exit::Signal { signal: 9 }),
         Just(Exit::Refused { message: "no".into() }),
     ]
 }
@@ -98,7 +99,7 @@ fn what() -> impl Strategy<Value = SignalKind> {
         AgentAnswered, AgentConnected, AgentDisconnected, AgentSilent, BootCost, BootId, Cancelled, Console,
         ControlEnded, ControlKnown, DiskError, GuestState, KeyPressed, LabFault, Limits, Panicked, PhaseEnded,
         PhaseStarted, Planned, PoweredOff, Progress, Reset, RestartAsked, Screen, Sealed, Settled, Started,
-        StartedFrom, StartedOver, StepEnded, Tolerances, VmLost,
+        StartedFrom, StartedOver, StepEnded, StepStarted, Tolerances, VmLost,
     };
     let limits = (any::<u16>(), any::<u16>(), 0..4u32, 0..3u32).prop_map(|(quiet, boot, resets, extra_restarts)| {
         let [quiet, boot] = [quiet, boot].map(|ms| Millis(ms.into()));
@@ -115,12 +116,21 @@ fn what() -> impl Strategy<Value = SignalKind> {
             base: Millis(0),
         }
     });
-    use ConsoleMark::{BootLoaderStopped, Firmware, KernelOops, KernelPanic, Login, NoBootDevice};
-    let marks = [NoBootDevice, BootLoaderStopped, KernelPanic, Login, KernelOops, Firmware];
-    let step = (subject(), exit(), any::<bool>()).prop_map(|(subject, exit, ok)| {
-        let result = StepResult { exit, ok, says: None, took: Millis(1), output: Output::default() };
+    use ConsoleMark::{BootLoaderStopped, Firmware, Kernel, KernelOops, KernelPanic, Login, NoBootDevice, Recovery};
+    let marks = [NoBootDevice, BootLoaderStopped, Kernel, KernelPanic, Login, Recovery, KernelOops, Firmware];
+    let begins =
+        (subject(), 0..3u32).prop_map(|(subject, restarts)| StepStarted { subject, name: "step".into(), restarts });
+    let says = prop::option::of(prop::sample::select(vec![
+        Says::Busy,
+        Says::NotApplied,
+        Says::RestartNeeded,
+        Says::Restarting,
+    ]));
+    let step = (subject(), exit(), any::<bool>(), says).prop_map(|(subject, exit, ok, says)| {
+        let result = StepResult { exit, ok, says, took: Millis(1), output: Output::default() };
         StepEnded { subject, name: "step".into(), result }
     });
+    let checks = || prop::sample::select(vec![vec![], vec!["sensor".to_owned()]]);
     let plain = prop::sample::select(vec![
         Started,
         AgentConnected,
@@ -160,10 +170,15 @@ fn what() -> impl Strategy<Value = SignalKind> {
         2 => phase().prop_map(|at| PhaseEnded { at }),
         2 => progress().prop_map(|progress| Progress { progress }),
         2 => step,
+        1 => begins,
+        1 => irrelevant(),
         1 => limits,
         1 => control_ended.prop_map(|(outcome, reason, facts)| ControlEnded { outcome, reason, facts }),
-        1 => (0..3usize, 0..3u32, role())
-            .prop_map(|(update_steps, soak, role)| Planned { update_steps, soak, checks: vec![], evidence: vec![], implied: vec![], role }),
+        1 => (0..3usize, 0..3u32, role(), [checks(), checks(), checks()]).prop_map(
+            |(update_steps, soak, role, [checks, evidence, implied])| {
+                Planned { update_steps, soak, checks, evidence, implied, role }
+            }
+        ),
         1 => shows().prop_map(|shows| Screen { sha256: Sha256::of(b""), file: None, shows }),
         1 => "[ab]".prop_map(|id| BootId { id }),
         1 => prop::sample::select(vec![RestartVia::Agent, RestartVia::Acpi, RestartVia::Forced])
@@ -171,6 +186,19 @@ fn what() -> impl Strategy<Value = SignalKind> {
         1 => prop::sample::select(marks.to_vec()).prop_map(|mark| Console { mark, text: "line".into() }),
         1 => prop::sample::select(ReasonId::ALL).prop_map(|reason| LabFault { reason, message: String::new() }),
     ]
+}
+
+/// What says nothing of health.
+fn irrelevant() -> impl Strategy<Value = SignalKind> {
+    let says = |mark| SignalKind::Console { mark, text: "words".into() };
+    prop::sample::select(vec![
+        SignalKind::Facts { facts: Default::default() },
+        SignalKind::StartedFrom { start: Start::Cold, seal: None },
+        SignalKind::Sealed { seal: "5ea1".into(), took: Millis(1) },
+        SignalKind::ControlFacts { facts: ControlFacts::default() },
+        says(ConsoleMark::Firmware),
+        says(ConsoleMark::KernelOops),
+    ])
 }
 
 /// Any signals, their moments not even in order.
@@ -424,9 +452,54 @@ proptest! {
     fn signals_at_random_prove_nothing_without_all_that_was_planned(signals in anything()) {
         let is_known = signals.iter().any(|signal| matches!(signal.what, SignalKind::ControlKnown { .. }));
         if judge(&signals).outcome == Outcome::Healthy && !is_known {
-            for proof in [SignalKind::Settled, SignalKind::Reset, SignalKind::PhaseEnded { at: Phase::Watch }] {
+            let (watched, checked) = (Phase::Watch, Phase::Check);
+            for proof in [SignalKind::Settled, SignalKind::Reset, SignalKind::PhaseEnded { at: watched }, SignalKind::PhaseEnded { at: checked }] {
                 prop_assert!(signals.iter().any(|signal| signal.what == proof), "without {:?}", proof);
             }
+            let boots = signals.iter().filter(|signal| matches!(signal.what, SignalKind::BootId { .. }));
+            prop_assert!(boots.count() >= 2, "without a boot that is another one");
+        }
+    }
+
+    #[test]
+    fn what_says_nothing_of_health_changes_nothing(
+        signals in anything(), more in vec((any::<Index>(), irrelevant()), 1..9),
+    ) {
+        let says = |verdict: Verdict| {
+            (verdict.outcome, verdict.reasons.into_iter().map(|reason| (reason.id, reason.at)).collect::<Vec<_>>())
+        };
+        let mut with = signals.clone();
+        for (place, what) in more {
+            let place = place.index(with.len() + 1);
+            let at = with.get(place).map_or(Millis::ZERO, |signal| signal.at);
+            with.insert(place, Signal { at, what });
+        }
+        prop_assert_eq!(says(judge(&with)), says(judge(&signals)));
+    }
+
+    #[test]
+    fn a_healthy_record_that_ends_early_proves_nothing(
+        story in prop::sample::select(vec![SOAKED, COMPARED, SLOW, QUIET]), end in any::<Index>(),
+    ) {
+        let mut signals = signals(story);
+        let is_last = |signal: &Signal| matches!(
+            signal.what, SignalKind::PhaseEnded { at: Phase::Check } | SignalKind::ControlEnded { .. }
+        );
+        let last = signals.iter().rposition(is_last).unwrap();
+        signals.truncate(end.index(last + 1));
+        let verdict = judge(&signals);
+        prop_assert_eq!(verdict.outcome, Outcome::Inconclusive, "{:?}", verdict);
+    }
+
+    #[test]
+    fn what_decides_a_story_that_ends_early_is_no_other_thing(
+        story in prop::sample::select(&STORIES[1..]), end in any::<Index>(),
+    ) {
+        let whole = signals(story);
+        let verdict = judge(&whole[..end.index(whole.len())]);
+        prop_assert_ne!(verdict.outcome, Outcome::Healthy);
+        if verdict.outcome == Outcome::Unhealthy {
+            prop_assert_eq!(verdict.lead().map(|lead| lead.id), judge(&whole).lead().map(|lead| lead.id));
         }
     }
 

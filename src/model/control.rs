@@ -28,7 +28,7 @@ pub struct ControlFacts {
     pub guest: Option<Box<GuestState>>,
 }
 
-/// What a guest says of itself after its last restart: two looks, before and after it was watched.
+/// What a guest says of itself after a restart: two looks, before and after it was watched.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct GuestState {

@@ -53,7 +53,7 @@ pub enum SignalKind {
     Tolerances {
         tolerances: Tolerances,
     },
-    /// What the guest is like after its last restart.
+    /// What the guest is like after a restart.
     GuestState {
         state: Box<GuestState>,
     },
@@ -167,11 +167,11 @@ pub enum SignalKind {
     Progress {
         progress: Progress,
     },
-    /// The screen of a machine that is not settled shows something else than before.
+    /// The screen shows something else than before.
     Screen {
         /// Of its pixels.
         sha256: Sha256,
-        /// The picture's name in the cell's folder; none: there are many already.
+        /// The picture's name in the cell's folder; none: it could not be kept.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         file: Option<String>,
         /// What that is known to be.
@@ -301,6 +301,8 @@ pub enum ConsoleMark {
     NoBootDevice,
     /// The boot loader stopped at its prompt or with an error.
     BootLoaderStopped,
+    /// The first line of a boot that the kernel has written: whatever began it is done.
+    Kernel,
     /// A kernel's panic text.
     KernelPanic,
     /// A login prompt: user space is alive.

@@ -15,13 +15,15 @@ impl Judge {
             self.panicked_on_its_way_down(at, self.boot.untold_panic());
         }
         (self.asked, self.early, self.restarts_itself) = (Some(via), None, false);
-        self.requested_boot = false;
+        (self.requested_boot, self.boot_counted) = (false, false);
         if self.phase == Phase::Setup {
             self.resets.allowed = self.limits.extra_restarts;
         }
         // What was proven of the boot that ends here says nothing about the next.
         self.done.checks.clear();
-        (self.state, self.restart, self.activity) = (None, None, None);
+        self.done.checks_ended = false;
+        self.states_before.extend(self.state.take());
+        (self.restart, self.activity) = (None, None);
         if via == RestartVia::Forced {
             let message = format!(
                 "the machine did not reset within {0} of the agent's request, nor within {0} of the power button's",
@@ -32,15 +34,13 @@ impl Judge {
     }
 
     pub(super) fn reset(&mut self, at: Millis) {
-        let again = self.last_reset.is_some_and(|last| at.since(last) < ONE_RESET);
-        if again && self.asked.is_none() && !self.boot.answered {
+        let again = self.last_reset.is_some_and(|last| at >= last && at.since(last) < ONE_RESET);
+        if again && self.asked.is_none() && !self.boot.was_up() {
             return;
         }
         self.last_reset = Some(at);
         let before = std::mem::replace(&mut self.boot, Boot::starting_at(at));
-        if before.id.is_some() {
-            self.previous_boot = before.id.clone();
-        }
+        self.boots_before.extend(before.id.clone());
         if let Some(via) = self.asked.take() {
             self.requested_boot = via != RestartVia::Forced;
             if via != RestartVia::Forced {
@@ -54,7 +54,7 @@ impl Judge {
         } else if let Some(said) = before.untold_panic().filter(|said| words::is_for_want_of_a_core(said)) {
             // It tries its timer while it starts: read before the host told of the reset.
             self.for_want_of_a_core(at, &said);
-        } else if (self.update_began || self.phase == Phase::Setup) && self.resets.explain(&before) {
+        } else if (self.update_began || self.phase == Phase::Setup) && self.resets.explain(at, &before) {
             // Nothing to blame anybody for.
             self.restarts_itself = true;
         } else if !before.panicked {
@@ -83,6 +83,7 @@ impl Judge {
         if std::mem::replace(&mut self.boot.settled, true) {
             return;
         }
+        self.boot.settled_at = Some(at);
         if self.resets.after_it_was_up.is_some() && self.resets.panic.is_none() {
             self.resets.came_back = true;
             return;
@@ -97,9 +98,11 @@ impl Judge {
         if !matches!(self.phase, Phase::Boot | Phase::Soak(_)) {
             return;
         }
-        let new_boot = self.previous_boot.is_some() && self.boot.id.is_some() && self.boot.id != self.previous_boot;
+        let is_new = |id: &String| !self.boots_before.is_empty() && !self.boots_before.contains(id);
+        let new_boot = self.boot.id.as_ref().is_some_and(is_new);
         if self.requested_boot && new_boot {
-            self.done.boots += 1;
+            // One that the machine adds by itself, as it may, is part of the same restart.
+            self.done.boots += u32::from(!std::mem::replace(&mut self.boot_counted, true));
         } else {
             let message = "the machine settled, but nothing proves that this is a new boot".to_owned();
             self.blame(at, ReasonId::RestartRefused, message);
@@ -124,10 +127,12 @@ impl Judge {
     }
 
     pub(super) fn boot_id(&mut self, at: Millis, id: &str) {
+        if id.trim().is_empty() {
+            return;
+        }
         let before = self.boot.id.replace(id.to_owned());
-        let watched = self.boot.settled && self.phase == Phase::Watch;
-        if watched && before.is_some_and(|before| before != id) {
-            let message = "the guest has booted anew since it settled, and the host saw no reset".to_owned();
+        if self.asked.is_none() && before.is_some_and(|before| before != id) {
+            let message = "the guest has booted anew, and the host saw no reset".to_owned();
             self.blame(at, ReasonId::LateCrash, message);
         }
     }

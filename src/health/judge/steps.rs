@@ -16,11 +16,20 @@ impl Judge {
                 self.fault(at, ReasonId::StartFailed, message);
             }
             Subject::Setup { .. } => self.resets.expect(result.says),
+            Subject::Update { .. } if self.done.boots > 0 => {
+                let message = format!("step `{name}` of the update ended after the restart that was to prove it");
+                self.fault(at, ReasonId::HarnessDied, message);
+            }
+            // One that was counted says nothing new.
             Subject::Update { step } if ok => {
-                self.resets.expect(result.says);
-                self.done.update_steps += usize::from(*step == self.done.update_steps);
+                if *step == self.done.update_steps {
+                    self.resets.expect(result.says);
+                    self.done.update_steps += 1;
+                }
             }
             Subject::Update { step } => self.update_step_failed(at, *step, name, result),
+            // One that was asked on the way down, or up, proves nothing.
+            Subject::Check { .. } if ok && !self.is_up() => {}
             Subject::Check { id } if ok => self.done.checks.push(id.clone()),
             Subject::Check { id } => self.check_failed(at, id, result),
         }
@@ -80,7 +89,9 @@ impl Judge {
             .planned
             .as_ref()
             .is_some_and(|planned| planned.evidence.iter().chain(&planned.implied).any(|proof| proof == id));
-        let id_of = if is_evidence { ReasonId::UpdateNotApplied } else { ReasonId::CheckFailed };
+        // One that could not be asked says nothing of the update.
+        let was_asked = matches!(result.exit, Exit::Code { .. });
+        let id_of = if is_evidence && was_asked { ReasonId::UpdateNotApplied } else { ReasonId::CheckFailed };
         let mut reason = self.reason(at, id_of, message);
         reason.check = Some(id.to_owned());
         // What was proven before leads.
