@@ -207,7 +207,7 @@ async fn make_seal(
             job.lab.seal_folder(dir)?;
             vm.seal(dir).await
         };
-        let saved = match watcher.until(saving).await {
+        let saved = match watcher.until_unsampled(saving).await {
             None => Err(verdict(watcher)),
             Some(saved) => saved.map_err(|error| error.to_string()),
         };

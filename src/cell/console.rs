@@ -19,6 +19,8 @@ pub(super) struct Console {
     /// The begin of a line whose end has not been written yet.
     rest: Vec<u8>,
     patterns: &'static Patterns,
+    /// The running boot's kernel has written, with its time before each line.
+    stamped: bool,
 }
 
 #[derive(Debug)]
@@ -33,6 +35,8 @@ impl Patterns {
         Patterns { set, marks: table.iter().map(|(_, mark)| *mark).collect() }
     }
 }
+
+const PANIC: &str = "Kernel panic - not syncing";
 
 /// A fault that the kernel reports and may survive. Sources: Linux `arch/x86/mm/fault.c`, `arch/x86/kernel/dumpstack.c`
 /// (`Oops: 0002 [#1]`), `arch/x86/kernel/traps.c`, `lib/bug.c`; arm64 `arch/arm64/kernel/traps.c`.
@@ -52,11 +56,16 @@ const RECOVERY: &str = concat!(
     r"|Enter 'help' for a list of built-in commands|\(initramfs\)|initramfs emergency recovery shell launched)",
 );
 
+/// The time in seconds that a kernel puts before each line, unless it is told not to (Linux `kernel/printk/printk.c`, `print_time`).
+const STAMP: &str = r"\[ *\d+\.\d{6}\]";
+
 /// Lines on a serial console. Sources: Linux `kernel/panic.c`; GRUB 2 `grub-core/kern/{main,err}.c` and
 /// its rescue prompt; util-linux and busybox `getty`.
 static SERIAL: LazyLock<Patterns> = LazyLock::new(|| {
+    let kernel = format!("^{STAMP}");
     Patterns::new(&[
-        (r"Kernel panic - not syncing", ConsoleMark::KernelPanic),
+        (kernel.as_str(), ConsoleMark::Kernel),
+        (PANIC, ConsoleMark::KernelPanic),
         (r"^\s*grub( rescue)?>", ConsoleMark::BootLoaderStopped),
         (r"^error: .*(not found|no such|unknown filesystem|invalid|couldn't find)", ConsoleMark::BootLoaderStopped),
         (r"^(boot:|Could not find kernel image)", ConsoleMark::BootLoaderStopped),
@@ -78,16 +87,21 @@ static FIRMWARE: LazyLock<Patterns> = LazyLock::new(|| {
 
 impl Console {
     pub fn serial(path: PathBuf) -> Self {
-        Self { path, read: 0, rest: Vec::new(), patterns: &SERIAL }
+        Self { path, read: 0, rest: Vec::new(), patterns: &SERIAL, stamped: false }
     }
 
     pub fn firmware(path: PathBuf) -> Self {
-        Self { path, read: 0, rest: Vec::new(), patterns: &FIRMWARE }
+        Self { path, read: 0, rest: Vec::new(), patterns: &FIRMWARE, stamped: false }
     }
 
     /// How much of the log has been read, in bytes.
     pub fn bytes(&self) -> u64 {
         self.read
+    }
+
+    /// Another boot writes from here on.
+    pub fn begin_boot(&mut self) {
+        self.stamped = false;
     }
 
     /// The telling lines since the last call, without control characters. A log that is not there yet has none.
@@ -112,9 +126,15 @@ impl Console {
         found
     }
 
-    fn look(&self, line: &[u8], found: &mut Vec<(ConsoleMark, String)>) {
+    fn look(&mut self, line: &[u8], found: &mut Vec<(ConsoleMark, String)>) {
         let line = strip_escapes(line);
         for index in self.patterns.set.matches(&line) {
+            match self.patterns.marks[index] {
+                ConsoleMark::Kernel if std::mem::replace(&mut self.stamped, true) => continue,
+                // Words, of whoever else writes there.
+                ConsoleMark::KernelPanic if self.stamped && !is_stamped(&line) => continue,
+                _ => {}
+            }
             // Without the kernel's `[   10.636073] `.
             let text: String = String::from_utf8_lossy(&line).chars().filter(|c| !c.is_control()).collect();
             let text = text.trim_start_matches(|c: char| "[] .".contains(c) || c.is_ascii_digit());
@@ -130,6 +150,12 @@ impl Console {
         self.read += added.len() as u64;
         Ok(added)
     }
+}
+
+/// Whether a line is a kernel's panic with its time before it: a program's unfinished line may stand before that.
+fn is_stamped(line: &[u8]) -> bool {
+    static STAMPED: LazyLock<Regex> = LazyLock::new(|| Regex::new(&format!("{STAMP}.*{PANIC}")).expect("a constant"));
+    STAMPED.is_match(line)
 }
 
 /// Without terminal control sequences (ECMA-48), which boot loaders mix into their text.
@@ -199,6 +225,16 @@ mod tests {
         let bds = b"BdsDxe: starting Boot0001 \"UEFI Misc Device\" from PciRoot(0x0)/Pci(0x3,0x0)\r\n";
         assert_eq!(marks_of(&[bds]), [ConsoleMark::Firmware]);
         assert_eq!(marks_of(&[b"Oops: try again\nsetup: general protection\n"]), []);
+    }
+
+    #[test]
+    fn where_a_kernel_tells_the_time_a_line_without_it_is_none_of_its_own() {
+        let kernel = b"[    0.000000] Linux version 6.1\n[    0.100000] Command line: quiet\n";
+        let words = b"Kernel panic - not syncing: words\n";
+        assert_eq!(marks_of(&[kernel, words]), [ConsoleMark::Kernel]);
+        assert_eq!(marks_of(&[words]), [ConsoleMark::KernelPanic], "one that tells none");
+        let own = b"half a line[    9.123456][    T1] Kernel panic - not syncing: sysrq\n";
+        assert_eq!(marks_of(&[kernel, own]), [ConsoleMark::Kernel, ConsoleMark::KernelPanic]);
     }
 
     #[test]

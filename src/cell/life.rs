@@ -23,7 +23,9 @@ use super::{
     pictures::Reference,
     rest, restart,
     serviced::Around,
-    settle, state, step, watch,
+    settle,
+    state::{self, Told},
+    step, watch,
 };
 use crate::{
     event::{Level, RunEvent},
@@ -31,8 +33,8 @@ use crate::{
     health::Judge,
     lab::{AgentError, BootKind, Boots, Lab, LabError, Vm},
     model::{
-        Cell, CellId, Check, Collect, ControlFacts, Exit, GoldenImage, Limits, Millis, Outcome, Phase, ReasonId, RunId,
-        Secrets, Signal, SignalKind, StepKind, Verdict,
+        Cell, CellId, Check, Collect, ControlFacts, Exit, GoldenImage, Limits, Millis, Outcome, Phase, ReasonId, Role,
+        RunId, Secrets, Signal, SignalKind, StepKind, Verdict,
     },
     seal::{Seal, Seals},
 };
@@ -202,17 +204,24 @@ async fn work(watcher: &mut Observer, mate: &Cellmate<'_>, way: Way, place: Boot
         && restart::first(watcher, mate).await
         && watched(watcher, mate, 0).await
         && soak(watcher, mate, cell.health.soak).await
-        && state::tell(watcher, mate).await
+        && state::tell(watcher, mate, Told::Last).await
         && check::checks(watcher, mate, &cell.health.checks).await
         && control::tell(watcher, mate)
         && last_events(watcher, mate).await
 }
 
-/// What happened in the cell's last moment counts too.
+/// What happened in the cell's last moment counts too: an agent that has just gone away may be the begin of a reset.
 async fn last_events(watcher: &mut Observer, mate: &Cellmate<'_>) -> bool {
     watcher.drain();
-    if !watcher.judge.is_settled() {
-        settle::settle(watcher, mate).await;
+    while !watcher.judge.is_over() {
+        if !watcher.judge.is_settled() {
+            settle::settle(watcher, mate).await;
+        } else if watcher.channel_open && !watcher.judge.is_agent_away() {
+            break;
+        } else if step::wait_for_agent(watcher, mate, mate.quiet().as_duration()).await.is_some() {
+            watcher.channel_open = true;
+        }
+        watcher.drain();
     }
     if !watcher.judge.is_over() {
         watcher.leave(Phase::Check);
@@ -238,10 +247,15 @@ async fn soak(watcher: &mut Observer, mate: &Cellmate<'_>, times: u32) -> bool {
     true
 }
 
-/// Watches the machine after its `n`-th restart, from 0; after the last one between two looks at what runs in it.
+/// Watches the machine after its `n`-th restart, from 0, between two looks at what runs in it; of a control only after its last,
+/// for that is what cells are compared with.
 async fn watched(watcher: &mut Observer, mate: &Cellmate<'_>, n: u32) -> bool {
-    let health = &mate.job.cell.health;
-    (n < health.soak || state::first_look(watcher, mate).await) && watch::watch(watcher, mate, health.watch).await
+    let Cell { health, role, .. } = &mate.job.cell;
+    let is_last = n == health.soak;
+    let is_looked_at = is_last || matches!(role, Role::Compared { .. });
+    (!is_looked_at || state::first_look(watcher, mate).await)
+        && watch::watch(watcher, mate, health.watch).await
+        && (is_last || !is_looked_at || state::tell(watcher, mate, Told::Between).await)
 }
 
 /// The end of a cell whose machine could not even be made.

@@ -27,8 +27,13 @@ use crate::{
 /// The lab tells of a machine at once. While it does not, as of one whose process is stopped, nothing is known of it.
 const BLIND: Millis = Millis::from_secs(5);
 
-/// How often an unsettled machine is looked at. There is no event for "nothing happens".
+/// How often a machine is looked at. There is no event for "nothing happens".
 const SAMPLE: Duration = Duration::from_secs(1);
+
+/// A picture costs more than counters do: it is taken with every so many samples, of a machine that has settled and whose
+/// agent is there with fewer.
+const PICTURE: u64 = 2;
+const PICTURE_OF_SETTLED: u64 = 10;
 
 /// A lab that does not answer such simple questions in this time is not asked again until the next sample.
 const LAB_PATIENCE: Duration = Duration::from_secs(10);
@@ -66,6 +71,8 @@ pub(super) struct Observer {
     /// As it was told last.
     late: Millis,
     samples: u64,
+    /// Nobody samples it now.
+    unsampled: bool,
     /// Since when the lab has not told the machine's counters.
     untold_since: Option<(Instant, Millis)>,
     serial: Console,
@@ -76,8 +83,9 @@ pub(super) struct Observer {
     pub screen: Option<Screenshot>,
     /// A screen took so long to recognise that no other is tried: the guest draws what it likes.
     dazzled: bool,
-    /// Pictures of what the screen showed, below the cell's folder.
+    /// Pictures of what the screen showed, below the cell's folder, and how many there were.
     pub frames: Vec<PathBuf>,
+    frames_taken: usize,
     dir: PathBuf,
     /// The screen of the settled machine before the update.
     pub settled_screen: Option<Reference>,
@@ -86,6 +94,8 @@ pub(super) struct Observer {
     /// The guest has the agent's channel open; how often it has closed it.
     pub channel_open: bool,
     pub channel_closed: u64,
+    /// When the machine settled last.
+    pub settled_at: Option<Millis>,
     /// Counts boots: what was asked before a reset is not answered after it.
     pub boot: u64,
     /// What the lab had taken from the machine when this one began.
@@ -131,6 +141,7 @@ impl Observer {
             late: lab.time(Millis::ZERO).timer_late,
             lab,
             samples: 0,
+            unsampled: false,
             untold_since: None,
             serial: Console::serial(files.serial_log),
             firmware: files.firmware_log.map(Console::firmware),
@@ -138,11 +149,13 @@ impl Observer {
             screen: None,
             dazzled: false,
             frames: Vec::new(),
+            frames_taken: 0,
             dir: job.dir.clone(),
             settled_screen: None,
             answered: false,
             channel_open: false,
             channel_closed: 0,
+            settled_at: None,
             boot: 0,
             taken_before: Millis::ZERO,
             boot_id: None,
@@ -188,6 +201,9 @@ impl Observer {
     pub fn emit(&mut self, what: SignalKind) {
         self.note_facts(&what);
         let at = self.emitter.emit(Some(&self.cell), RunEvent::Signal { signal: what.clone() });
+        if what == SignalKind::Settled {
+            self.settled_at = Some(at);
+        }
         self.judge.see(&Signal { at, what });
     }
 
@@ -236,7 +252,7 @@ impl Observer {
     /// The agent has just answered something.
     pub fn agent_answered(&mut self) {
         self.answered = true;
-        if !self.judge.agent_answered() {
+        if !self.judge.agent_answered() || self.judge.is_agent_away() {
             self.emit(SignalKind::AgentAnswered);
         }
     }
@@ -252,6 +268,14 @@ impl Observer {
             }
         }
         None
+    }
+
+    /// The same without samples: of a machine that is being saved, or that answers what we ask it beside its own work.
+    pub async fn until_unsampled<T>(&mut self, work: impl Future<Output = T>) -> Option<T> {
+        self.unsampled = true;
+        let output = self.until(work).await;
+        (self.unsampled, self.untold_since) = (false, None);
+        output
     }
 
     /// Observes until `done`, the deadline or a cancel, whichever comes first. Answers whether it was `done`.
@@ -344,11 +368,13 @@ impl Observer {
             VmEvent::AgentDisconnected => {
                 self.channel_open = false;
                 self.channel_closed += 1;
+                self.answered = false;
                 SignalKind::AgentDisconnected
             }
             VmEvent::Reset => {
                 // What the serial console said until now belongs to the boot that ends here.
                 self.read_serial();
+                self.serial.begin_boot();
                 self.boot += 1;
                 self.taken_before = self.taken.total();
                 self.told.clear();
@@ -367,19 +393,20 @@ impl Observer {
         self.emit(signal);
     }
 
-    /// Looks at a machine that is not known to be well.
+    /// Looks at the machine.
     async fn sample(&mut self) {
         self.read_serial();
         self.read_firmware();
         self.tell_stand_still();
-        if self.judge.is_settled() && self.channel_open {
-            self.untold_since = None;
+        if self.unsampled {
             return;
         }
         let Some(mut progress) = self.counters().await else { return self.lab_is_silent() };
-        // A picture costs more than counters do, and a machine that answers needs none.
         self.samples += 1;
-        if !progress.agent && self.samples.is_multiple_of(2) {
+        let is_well = self.judge.is_settled() && self.channel_open;
+        let every = if is_well { PICTURE_OF_SETTLED } else { PICTURE };
+        // One that boots and answers needs no picture.
+        if (is_well || !progress.agent) && self.samples.is_multiple_of(every) {
             self.look_at_screen(&mut progress).await;
         }
         self.emit_sample(progress);
@@ -420,13 +447,6 @@ impl Observer {
         self.read_serial();
         if let Some(mut progress) = self.counters().await {
             self.look_at_screen(&mut progress).await;
-            self.emit_sample(progress);
-        }
-    }
-
-    /// A sample without a picture, of a machine that has settled.
-    pub async fn sample_counters(&mut self) {
-        if let Some(progress) = self.counters().await {
             self.emit_sample(progress);
         }
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::{life::Cellmate, observe::Observer, patience::Patience, settle, step};
 use crate::event::Level;
 
-/// Between two samples of what the machine does.
+/// Between two looks at what the samples say.
 const SPAN: Duration = Duration::from_secs(1);
 
 /// How long looking takes at least, of a machine that is at rest.
@@ -24,13 +24,11 @@ const TELL: Duration = Duration::from_secs(5);
 pub(super) async fn wait(watcher: &mut Observer, mate: &Cellmate<'_>) {
     let patience = Patience::new(watcher, mate.limits().boot.as_duration()).await;
     let (mut told, mut asked) = (false, 0);
-    watcher.sample_counters().await;
     while watcher.judge.is_settled() && patience.left(watcher).await.is_some() {
         if watcher.pause(SPAN).await.is_none() || watcher.is_cancelled() {
             return;
         }
-        watcher.sample_counters().await;
-        if watcher.judge.is_at_rest() {
+        if watcher.judge.is_at_rest() && patience.elapsed() >= LOOKING {
             return;
         }
         asked += 1;

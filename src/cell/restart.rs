@@ -104,7 +104,7 @@ async fn agent_is_back(watcher: &mut Observer, mate: &Cellmate<'_>) -> bool {
 
 /// Asks for a restart, gently first, until the host sees a reset. False: the judge is over.
 async fn ask(watcher: &mut Observer, mate: &Cellmate<'_>, restart: &mut Restart) -> bool {
-    let mut lost = false;
+    let (mut lost, was_open) = (false, watcher.channel_open);
     for via in [RestartVia::Agent, RestartVia::Acpi] {
         if via == RestartVia::Agent && !watcher.channel_open {
             watcher.note(Level::Info, "the agent is away: the power button is pressed".to_owned());
@@ -137,7 +137,10 @@ async fn ask(watcher: &mut Observer, mate: &Cellmate<'_>, restart: &mut Restart)
         }
         lost = !taken || watcher.channel_closed != closed;
     }
-    if !watcher.is_told_of().await {
+    if was_open {
+        shuts_down(watcher, mate).await;
+    }
+    if watcher.judge.is_over() || (watcher.judge.awaits_reset() && !watcher.is_told_of().await) {
         return false;
     }
     if !watcher.judge.awaits_reset() {
@@ -145,6 +148,19 @@ async fn ask(watcher: &mut Observer, mate: &Cellmate<'_>, restart: &mut Restart)
     }
     force(watcher, mate).await;
     false
+}
+
+/// A machine whose agent has gone and which still does something has taken the request, and is slow: it has as long as a boot may
+/// take.
+async fn shuts_down(watcher: &mut Observer, mate: &Cellmate<'_>) {
+    let patience = Patience::new(watcher, mate.limits().boot.as_duration()).await;
+    let goes_on = |watcher: &Observer| {
+        let judge = &watcher.judge;
+        !judge.is_over() && judge.awaits_reset() && !watcher.channel_open && judge.is_moving()
+    };
+    while goes_on(watcher) && !watcher.is_cancelled() && patience.left(watcher).await.is_some() {
+        watcher.next(Instant::now() + LOOK).await;
+    }
 }
 
 /// False: it was refused.

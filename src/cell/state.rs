@@ -1,6 +1,6 @@
-//! What the guest is like after its last restart, for the comparison with the control.
+//! What the guest is like after a restart, for the comparison with the control.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use super::{
     leftovers,
@@ -13,7 +13,7 @@ use crate::{
     clock,
     event::Level,
     guest::{Command, Look},
-    model::{Exit, LabTime, Millis, ReasonId, SignalKind},
+    model::{Exit, LabTime, Millis, ReasonId, Role, SignalKind},
 };
 
 /// How long the guest may take to answer one look.
@@ -44,8 +44,16 @@ pub(super) async fn first_look(watcher: &mut Observer, mate: &Cellmate<'_>) -> b
     !watcher.judge.is_over()
 }
 
+/// Which of a cell's restarts the guest is asked after.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Told {
+    /// One of those before the last: its logs hold what they hold then, too.
+    Between,
+    Last,
+}
+
 /// Tells what the guest is like. False: the judge is over.
-pub(super) async fn tell(watcher: &mut Observer, mate: &Cellmate<'_>) -> bool {
+pub(super) async fn tell(watcher: &mut Observer, mate: &Cellmate<'_>, when: Told) -> bool {
     let (mut before, begin) = watcher.first_look.take().unzip();
     let mut first = before.clone().unwrap_or_default();
     for turn in 1..=LOOKS {
@@ -56,7 +64,9 @@ pub(super) async fn tell(watcher: &mut Observer, mate: &Cellmate<'_>) -> bool {
             }
             continue;
         };
-        let is_steady = before.as_ref().is_some_and(|before| before.services.keys().eq(now.services.keys()));
+        let there = mate.control.as_ref().and_then(|control| control.guest.as_deref());
+        let is_steady = before.as_ref().is_some_and(|before| before.services.keys().eq(now.services.keys()))
+            && there.is_none_or(|there| !now.lacks(there));
         if is_steady || turn == LOOKS {
             let taken = LabTime::taken(&begin.unwrap_or_default(), &watcher.lab_time().await);
             if let Some(why) = runs_wild(&first, &now, taken)
@@ -66,11 +76,13 @@ pub(super) async fn tell(watcher: &mut Observer, mate: &Cellmate<'_>) -> bool {
                 break;
             }
             // A guest whose logs nobody could read is not known to be well.
-            if leftovers::add(watcher, mate, &mut now).await != Some(true) {
+            if when == Told::Last && leftovers::add(watcher, mate, &mut now).await != Some(true) {
                 break;
             }
             let ahead = now.clock_ahead_ms.map(|ahead| without_set(ahead, watcher.host_clock_set_by()));
+            let again = began_anew_again(watcher, mate, &first, &now).await;
             let mut state = now.since(&first);
+            state.restarted.retain(|name| again.contains(name));
             state.clock_ahead_ms = ahead;
             for text in state.errors.iter_mut().chain(&mut state.services).chain(&mut state.restarted) {
                 *text = mate.job.secrets.mask(text);
@@ -85,6 +97,23 @@ pub(super) async fn tell(watcher: &mut Observer, mate: &Cellmate<'_>) -> bool {
         }
     }
     !watcher.judge.is_over()
+}
+
+/// Which of the services that began anew while they were watched do so again: one that is restarted once does not flap. What did
+/// so in a control is all that need not stay in its cells.
+async fn began_anew_again(watcher: &mut Observer, mate: &Cellmate<'_>, first: &Look, now: &Look) -> BTreeSet<String> {
+    let mut names = now.restarted(first);
+    if names.is_empty()
+        || mate.job.cell.role == Role::Control
+        || watcher.pause(mate.quiet().as_duration()).await.is_none()
+    {
+        return names;
+    }
+    if let Some(later) = look(watcher, mate, &mate.family.services(&mate.tag())).await {
+        let again = later.restarted(now);
+        names.retain(|name| again.contains(name) || !later.services.contains_key(name));
+    }
+    names
 }
 
 /// How far a guest's clock is ahead, where the host's was set by so much since the guest was asked to restart: the guest had

@@ -13,7 +13,7 @@ use crate::{
     event::Level,
     guest::Command,
     lab::AgentError,
-    model::{Exit, Millis, Output, Phase, ReasonId, Says, SignalKind, Step, StepKind, StepResult, Subject},
+    model::{Exit, Millis, Output, Phase, ReasonId, Role, Says, SignalKind, Step, StepKind, StepResult, Subject},
 };
 
 /// How long one small request to a settled machine's agent may take.
@@ -21,6 +21,12 @@ const REQUEST: Duration = Duration::from_secs(20);
 
 /// How long a living machine may take to show that a key was pressed, even under emulation on a busy host.
 const REACTION: Duration = Duration::from_secs(3);
+
+/// Until a check that failed is asked again.
+const AGAIN: Duration = Duration::from_secs(2);
+
+/// A check that fails sooner after its boot has finished is asked again, if that may be silent for so long.
+const YOUNG: Millis = Millis::from_secs(60);
 
 /// Until an installer that found another one at work is tried again.
 const BUSY: Duration = Duration::from_secs(15);
@@ -87,7 +93,11 @@ pub(super) async fn run(watcher: &mut Observer, mate: &Cellmate<'_>, work: &Work
     let (name, restarts) = (work.name.to_owned(), work.restarts);
     watcher.emit(SignalKind::StepStarted { subject: subject.clone(), name, restarts });
     let began = Instant::now();
-    let (exit, output) = perform(watcher, mate, work).await?;
+    let (mut exit, mut output) = perform(watcher, mate, work).await?;
+    while is_early(watcher, mate, work, &exit) {
+        watcher.pause(AGAIN).await?;
+        (exit, output) = perform(watcher, mate, work).await?;
+    }
     let ok = matches!(exit, Exit::Code { code } if work.success.contains(&code));
     let says = says(work.kind, &exit);
     let result = StepResult { exit, ok, says, took: began.elapsed().into(), output };
@@ -97,6 +107,18 @@ pub(super) async fn run(watcher: &mut Observer, mate: &Cellmate<'_>, work: &Work
         settle::settle(watcher, mate).await;
     }
     (!watcher.judge.is_over()).then_some(says)
+}
+
+/// Whether a check failed that may only have been asked too soon: what a boot begins late is not lost. A control is asked once: a
+/// check that holds there late is none that has to hold.
+fn is_early(watcher: &Observer, mate: &Cellmate<'_>, work: &Work<'_>, exit: &Exit) -> bool {
+    let fails = matches!(exit, Exit::Code { code } if !work.success.contains(code));
+    let young = mate.quiet().min(YOUNG);
+    let is_young = watcher.settled_at.is_some_and(|at| watcher.now().since(at) < young);
+    let is_asked_again = matches!(work.subject, Subject::Check { .. })
+        && !matches!(work.kind, StepKind::Serviced { .. })
+        && mate.job.cell.role != Role::Control;
+    fails && is_young && is_asked_again && watcher.judge.is_settled() && !watcher.is_cancelled()
 }
 
 async fn perform(watcher: &mut Observer, mate: &Cellmate<'_>, work: &Work<'_>) -> Option<(Exit, Output)> {
@@ -337,7 +359,7 @@ async fn press_key(watcher: &mut Observer) -> Option<()> {
     // What has moved by now is no reaction.
     watcher.sample_all().await;
     let vm = watcher.vm.clone();
-    if let Err(error) = watcher.until(async move { vm.press_key().await }).await? {
+    if let Err(error) = watcher.until_unsampled(async move { vm.press_key().await }).await? {
         watcher.note(Level::Info, format!("no key was pressed: {error}"));
         return Some(());
     }

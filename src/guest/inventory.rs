@@ -1,4 +1,7 @@
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::Ipv4Addr,
+};
 
 use crate::model::{Bytes, DiskState, GuestState, without_hex_numbers};
 
@@ -14,18 +17,22 @@ const ERROR_BYTES: usize = 64 << 10;
 const LEVELS: [&str; 8] = ["emerg", "alert", "crit", "err", "warning", "notice", "info", "debug"];
 
 /// What a kernel says where its host gave it no core for a while (Linux `kernel/rcu/tree_stall.h`, `kernel/watchdog.c`,
-/// `kernel/hung_task.c`, `kernel/time/clocksource.c`, `arch/x86/kernel/apic/io_apic.c`): no news of the guest.
-const HOST_IS_SLOW: [&str; 10] = [
-    "rcu: ",
-    "rcu_sched",
-    "watchdog: BUG: soft lockup",
-    "blocked for more than",
-    "hung_task_timeout_secs",
-    "Not tainted ",
-    "Tainted: ",
-    "clocksource",
-    "MP-BIOS bug",
-    "hrtimer: interrupt took",
+/// `kernel/hung_task.c`, `kernel/time/clocksource.c`, `arch/x86/kernel/apic/io_apic.c`): no news of the guest. How such a line
+/// begins, and what stands in it: what programs say may have the one or the other.
+const HOST_IS_SLOW: [(&str, &str); 13] = [
+    ("rcu: ", ""),
+    ("rcu_sched", ""),
+    ("INFO: rcu_", ""),
+    ("watchdog: ", "soft lockup"),
+    ("NMI watchdog: ", "soft lockup"),
+    ("INFO: task ", "blocked for more than"),
+    ("\"echo ", "hung_task_timeout_secs"),
+    ("Not tainted ", ""),
+    ("Tainted: ", ""),
+    ("CPU: ", "ainted"),
+    ("clocksource: ", ""),
+    ("..MP-BIOS bug", ""),
+    ("hrtimer: ", "interrupt took"),
 ];
 
 /// One look at a guest.
@@ -49,7 +56,7 @@ pub struct Look {
 impl Look {
     /// Reads lines as the scripts of a Linux guest print them: `program PID NAME` or the blocks of `systemctl show`, `stopped PID`,
     /// `time SECONDS`, `uptime SECONDS` with a fraction, `error TEXT`, `errors cut`, `log LEVEL COUNT`, `memory TOTAL AVAILABLE` and
-    /// `disk SIZE FREE MOUNT` in KiB, `files MANY FREE MOUNT`, `readonly MOUNT`, `network WHAT`, `dump FILE`. Lines that make no
+    /// `disk SIZE FREE MOUNT` in KiB, `files MANY FREE MOUNT`, `readonly MOUNT`, `automount MOUNT`, `network WHAT`, `dump FILE`. Lines that make no
     /// sense are passed over.
     pub fn read(text: &str) -> Self {
         let mut look = Self::default();
@@ -70,12 +77,23 @@ impl Look {
         look
     }
 
-    /// What the guest is like now, compared with the look before.
-    pub fn since(mut self, first: &Self) -> GuestState {
+    /// The services that have none of the processes that they had at an earlier look.
+    pub fn restarted(&self, first: &Self) -> BTreeSet<String> {
         let is_new =
             |name: &String, now: &BTreeSet<u32>| first.services.get(name).is_some_and(|before| before.is_disjoint(now));
-        let restarted = self.services.iter().filter(|(name, now)| is_new(name, now)).map(|(name, _)| name.clone());
-        self.state.restarted = restarted.collect();
+        self.services.iter().filter(|(name, now)| is_new(name, now)).map(|(name, _)| name.clone()).collect()
+    }
+
+    /// Whether something that runs in another guest, or that its network has, is not there.
+    pub fn lacks(&self, there: &GuestState) -> bool {
+        let stays = |name: &&String| !there.restarted.contains(*name);
+        !there.services.iter().filter(stays).all(|name| self.services.contains_key(name))
+            || !there.network.iter().all(|what| self.state.network.contains(what))
+    }
+
+    /// What the guest is like now, compared with the look before.
+    pub fn since(mut self, first: &Self) -> GuestState {
+        self.state.restarted = self.restarted(first).into_iter().collect();
         self.state.services = self.services.into_keys().collect();
         self.state
     }
@@ -167,7 +185,8 @@ impl Look {
             }
             ("error", [_, ..]) => {
                 let text = plain(rest);
-                if !text.is_empty() && !HOST_IS_SLOW.iter().any(|slow| text.contains(slow)) {
+                let is_slow = |(begin, has): &(&str, &str)| text.starts_with(begin) && text.contains(has);
+                if !text.is_empty() && !HOST_IS_SLOW.iter().any(is_slow) {
                     self.error(text);
                 }
             }
@@ -199,7 +218,15 @@ impl Look {
             ("readonly", [_, ..]) => {
                 state.disks.iter_mut().filter(|disk| disk.mount == rest).for_each(|disk| disk.read_only = true);
             }
+            // One that is mounted when somebody looks into it, and unmounted later, says nothing.
+            ("automount", [_, ..]) => state.disks.retain(|disk| disk.mount != rest),
             ("time", [seconds]) => self.clock = seconds.parse().ok(),
+            ("network", ["gateway", hex]) => {
+                // As in proc(5)'s `net/route`: a number in the order of the host.
+                if let Ok(address) = u32::from_str_radix(hex, 16) {
+                    self.network(&format!("gateway {}", Ipv4Addr::from(address.to_le_bytes())));
+                }
+            }
             ("network", [_, ..]) => self.network(rest),
             ("dump", [_, ..]) => self.dump(rest),
             _ => {}

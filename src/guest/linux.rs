@@ -13,10 +13,10 @@ const OUTPUT_FOLDER: &str = "/run";
 ///
 /// Files and not pipes: a background process that a step leaves behind inherits its output, and the
 /// agent calls a program with an open output pipe "still running". The code in a file outlives the agent:
-/// an update may restart it, and the new one does not know the old one's programs. The mask is root's usual
+/// an update may restart it, and the new one does not know the old one's programs. Nor does systemd end them with the agent: they
+/// are in the root of the control groups (version 2), not in the agent's own. The mask is root's usual
 /// one, whatever the agent's is.
-const CAPTURE: &str =
-    r#"umask 022; o="$1"; shift; exec >"$o.out" 2>"$o.err" </dev/null; "$@"; c=$?; echo "$c" >"$o.code"; exit "$c""#;
+const CAPTURE: &str = r#"umask 022; g=/sys/fs/cgroup/cgroup.procs; [ ! -w "$g" ] || echo $$ 2>/dev/null >"$g"; o="$1"; shift; exec >"$o.out" 2>"$o.err" </dev/null; "$@"; c=$?; echo "$c" >"$o.code"; exit "$c""#;
 
 /// Asks systemd where there is one; elsewhere an answering agent is all there is to ask for.
 const SETTLED: &str = "command -v systemctl >/dev/null || exit 0; \
@@ -52,18 +52,24 @@ df -P -k 2>/dev/null | {
   while read -r d s _ a _ m; do case $d in /dev/*) echo "disk $s $a $m"; set -- "$@" "$m";; esac; done
   [ $# = 0 ] || stat -f -c 'files %c %d %n' "$@" 2>/dev/null
 }
-while read -r d m _ o _; do
+while read -r d m t o _; do
   case $d in /dev/*) case ",$o," in *,ro,*) echo "readonly $m";; esac;; esac
+  [ "$t" != autofs ] || echo "automount $m"
 done </proc/mounts
 for p in /sys/class/net/*; do
   n=${p##*/}; [ "$n" != lo ] && read -r s <"$p/operstate" && [ "$s" = up ] && echo "network $n up"
+  [ ! -e "$p/master" ] || echo "network $n enslaved"
 done 2>/dev/null
 ip -o addr show scope global 2>/dev/null | while read -r _ n _; do echo "network $n address"; done
-while read -r i t _ f _ _ _ m _; do
-  [ "$t$m" = 0000000000000000 ] && [ "$i" != '*' ] && [ $((0x$f & 0x200)) = 0 ] && echo "network default route"
+while read -r i t g f _ _ _ m _; do
+  [ "$t$m" = 0000000000000000 ] && [ "$i" != '*' ] && [ $((0x$f & 0x200)) = 0 ] || continue
+  echo "network default route"
+  [ "$g" = 00000000 ] || echo "network gateway $g"
 done </proc/net/route 2>/dev/null
-for f in /var/crash/* /var/lib/systemd/coredump/* /sys/fs/pstore/*; do
+while read -r k _; do [ "$k" != nameserver ] || { echo "network dns"; break; }; done 2>/dev/null </etc/resolv.conf
+for f in /var/crash/* /var/lib/systemd/coredump/* /sys/fs/pstore/dmesg-*; do
   case $f in */kexec_cmd|*/kdump_lock) continue;; esac
+  [ ! -d "$f" ] || [ -n "$(ls -A "$f")" ] || continue
   [ ! -e "$f" ] || echo "dump $f"
 done
 for f in /var/core/* /core /core.[0-9]* /root/core /root/core.[0-9]* /tmp/core /tmp/core.[0-9]* /var/tmp/core /var/tmp/core.[0-9]*; do
@@ -79,7 +85,7 @@ const ERRORS: &str = r#"if command -v journalctl >/dev/null; then
 else
   command -v awk >/dev/null || echo "errors cut"
   dmesg -r | awk -F '[<>]' '$1 == "" && $2 % 8 < 4 { print "error " $0 }'
-  { logread || cat /var/log/messages; } | awk '/ syslogd started: BusyBox/ { n = 0 }
+  { logread || { pidof syslogd >/dev/null && cat /var/log/messages; }; } | awk '/ syslogd started: BusyBox/ { n = 0 }
     $6 != "kernel:" && $5 ~ /\.(err|crit|alert|emerg)$/ {
       for (i = 0; i < 5; i++) sub(/^[^ ]+ +/, "")
       sub(/\[[0-9]+\]/, "")

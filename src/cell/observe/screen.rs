@@ -11,8 +11,9 @@ use crate::{
     model::{CURSOR_PPM, KnownScreen, Progress, Sha256, SignalKind},
 };
 
-/// Most pictures that are kept of a cell.
+/// Most pictures that are kept of a cell, and how many of them are its first: the others are its last.
 const FRAMES: usize = 60;
+const FIRST: usize = 30;
 
 impl Observer {
     /// Takes a picture, keeps it if it is another one, and says what it shows once it stands still.
@@ -38,21 +39,22 @@ impl Observer {
     async fn keep_frame(&mut self, screen: Screenshot) {
         let sha256 = Sha256::of(&screen.rgb);
         let mut file = None;
-        if self.frames.len() < FRAMES {
-            let name = format!("screens/{:02}.png", self.frames.len() + 1);
-            let path = self.dir.join(&name);
-            let write = move || {
-                path.parent().map_or(Ok(()), fs::create_dir_all)?;
-                pictures::write_png(&screen, &path).map(|()| path)
-            };
-            match tokio::task::spawn_blocking(write).await {
-                Ok(Ok(path)) => {
-                    self.frames.push(path);
-                    file = Some(name);
-                }
-                Ok(Err(error)) => self.note(Level::Info, format!("a picture cannot be kept: {error}")),
-                Err(_) => {}
+        let name = format!("screens/{:02}.png", self.frames_taken + 1);
+        let path = self.dir.join(&name);
+        let old = (self.frames.len() >= FRAMES).then(|| self.frames.remove(FIRST));
+        let write = move || {
+            old.map_or(Ok(()), fs::remove_file)?;
+            path.parent().map_or(Ok(()), fs::create_dir_all)?;
+            pictures::write_png(&screen, &path).map(|()| path)
+        };
+        match tokio::task::spawn_blocking(write).await {
+            Ok(Ok(path)) => {
+                self.frames.push(path);
+                self.frames_taken += 1;
+                file = Some(name);
             }
+            Ok(Err(error)) => self.note(Level::Info, format!("a picture cannot be kept: {error}")),
+            Err(_) => {}
         }
         self.standing = Some((sha256.clone(), file.clone()));
         self.emit(SignalKind::Screen { sha256, file, shows: None });
