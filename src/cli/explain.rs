@@ -2,7 +2,12 @@ use std::{fmt::Write as _, path::PathBuf};
 
 use anyhow::anyhow;
 
-use super::{Context, judge::Expected, report::read_run};
+use super::{
+    Context,
+    judge::Expected,
+    report::{read_journal, state_of},
+    signed::LabKeyArg,
+};
 use crate::{
     event::{Attempt, CellState, RunState},
     health::{agree, judge},
@@ -27,10 +32,14 @@ pub struct Args {
     /// Samples, deadlines and facts too
     #[arg(long)]
     all: bool,
+    #[command(flatten)]
+    lab_key: LabKeyArg,
 }
 
 pub fn run(args: Args, context: &Context) -> anyhow::Result<u8> {
-    let state = read_run(&args.run)?;
+    let journal = read_journal(&args.run)?;
+    args.lab_key.doubt(&args.run, &journal, context);
+    let state = state_of(&args.run, journal);
     let cell = find(&state, &args.cell)?;
     let detail = if args.all { Detail::All } else { Detail::Story };
     context.print(&text(&state, cell, &args, detail))?;

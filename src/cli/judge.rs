@@ -7,10 +7,17 @@ use std::{
 
 use anyhow::{Context as _, anyhow, bail};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
-use super::{Context, explain, plan::Format, report::read_run};
+use super::{
+    Context, explain,
+    plan::Format,
+    report::{read_journal, state_of},
+    signed::LabKeyArg,
+};
 use crate::{
     event::{MAX_LINE, in_line},
+    gate::RunSignatureError,
     health::{agree, deciding, judge},
     model::{CellId, Millis, Outcome, ReasonId, Signal, Verdict, one_line},
     report::told,
@@ -25,7 +32,7 @@ Examples:
   bootgate judge panics.jsonl
 
 Exit code 0: every verdict is the recorded one; 1: one is not, or a cell has none, or the run has
-no cell, or its record contradicts itself; 2: it cannot be read.")]
+no cell or no end, or its record contradicts itself or is another than this lab signed; 2: it cannot be read.")]
 pub struct Args {
     /// A run's directory, or a trace: a file with a signal a line
     #[arg(value_name = "RUN|TRACE")]
@@ -39,6 +46,8 @@ pub struct Args {
     /// How to print
     #[arg(long, value_enum, default_value_t)]
     format: Format,
+    #[command(flatten)]
+    lab_key: LabKeyArg,
 }
 
 /// The first line of a trace: what is to be said of it.
@@ -69,11 +78,14 @@ pub fn run(args: Args, context: &Context) -> anyhow::Result<u8> {
     if !is_there {
         bail!("{} is not there: give a run's directory or the file of a trace", args.source.display());
     }
-    let (all, contradictions) =
-        if args.source.is_file() { (vec![trace(&args.source)?], Vec::new()) } else { cells(&args)? };
-    for what in &contradictions {
-        tell!("the journal contradicts itself: {what}");
+    if args.source.is_file() && args.source.file_name().is_some_and(|name| name == "events.jsonl") {
+        bail!("{} is a run's journal: give the directory, not the file", args.source.display());
     }
+    if let (true, Some(id)) = (args.source.is_file(), &args.cell) {
+        bail!("{} is a trace, which has no cell `{id}`: --cell is for a run's directory", args.source.display());
+    }
+    let (all, is_whole) =
+        if args.source.is_file() { (vec![trace(&args.source)?], true) } else { cells(&args, context)? };
     if let (Some(path), Some(last)) = (&args.trace, all.last()) {
         write_trace(path, last)?;
     }
@@ -87,13 +99,25 @@ pub fn run(args: Args, context: &Context) -> anyhow::Result<u8> {
         return Ok(1);
     }
     let answered = |judged: &Judged| judged.as_recorded.unwrap_or(judged.cell.is_none());
-    Ok(u8::from(!all.iter().all(answered) || !contradictions.is_empty()))
+    Ok(u8::from(!all.iter().all(answered) || !is_whole))
 }
 
-/// Each cell's attempts that came to an end, and the last one; a cell that was never begun has no signals. And what cannot be in
-/// the run's record.
-fn cells(args: &Args) -> anyhow::Result<(Vec<Judged>, Vec<String>)> {
-    let state = read_run(&args.source)?;
+/// Each cell's attempts that came to an end, and the last one; a cell that was never begun has no signals. And whether the run's
+/// record has its end, contradicts itself nowhere and is no other than this lab signed.
+fn cells(args: &Args, context: &Context) -> anyhow::Result<(Vec<Judged>, bool)> {
+    let journal = read_journal(&args.source)?;
+    // Of another lab's run, or one that nobody signed, nothing is known but what it says.
+    let doubt = args.lab_key.doubt(&args.source, &journal, context);
+    let mut is_whole = !matches!(doubt, Some(RunSignatureError::Differs { .. } | RunSignatureError::Added));
+    let state = state_of(&args.source, journal);
+    for what in &state.contradictions {
+        is_whole = false;
+        tell!("the journal contradicts itself: {what}");
+    }
+    if state.decision.is_none() {
+        is_whole = false;
+        tell!("the run has no end: it goes on, or was killed (`bootgate run --resume` finishes it)");
+    }
     let cells = match &args.cell {
         Some(id) => vec![explain::find(&state, id)?],
         None => state.cells.iter().collect(),
@@ -116,17 +140,22 @@ fn cells(args: &Args) -> anyhow::Result<(Vec<Judged>, Vec<String>)> {
             }
         })
     });
-    Ok((judged.collect(), state.contradictions))
+    Ok((judged.collect(), is_whole))
 }
 
 fn trace(path: &Path) -> anyhow::Result<Judged> {
     let bytes = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
     let is_blank = |line: &[u8]| line.trim_ascii().is_empty();
     let mut lines = bytes.split(|byte| *byte == b'\n').enumerate().filter(|(_, line)| !is_blank(line)).peekable();
-    let recorded: Option<Expected> = lines.peek().and_then(|(_, line)| serde_json::from_slice(line).ok());
-    if recorded.is_some() {
-        lines.next();
-    }
+    let is_expected =
+        |line: &&[u8]| serde_json::from_slice(line).is_ok_and(|line: Value| line.get("outcome").is_some());
+    let recorded = match lines.next_if(|(_, line)| is_expected(line)) {
+        None => None,
+        Some((index, line)) => Some(serde_json::from_slice::<Expected>(line).map_err(|error| {
+            let hint = "it says what is expected, such as `{\"outcome\": \"healthy\", \"reasons\": []}`";
+            anyhow!("{}, line {}: {}; {hint}", path.display(), index + 1, in_line(&error))
+        })?),
+    };
     let mut signals: Vec<Signal> = Vec::new();
     for (index, line) in lines {
         let signal = match line.len() as u64 {

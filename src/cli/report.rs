@@ -9,7 +9,7 @@ use super::{Context, EXIT_INCONCLUSIVE, outs::refuse_same, signed::LabKeyArg};
 use crate::{
     event::{self, Journal, JournalError, RunState, Tail},
     files::write_out,
-    gate::{self, RunSignatureError},
+    gate,
     report::{
         Document, ReportFile,
         terminal::{self, Look},
@@ -75,11 +75,10 @@ enum Format {
 
 pub fn run(args: Args, context: &Context) -> anyhow::Result<u8> {
     let journal = read_journal(&args.run).inspect_err(|_| tell_what_is_stale(&args.run))?;
-    let doubt = doubt(&args, &journal, context);
+    let is_doubtful = args.lab_key.doubt(&args.run, &journal, context).is_some();
     let state = state_of(&args.run, journal);
     let mut own_code = if args.exit_code { gate::ruling(&state).decision.exit_code() } else { 0 };
-    if let Some(why) = doubt {
-        tell!("warning: this is not what the lab signed, and nothing should rest on it: {why}");
+    if is_doubtful {
         own_code = if args.exit_code && own_code == 0 { EXIT_INCONCLUSIVE } else { own_code };
     }
     if let Some(out) = &args.out {
@@ -108,15 +107,6 @@ pub fn run(args: Args, context: &Context) -> anyhow::Result<u8> {
         }
     }
     Ok(code)
-}
-
-/// Why a run that has its end is not as this lab signed it. None: it is, it has no end yet, or nobody here can tell.
-fn doubt(args: &Args, journal: &Journal, context: &Context) -> Option<String> {
-    let key = args.lab_key.read(context).ok()?;
-    match gate::check_run(&args.run, journal, &key) {
-        Ok(()) | Err(RunSignatureError::NotEnded | RunSignatureError::Key(_)) => None,
-        Err(why) => Some(why.to_string()),
-    }
 }
 
 /// Reports from before do not vanish with the journal that they were made from: nobody may take them for its words.
@@ -160,7 +150,7 @@ pub(super) fn read_run(run: &Path) -> anyhow::Result<RunState> {
     Ok(state_of(run, read_journal(run)?))
 }
 
-fn state_of(run: &Path, journal: Journal) -> RunState {
+pub(super) fn state_of(run: &Path, journal: Journal) -> RunState {
     if let Tail::Torn { line, .. } = journal.tail {
         let path = run.join("events.jsonl");
         tell!("bootgate was killed while it wrote line {line} of {}: that line is left out", path.display());

@@ -3,7 +3,7 @@ use std::path::{Path, PathBuf};
 use super::{Context, report::read_journal};
 use crate::{
     event::{Journal, RunState},
-    gate,
+    gate::{self, RunSignatureError},
     sign::{PublicKey, known_lab_key},
 };
 
@@ -22,6 +22,24 @@ impl LabKeyArg {
         match &self.lab_key {
             Some(path) => PublicKey::read(path).map_err(Into::into),
             None => known_lab_key(&context.state).map_err(Into::into),
+        }
+    }
+}
+
+impl LabKeyArg {
+    /// What speaks against a run, as far as this lab signed it: that is told. None: nothing, or nobody here can tell.
+    pub(super) fn doubt(&self, run: &Path, journal: &Journal, context: &Context) -> Option<RunSignatureError> {
+        let key = self.read(context).ok()?;
+        let checked = match gate::check_run(run, journal, &key) {
+            Err(RunSignatureError::NotEnded) => gate::check_resumable(run, journal, &key),
+            checked => checked,
+        };
+        match checked {
+            Ok(()) | Err(RunSignatureError::Key(_)) => None,
+            Err(why) => {
+                tell!("warning: this is not what the lab signed, and nothing should rest on it: {why}");
+                Some(why)
+            }
         }
     }
 }

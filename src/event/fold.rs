@@ -1,7 +1,7 @@
 use std::collections::HashMap;
 
 use super::{Attempt, CellState, Event, Level, Note, PhaseSpan, PlannedCell, RunEvent, RunState, StepSpan};
-use crate::model::{Millis, Role, RunId, SignalKind};
+use crate::model::{CellId, Millis, Outcome, Role, RunId, SignalKind};
 
 impl RunState {
     /// A run of which nothing is known yet.
@@ -14,6 +14,7 @@ impl RunState {
             resumed: Vec::new(),
             stopping: None,
             decision: None,
+            events: 0,
             notes: Vec::new(),
             contradictions: Vec::new(),
             index: HashMap::new(),
@@ -32,14 +33,15 @@ impl RunState {
     /// Takes in one event. Never fails: what cannot be becomes one of the [`contradictions`](Self::contradictions).
     pub fn apply(&mut self, event: &Event) {
         let at = event.at;
+        self.events += 1;
         self.now = self.now.max(at);
         if self.decision.is_some() && !matches!(event.what, RunEvent::RunResumed { .. }) {
-            self.contradictions.push(format!("something happened at {at}, after the run had ended"));
+            self.contradictory(format!("something happened at {at}, after the run had ended"));
         }
         match &event.what {
             RunEvent::RunStarted { start } => {
                 if self.start.is_some() {
-                    return self.contradictions.push("the run began twice".to_owned());
+                    return self.contradictory("the run began twice".to_owned());
                 }
                 let cell = |planned: &super::PlannedCell| CellState { planned: planned.clone(), attempts: Vec::new() };
                 self.cells = start.cells.iter().map(cell).collect();
@@ -109,6 +111,7 @@ impl RunState {
                 Some(attempt) => {
                     attempt.observe(at, signal);
                     self.compare_with_plan(event, signal);
+                    self.compare_with_control(event, signal);
                 }
                 None => self.stray(event),
             },
@@ -127,7 +130,7 @@ impl RunState {
         }
     }
 
-    fn attempts_of(&mut self, id: &crate::model::CellId) -> Option<&mut Vec<Attempt>> {
+    fn attempts_of(&mut self, id: &CellId) -> Option<&mut Vec<Attempt>> {
         self.cells.get_mut(*self.index.get(id)?).map(|cell| &mut cell.attempts)
     }
 
@@ -180,9 +183,31 @@ impl RunState {
         differs.iter().for_each(|what| self.contradict(event, what));
     }
 
+    /// A control that is said to be well was seen to be, and to be like this.
+    fn compare_with_control(&mut self, event: &Event, signal: &SignalKind) {
+        let SignalKind::ControlEnded { outcome: Outcome::Healthy, facts, .. } = signal else { return };
+        let of = |id: &CellId| match &self.cell(id)?.planned.role {
+            Role::Compared { with } => self.cell(with)?.attempts.last(),
+            Role::Alone | Role::Control => None,
+        };
+        let control = event.cell.as_ref().and_then(of);
+        let is_well = |attempt: &Attempt| {
+            attempt.end.as_ref().is_some_and(|end| end.verdict.outcome == Outcome::Healthy)
+                && attempt.control_facts() == facts.as_ref()
+        };
+        if !control.is_some_and(is_well) {
+            self.contradict(event, "was compared with another control than the run's");
+        }
+    }
+
     fn contradict(&mut self, event: &Event, what: &str) {
         let whose = event.cell.as_ref().map_or("", AsRef::as_ref);
-        self.contradictions.push(format!("`{whose}` {what}"));
+        self.contradictory(format!("`{whose}` {what}"));
+    }
+
+    /// The journal has a line for each event.
+    fn contradictory(&mut self, what: String) {
+        self.contradictions.push(format!("line {}: {what}", self.events));
     }
 
     fn stray(&mut self, event: &Event) {
@@ -196,7 +221,7 @@ impl RunState {
             Some(id) if self.cell(id).is_some() => format!("`{id}`, which was not running"),
             Some(id) => format!("`{id}`, which nobody planned"),
         };
-        self.contradictions.push(format!("{what} at {} of {whose}", event.at));
+        self.contradictory(format!("{what} at {} of {whose}", event.at));
     }
 }
 

@@ -26,6 +26,8 @@ pub struct RunState {
     pub decision: Option<Decision>,
     /// Notes about the whole run.
     pub notes: Vec<Note>,
+    /// How many were taken in.
+    pub(super) events: u64,
     /// Events that cannot be: about a cell nobody planned, an end without a start. Any of them bars approval.
     pub contradictions: Vec<String>,
     /// Where in `cells` each is.

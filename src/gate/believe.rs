@@ -1,7 +1,7 @@
 use crate::{event::RunState, health::judge, model::Outcome};
 
-/// Holds each recorded end that rules may let pass against the signals that led to it: healthy ones, and those that were only
-/// slow. Those that they do not prove become contradictions, which bar approval.
+/// Holds each recorded end that rules may let pass against the signals that led to it: healthy ones, those that were only slow,
+/// and those in which the lab is said to have failed. Those that they do not prove become contradictions, which bar approval.
 ///
 /// An attempt that bootgate's death ended before it was recorded what it came to counts as broken, if its signals prove that.
 ///
@@ -16,12 +16,20 @@ pub fn judge_again(state: &mut RunState) {
             let word = match recorded.outcome {
                 Outcome::Healthy => "healthy",
                 Outcome::Unhealthy if recorded.is_only_slow() => "only slow",
-                _ => continue,
+                Outcome::Unhealthy => continue,
+                Outcome::Inconclusive => "inconclusive",
             };
             let judged = judge(&attempt.signals);
-            if judged.outcome != Outcome::Healthy && !(recorded.is_only_slow() && judged.is_only_slow()) {
-                let id = &cell.planned.id;
-                state.contradictions.push(format!("{id} is recorded as {word}, and its signals do not prove that"));
+            let is_so = match judged.outcome {
+                Outcome::Healthy => true,
+                Outcome::Unhealthy => recorded.is_only_slow() && judged.is_only_slow(),
+                Outcome::Inconclusive => recorded.outcome == Outcome::Inconclusive,
+            };
+            if !is_so {
+                let (id, number) = (&cell.planned.id, attempt.number);
+                let what =
+                    format!("`{id}`, attempt {number}, is recorded as {word}, and its signals do not prove that");
+                state.contradictions.push(what);
             }
         }
     }
@@ -43,7 +51,27 @@ mod tests {
         judge_again(&mut state);
         let ruling = decide(&state);
         assert_eq!(ruling.decision, Decision::Inconclusive);
-        assert!(ruling.reasons[0].contains("a.p1 is recorded as healthy"), "{:?}", ruling.reasons);
+        assert!(ruling.reasons[0].contains("`a.p1`, attempt 1, is recorded as healthy"), "{:?}", ruling.reasons);
+    }
+
+    #[test]
+    fn a_broken_attempt_that_is_recorded_as_a_fault_of_the_labs_is_not_believed() {
+        let mut story = Story::of(&["a.p1"]);
+        story.start("a.p1", 1).until("a.p1", Phase::Boot).signal("a.p1", SignalKind::Panicked { bugcheck: None });
+        let lost = crate::model::Reason {
+            id: ReasonId::HostLost,
+            phase: Phase::Boot,
+            at: crate::model::Millis::ZERO,
+            message: "the VM is gone".to_owned(),
+            check: None,
+        };
+        story.end("a.p1", 1, crate::model::Verdict { outcome: Outcome::Inconclusive, reasons: vec![lost] });
+        let mut state = story.state();
+        judge_again(&mut state);
+        assert_eq!(
+            state.contradictions,
+            ["`a.p1`, attempt 1, is recorded as inconclusive, and its signals do not prove that"]
+        );
     }
 
     #[test]
@@ -82,7 +110,7 @@ mod tests {
         assert_eq!(second(1, &sensor).decision, Decision::Approved);
         let ruling = second(0, &sensor);
         assert_eq!(ruling.decision, Decision::Inconclusive);
-        let told = "the journal contradicts itself: `a.p1` set out with soak 0, and 1 was planned";
+        let told = "the journal contradicts itself: line 3: `a.p1` set out with soak 0, and 1 was planned";
         assert_eq!(ruling.reasons, [told]);
         assert_eq!(second(1, &[]).decision, Decision::Inconclusive);
     }

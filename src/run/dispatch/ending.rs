@@ -59,24 +59,32 @@ impl Dispatcher<'_> {
         // What its control came to, another try does not change.
         let own = lived.judge.own_verdict().outcome;
         let outcome = self.shared.end(&cell, task.attempt, task.began, lived);
+        // What a control told, and how the attempts before ended, is in the state only then.
+        self.take_waiting_events();
         let policy = &self.plan.policy;
-        let again = match (outcome, own) {
-            (Outcome::Unhealthy, _) => task.attempt <= policy.retries,
-            (_, Outcome::Inconclusive) => task.attempt <= policy.retry_inconclusive,
-            _ => false,
+        let retries = match (outcome, own) {
+            (Outcome::Unhealthy, _) => policy.retries,
+            (_, Outcome::Inconclusive) => policy.retry_inconclusive,
+            _ => 0,
         };
-        if !self.stopping && again {
+        if !self.stopping && (1..=retries).contains(&self.ended_so(&cell, outcome)) {
             self.waiting.add(task.cell, &cell, task.attempt + 1, &self.expectations);
             return;
         }
-        // What a control told is in the state only then.
-        self.take_waiting_events();
         for (waiting, control) in self.controls.ended(&cell, &self.state) {
             self.conclude(waiting, control);
         }
         if !self.stopping && outcome == Outcome::Unhealthy && self.fail_fast {
             self.stop(StopCause::FailFast);
         }
+    }
+
+    /// How many attempts at a cell have ended like this.
+    fn ended_so(&self, cell: &Cell, outcome: Outcome) -> u32 {
+        let attempts = self.state.cell(&cell.id).map_or(&[][..], |state| &state.attempts);
+        let ended =
+            attempts.iter().filter(|attempt| attempt.end.as_ref().is_some_and(|end| end.verdict.outcome == outcome));
+        u32::try_from(ended.count()).unwrap_or(u32::MAX)
     }
 }
 
