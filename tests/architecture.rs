@@ -49,7 +49,8 @@ const FENCED: &[(&str, &[&str])] = &[
 /// Modules that only reckon, and what they may not touch: what comes out depends on nothing but what went in.
 const PURE: &[&str] = &["health"];
 const WORLD: &[&str] = &["env", "fs", "io", "net", "process", "thread", "time"];
-const WORLDLY: &[&str] = &["tokio", "tracing"];
+const WORLDLY: &[&str] = &["tokio", "tracing", "rand", "libc", "rustix"];
+const TOLD: &[&str] = &["println!", "eprintln!", "print!", "eprint!", "dbg!"];
 
 /// What a source file, named relative to `src/`, does against the rules.
 fn violations(file: &str, source: &str) -> Vec<String> {
@@ -75,6 +76,7 @@ fn violations(file: &str, source: &str) -> Vec<String> {
         found.extend(WORLD.iter().filter(|part| used.contains(**part)).map(|part| format!("{file}: uses std::{part}")));
         let crates = WORLDLY.iter().filter(|name| paths(&code, &format!("{name}::")));
         found.extend(crates.map(|name| format!("{file}: uses the crate {name}")));
+        found.extend(TOLD.iter().filter(|name| code.contains(**name)).map(|name| format!("{file}: uses {name}")));
     }
     found
 }

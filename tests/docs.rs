@@ -87,6 +87,21 @@ fn every_field_of_a_result_is_explained() {
 }
 
 #[test]
+fn every_signal_is_explained() {
+    let told = rows(section(&document("docs/formats.md"), "`events.jsonl`: the journal"));
+    let traces = fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/traces")).unwrap();
+    let mut found = BTreeSet::new();
+    for trace in traces {
+        let text = fs::read_to_string(trace.unwrap().path()).unwrap();
+        let signals = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        found.extend(signals.filter_map(|signal| signal["what"]["signal"].as_str().map(str::to_owned)));
+    }
+    assert!(found.len() > 25, "{found:?}");
+    let missing: Vec<_> = found.difference(&told).collect();
+    assert!(missing.is_empty(), "docs/formats.md has no {missing:?}");
+}
+
+#[test]
 fn links_between_documents_lead_somewhere() {
     for name in [
         "README.md",
@@ -96,8 +111,10 @@ fn links_between_documents_lead_somewhere() {
         "docs/architecture.md",
         "docs/formats.md",
         "docs/matrix.md",
+        "docs/performance.md",
         "docs/pipelines.md",
         "docs/policy.md",
+        "docs/truth.md",
         "docs/verdicts.md",
         "docs/watch.md",
         "docs/windows-images.md",

@@ -273,6 +273,18 @@ fn print_matrix(all: &[&Found]) {
     println!("{}", Summary::of(all).text());
 }
 
+/// How often what was wrong, with the upper ends of the 95 % intervals.
+fn rates(all: &[&Found]) -> Value {
+    let summary = Summary::of(all);
+    let bound = |some, all| json!({"count": some, "of": all, "upper_bound_95": interval(some, all).1});
+    json!({
+        "false_green": bound(summary.false_green, summary.faults),
+        "false_blame": bound(summary.false_blame, summary.healthy),
+        "wrong_reason": bound(summary.wrong_reason, summary.faults),
+        "inconclusive": bound(summary.inconclusive, all.len()),
+    })
+}
+
 fn write_json(options: &Options, all: &[Found]) -> anyhow::Result<()> {
     let cells: Vec<Value> = all
         .iter()
@@ -283,17 +295,16 @@ fn write_json(options: &Options, all: &[Found]) -> anyhow::Result<()> {
             })
         })
         .collect();
-    let summary = Summary::of(&all.iter().collect::<Vec<_>>());
-    let bound = |some, all| json!({"count": some, "of": all, "upper_bound_95": interval(some, all).1});
-    let about = json!({
-        "ended": host::utc(),
-        "host": host::facts(),
-        "false_green": bound(summary.false_green, summary.faults),
-        "false_blame": bound(summary.false_blame, summary.healthy),
-        "wrong_reason": bound(summary.wrong_reason, summary.faults),
-        "inconclusive": bound(summary.inconclusive, all.len()),
-        "cells": cells,
-    });
+    let conditions = [None, Some(Condition::Idle), Some(Condition::Loaded)];
+    let rates: BTreeMap<&str, Value> = conditions
+        .into_iter()
+        .map(|condition| {
+            let of: Vec<&Found> =
+                all.iter().filter(|found| condition.is_none_or(|condition| condition == found.condition)).collect();
+            (condition.map_or("together", Condition::name), rates(&of))
+        })
+        .collect();
+    let about = json!({"ended": host::utc(), "host": host::facts(), "rates": rates, "cells": cells});
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(&options.json);
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder)?;

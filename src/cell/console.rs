@@ -21,6 +21,8 @@ pub(super) struct Console {
     patterns: &'static Patterns,
     /// The running boot's kernel has written, with its time before each line.
     stamped: bool,
+    /// What the boot loader, or another program, called an error last.
+    error: Option<String>,
 }
 
 #[derive(Debug)]
@@ -37,6 +39,9 @@ impl Patterns {
 }
 
 const PANIC: &str = "Kernel panic - not syncing";
+
+/// What GRUB 2 says behind an error that it stops at (`grub-core/normal/menu.c`, `grub-core/kern/main.c`).
+const STOPS: [&[u8]; 2] = [b"Press any key to continue", b"Entering rescue mode"];
 
 /// A fault that the kernel reports and may survive. Sources: Linux `arch/x86/mm/fault.c`, `arch/x86/kernel/dumpstack.c`
 /// (`Oops: 0002 [#1]`), `arch/x86/kernel/traps.c`, `lib/bug.c`; arm64 `arch/arm64/kernel/traps.c`.
@@ -67,7 +72,6 @@ static SERIAL: LazyLock<Patterns> = LazyLock::new(|| {
         (kernel.as_str(), ConsoleMark::Kernel),
         (PANIC, ConsoleMark::KernelPanic),
         (r"^\s*grub( rescue)?>", ConsoleMark::BootLoaderStopped),
-        (r"^error: .*(not found|no such|unknown filesystem|invalid|couldn't find)", ConsoleMark::BootLoaderStopped),
         (r"^(boot:|Could not find kernel image)", ConsoleMark::BootLoaderStopped),
         (r"login:\s*$", ConsoleMark::Login),
         (RECOVERY, ConsoleMark::Recovery),
@@ -87,11 +91,11 @@ static FIRMWARE: LazyLock<Patterns> = LazyLock::new(|| {
 
 impl Console {
     pub fn serial(path: PathBuf) -> Self {
-        Self { path, read: 0, rest: Vec::new(), patterns: &SERIAL, stamped: false }
+        Self { path, read: 0, rest: Vec::new(), patterns: &SERIAL, stamped: false, error: None }
     }
 
     pub fn firmware(path: PathBuf) -> Self {
-        Self { path, read: 0, rest: Vec::new(), patterns: &FIRMWARE, stamped: false }
+        Self { path, read: 0, rest: Vec::new(), patterns: &FIRMWARE, stamped: false, error: None }
     }
 
     /// How much of the log has been read, in bytes.
@@ -101,7 +105,7 @@ impl Console {
 
     /// Another boot writes from here on.
     pub fn begin_boot(&mut self) {
-        self.stamped = false;
+        (self.stamped, self.error) = (false, None);
     }
 
     /// The telling lines since the last call, without control characters. A log that is not there yet has none.
@@ -136,9 +140,17 @@ impl Console {
                 _ => {}
             }
             // Without the kernel's `[   10.636073] `.
-            let text: String = String::from_utf8_lossy(&line).chars().filter(|c| !c.is_control()).collect();
+            let text = plain(&line);
             let text = text.trim_start_matches(|c: char| "[] .".contains(c) || c.is_ascii_digit());
-            found.push((self.patterns.marks[index], text.trim_end().to_owned()));
+            found.push((self.patterns.marks[index], text.to_owned()));
+        }
+        // GRUB waits behind its error, or goes on: any program may say such a thing.
+        if line.starts_with(b"error: ") {
+            self.error = Some(plain(&line));
+        } else if STOPS.iter().any(|stops| line.starts_with(stops))
+            && let Some(text) = self.error.take()
+        {
+            found.push((ConsoleMark::BootLoaderStopped, text));
         }
     }
 
@@ -150,6 +162,12 @@ impl Console {
         self.read += added.len() as u64;
         Ok(added)
     }
+}
+
+/// A line without control characters.
+fn plain(line: &[u8]) -> String {
+    let text: String = String::from_utf8_lossy(line).chars().filter(|c| !c.is_control()).collect();
+    text.trim_end().to_owned()
 }
 
 /// Whether a line is a kernel's panic with its time before it: a program's unfinished line may stand before that.
@@ -191,6 +209,14 @@ mod tests {
     #[test]
     fn a_boot_loader_prompt_is_found_among_control_sequences() {
         assert_eq!(marks_of(&[b"\x1b[H\x1b[Jgrub rescue> "]), [ConsoleMark::BootLoaderStopped]);
+    }
+
+    #[test]
+    fn an_error_is_a_boot_loaders_where_it_stops_behind_it() {
+        let grub = b"error: file `/vmlinuz' not found.\r\nerror: you need to load the kernel first.\r\n\r\n";
+        assert_eq!(marks_of(&[grub]), [], "it may go on");
+        assert_eq!(marks_of(&[grub, b"Press any key to con", b"tinue..."]), [ConsoleMark::BootLoaderStopped]);
+        assert_eq!(marks_of(&[b"Press any key to continue"]), [], "of whatever asks for that");
     }
 
     #[test]

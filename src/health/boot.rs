@@ -214,12 +214,15 @@ impl Boot {
         self.activity.iter().all(|activity| activity.is_some_and(|activity| activity.is_rest(usual)))
     }
 
-    /// The kernel writes: what the boot loader said before that did not stop it.
+    /// The kernel writes, and tells the time: what the boot loader said before that did not stop it, and what told of a panic
+    /// without a time were another's words.
     pub fn kernel_begins(&mut self) {
         self.kernel = true;
-        if self.marks.remove(&ConsoleMark::BootLoaderStopped) {
+        let words = [ConsoleMark::BootLoaderStopped, ConsoleMark::KernelPanic];
+        if words.map(|mark| self.marks.remove(&mark)).contains(&true) {
             (self.loader_at, self.console_text) = (None, None);
         }
+        self.last_panic = None;
     }
 
     /// The console asks for a login: what seemed to stop the boot before that was only words.

@@ -28,6 +28,10 @@ fn a_killed_run_is_cleaned_up_by_the_next_and_can_be_finished() {
     assert!(!bench.machines().is_empty(), "the test is void: the machines went with bootgate");
 
     let run = bench.newest_run();
+    let report = bench.command(&["report", run.to_str().unwrap()]).output().unwrap();
+    assert!(report.status.success(), "{}", String::from_utf8_lossy(&report.stderr));
+    let died = bench.finished(run.clone()).verdicts().into_iter().filter(|(_, found)| found == "harness-died");
+    assert_eq!(died.count(), 3, "{}", String::from_utf8_lossy(&report.stdout));
     let clean = bench.command(&["clean"]).output().unwrap();
     assert!(clean.status.success(), "{}", String::from_utf8_lossy(&clean.stderr));
     bench.assert_nothing_left();
@@ -52,6 +56,7 @@ fn an_interrupt_reports_what_is_known_and_a_second_one_ends_at_once() {
         }
         let ran = bench.finish(child).expect(130);
         assert_eq!(ran.result()["counts"]["inconclusive"], 3, "{}", ran.out);
+        assert!(ran.verdicts().iter().all(|(_, found)| found == "cancelled"), "{}", ran.out);
         assert!(ran.dir.join("junit.xml").exists());
         bench.assert_nothing_left();
     }

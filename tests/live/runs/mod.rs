@@ -6,6 +6,7 @@ mod firmware;
 mod harness;
 mod images;
 mod inputs;
+mod lab_faults;
 mod notify;
 mod seals;
 mod verdicts;
