@@ -30,6 +30,7 @@ Examples:
   bootgate judge runs/20260102T030405Z-nightly --cell debian-12.p1
   bootgate judge runs/20260102T030405Z-nightly --cell debian-12.p1 --trace panics.jsonl
   bootgate judge panics.jsonl
+  bootgate judge panics.jsonl --trace least.jsonl
 
 Exit code 0: every verdict is the recorded one; 1: one is not, or a cell has none, or the run has
 no cell or no end, or its record contradicts itself or is another than this lab signed; 2: it cannot be read.")]
@@ -40,8 +41,8 @@ pub struct Args {
     /// Only this cell of the run
     #[arg(long, value_name = "ID")]
     cell: Option<String>,
-    /// Write what the cell's verdict rests on as a trace
-    #[arg(long, value_name = "FILE", requires = "cell")]
+    /// Write what the verdict of the cell, or of the trace, rests on as a trace
+    #[arg(long, value_name = "FILE")]
     trace: Option<PathBuf>,
     /// How to print
     #[arg(long, value_enum, default_value_t)]
@@ -83,6 +84,9 @@ pub fn run(args: Args, context: &Context) -> anyhow::Result<u8> {
     }
     if let (true, Some(id)) = (args.source.is_file(), &args.cell) {
         bail!("{} is a trace, which has no cell `{id}`: --cell is for a run's directory", args.source.display());
+    }
+    if let (false, Some(path), None) = (args.source.is_file(), &args.trace, &args.cell) {
+        bail!("{} would be of one cell: --cell ID says of which", path.display());
     }
     let (all, is_whole) =
         if args.source.is_file() { (vec![trace(&args.source)?], true) } else { cells(&args, context)? };

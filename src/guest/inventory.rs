@@ -352,6 +352,34 @@ mod tests {
     }
 
     #[test]
+    fn what_a_kernel_says_of_a_slow_host_is_no_error_and_what_a_program_says_of_slowness_is() {
+        let of = |text: &str| Look::read(&format!("error {text}\n")).since(&Look::default()).errors.len();
+        for slow in [
+            "<3>[  121.250] INFO: task init:1 blocked for more than 60 seconds.",
+            "<3>[  121.250]       Not tainted 6.1.0-32-cloud-amd64 #1 Debian 6.1.129-1",
+            "<3>[  121.250] \"echo 0 > /proc/sys/kernel/hung_task_timeout_secs\" disables this message.",
+            "<0>[   44.1] watchdog: BUG: soft lockup - CPU#0 stuck for 22s! [sh:99]",
+            "<0>[   44.1] NMI watchdog: BUG: soft lockup - CPU#0 stuck for 22s! [sh:99]",
+            "<3>[   21.2] rcu: INFO: rcu_sched self-detected stall on CPU",
+            "<3>[   21.2] CPU: 0 PID: 7 Comm: sh Tainted: G        W          6.1.0 #1",
+        ] {
+            assert_eq!(of(slow), 0, "{slow}");
+        }
+        assert_eq!(of("<27>sensor: request blocked for more than 30 s"), 1);
+        assert_eq!(of("<27>sensor: clocksource 3 is odd"), 1);
+    }
+
+    #[test]
+    fn what_leads_out_is_told_and_what_is_mounted_now_and_then_is_not() {
+        let look = Look::read(
+            "network default route\nnetwork gateway 0202000A\nnetwork gateway x\ndisk 9 5 /a\ndisk 9 5 /b c\nautomount /b c\n",
+        );
+        let state = look.since(&Look::default());
+        assert_eq!(state.network, ["default route", "gateway 10.0.2.2"]);
+        assert_eq!(state.disks.iter().map(|disk| disk.mount.as_str()).collect::<Vec<_>>(), ["/a"]);
+    }
+
+    #[test]
     fn any_text_is_read_without_a_fault() {
         use proptest::prelude::*;
         proptest!(|(text in "(\\PC|[\n\r=<>\\[\\] 0-9]|disk |error |program |readonly ){0,60}")| {

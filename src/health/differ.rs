@@ -375,11 +375,37 @@ mod tests {
         assert_eq!(one(|own| own.dumps.push("/var/crash/new".into())), [ReasonId::CrashDump]);
         assert_eq!(one(|own| own.services.retain(|name| name != "sensord")), [ReasonId::ServiceDown]);
         assert_eq!(one(|own| own.restarted.push("sensord".into())), [ReasonId::ServiceFlapping]);
+        assert_eq!(one(|own| own.disks[0].mount = "/mnt".into()), [ReasonId::DiskReadonly], "it is not mounted");
         assert_eq!(one(|own| own.network.clear()), [ReasonId::NetworkDown]);
         assert_eq!(one(|own| own.clock_ahead_ms = Some(-90_000)), [ReasonId::ClockWrong]);
         assert_eq!(one(|own| own.memory_used = Bytes::mib(100)), [ReasonId::MemoryGrowth]);
         assert_eq!(one(|own| own.errors.push("EXT#-fs error".into())), [ReasonId::EventLog]);
         assert_eq!(found(|_| {}, 19, &[]), [ReasonId::SlowBoot]);
+    }
+
+    #[test]
+    fn an_address_may_go_to_the_bridge_that_its_interface_is_a_part_of_and_to_no_other() {
+        let lost = |own: &[&str]| {
+            let [own, there] = [own, &["eth0 up", "eth0 address", "default route", "gateway 10.0.0.1", "dns"]]
+                .map(|list| list.iter().map(|&what| what.to_owned()).collect::<Vec<_>>());
+            lost(&own, &there).into_iter().cloned().collect::<Vec<_>>().join(", ")
+        };
+        let bridge = ["eth0 up", "eth0 enslaved", "br0 up", "br0 address", "default route", "gateway 10.0.0.1", "dns"];
+        assert_eq!(lost(&bridge), "");
+        assert_eq!(
+            lost(&["eth0 up", "tun0 up", "tun0 address", "default route", "gateway 10.0.0.1", "dns"]),
+            "eth0 address"
+        );
+        assert_eq!(lost(&["eth0 up", "eth0 address", "default route", "gateway 10.0.0.9"]), "gateway 10.0.0.1, dns");
+    }
+
+    #[test]
+    fn a_crash_dump_that_was_compressed_or_rotated_is_no_new_one() {
+        let dumps = |paths: &[&str]| paths.iter().map(|&path| path.to_owned()).collect::<Vec<_>>();
+        let new = |own: &[&str]| new_dumps(&dumps(own), &dumps(&["/var/crash/core.a"])).len();
+        assert_eq!((new(&["/var/crash/core.a.gz"]), new(&["/var/crash/core.a.1"])), (0, 0));
+        assert_eq!(new(&["/var/crash/core.a.gz", "/var/crash/core.a"]), 1, "two, where one was");
+        assert_eq!(new(&["/var/crash/core.ab"]), 1);
     }
 
     #[test]

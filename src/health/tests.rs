@@ -336,6 +336,26 @@ fn a_record_that_contradicts_itself_proves_nothing() {
     let (outcome, reason, facts) = (Outcome::Healthy, None, None);
     assert_eq!(ends_well(SignalKind::ControlEnded { outcome, reason, facts }), Outcome::Inconclusive);
     assert_eq!(ends_well(planned(Role::Control).what), Outcome::Inconclusive, "another plan");
+    assert_eq!(
+        ends_well(SignalKind::Tolerances { tolerances: Tolerances::default() }),
+        Outcome::Healthy,
+        "the only ones"
+    );
+    let compared = signals(COMPARED);
+    let more = |what: SignalKind| {
+        let mut story = compared.clone();
+        story.push(Signal { at: compared[0].at, what });
+        judge(&story).outcome
+    };
+    let mut lax = compared.clone();
+    for boot in [2.0, 99.0] {
+        let tolerances = Tolerances { boot, ..Tolerances::default() };
+        lax.insert(1, Signal { at: compared[0].at, what: SignalKind::Tolerances { tolerances } });
+    }
+    assert_eq!(judge(&lax).outcome, Outcome::Inconclusive, "two tolerances");
+    assert_eq!(more(compared.last().unwrap().what.clone()), Outcome::Healthy, "the same end of the control twice");
+    let (outcome, reason, facts) = (Outcome::Unhealthy, None, None);
+    assert_eq!(more(SignalKind::ControlEnded { outcome, reason, facts }), Outcome::Inconclusive);
     let mut story = whole.clone();
     for signal in &mut story {
         if let SignalKind::StepEnded { result, .. } = &mut signal.what {
@@ -343,6 +363,85 @@ fn a_record_that_contradicts_itself_proves_nothing() {
         }
     }
     assert_ne!(judge(&story).outcome, Outcome::Healthy, "it says ok, and that it never ended");
+}
+
+#[test]
+fn a_control_that_says_less_than_its_cell_proves_nothing_of_that() {
+    let whole = signals(include_str!("../../tests/traces/lacks-a-service-that-its-control-has.jsonl"));
+    let lead = |forget: fn(&mut GuestState)| {
+        let mut story = whole.clone();
+        for signal in &mut story {
+            if let SignalKind::ControlEnded { facts: Some(facts), .. } = &mut signal.what {
+                forget(facts.guest.as_mut().unwrap());
+            }
+        }
+        judge(&story).reasons[0].id
+    };
+    assert_eq!(lead(|_| {}), ReasonId::ServiceDown);
+    assert_eq!(lead(|guest| guest.services.clear()), ReasonId::HarnessDied);
+}
+
+#[test]
+fn what_was_wrong_after_an_earlier_restart_counts_where_it_is_nothing_that_an_update_does_once() {
+    let whole = signals(include_str!("../../tests/traces/lacks-a-service-that-its-control-has.jsonl"));
+    let is_state = |signal: &Signal| matches!(signal.what, SignalKind::GuestState { .. });
+    let told = whole.iter().rposition(is_state).unwrap();
+    let SignalKind::GuestState { state } = &whole[told].what else { panic!("no state") };
+    let control = whole.iter().find_map(|signal| match &signal.what {
+        SignalKind::ControlEnded { facts: Some(facts), .. } => facts.guest.clone(),
+        _ => None,
+    });
+    let well = control.unwrap();
+    let restart = whole.iter().position(|signal| matches!(signal.what, SignalKind::RestartAsked { .. })).unwrap();
+    let boot = whole.iter().rposition(|signal| signal.what == SignalKind::Settled).unwrap();
+    // A soak restart, before which the guest was like `before`.
+    let lead = |before: GuestState| {
+        let at = whole[told].at;
+        let mut story = whole.clone();
+        story[told].what = SignalKind::GuestState { state: Box::new(before) };
+        let id = "a-second-one".to_owned();
+        let ends = story.iter().position(|s| s.what == SignalKind::PhaseStarted { at: Phase::Check }).unwrap();
+        let soak = [
+            SignalKind::PhaseStarted { at: Phase::Soak(1) },
+            whole[restart].what.clone(),
+            SignalKind::Reset,
+            SignalKind::AgentAnswered,
+            SignalKind::BootId { id },
+            whole[boot].what.clone(),
+            SignalKind::PhaseEnded { at: Phase::Soak(1) },
+            SignalKind::PhaseStarted { at: Phase::Watch },
+            SignalKind::PhaseEnded { at: Phase::Watch },
+            SignalKind::GuestState { state: well.clone() },
+        ];
+        let cost = whole.iter().filter(|s| matches!(s.what, SignalKind::BootCost { .. })).map(|s| s.what.clone());
+        let place = ends.max(told + 1);
+        story.splice(place..place, soak.into_iter().chain(cost).map(|what| Signal { at, what }));
+        for signal in &mut story {
+            if let SignalKind::Planned { soak, .. } = &mut signal.what {
+                *soak += 1;
+            }
+        }
+        judge(&story)
+    };
+    let verdict = lead((**state).clone());
+    assert_eq!(verdict.reasons[0].id, ReasonId::ServiceDown, "{verdict:?}");
+    assert!(verdict.reasons[0].message.ends_with("after an earlier restart, and not after the last"), "{verdict:?}");
+    let errors = GuestState { errors: vec!["one that comes once".into()], ..(*well).clone() };
+    let verdict = lead(errors);
+    assert!(verdict.reasons.iter().all(|reason| reason.id != ReasonId::EventLog), "{verdict:?}");
+}
+
+#[test]
+fn an_early_end_names_what_is_missing() {
+    let whole = signals(SOAKED);
+    let lacks = |ends: &dyn Fn(&SignalKind) -> bool| {
+        let end = whole.iter().position(|signal| ends(&signal.what)).unwrap();
+        judge(&whole[..end]).reasons[0].message.clone()
+    };
+    let told = lacks(&|what| *what == SignalKind::PhaseStarted { at: Phase::Soak(2) });
+    assert!(told.ends_with("it lacks new boots after the update (2 of 3)"), "{told}");
+    let told = lacks(&|what| *what == SignalKind::PhaseEnded { at: Phase::Check });
+    assert!(told.ends_with("it lacks the end of the checks"), "{told}");
 }
 
 #[test]

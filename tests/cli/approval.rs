@@ -312,6 +312,32 @@ fn reports_of_a_run_that_was_edited_say_so_and_their_exit_code_approves_nothing(
 }
 
 #[test]
+fn a_journal_that_was_cut_or_edited_at_any_line_is_judged_as_no_good_record() {
+    let lab = Lab::new(WELL);
+    let judged = || {
+        let ran = lab.bench.run(&format!("judge {}", lab.run.display()));
+        (ran.code, ran.err)
+    };
+    assert_eq!(judged(), (Some(0), String::new()));
+    let whole = fs::read_to_string(lab.journal()).unwrap();
+    let lines: Vec<&str> = whole.lines().collect();
+    for line in 0..lines.len() {
+        fs::write(lab.journal(), lines[..line].join("\n") + if line > 0 { "\n" } else { "" }).unwrap();
+        let (code, told) = judged();
+        assert!(matches!(code, Some(1 | 2)), "cut before line {}: {code:?} {told}", line + 1);
+        assert!(!told.is_empty(), "cut before line {}", line + 1);
+        let edited = lines[line].replacen("at_ms\":", "at_ms\":1", 1);
+        let all = lines.iter().enumerate().map(|(n, before)| if n == line { edited.as_str() } else { *before });
+        fs::write(lab.journal(), all.collect::<Vec<_>>().join("\n") + "\n").unwrap();
+        let (code, told) = judged();
+        assert!(matches!(code, Some(1 | 2)), "line {} edited: {code:?} {told}", line + 1);
+        assert!(told.contains("line ") || told.contains("not what the lab signed"), "line {}: {told}", line + 1);
+    }
+    fs::write(lab.journal(), whole).unwrap();
+    assert_eq!(judged(), (Some(0), String::new()));
+}
+
+#[test]
 fn nothing_is_written_over_what_it_is_made_of() {
     let lab = Lab::new(WELL);
     let key = fs::read(lab.bench.path("ed.pem")).unwrap();

@@ -37,6 +37,27 @@ fn a_trace_that_says_something_else_than_its_first_line_is_told_by_the_exit_code
     let answer = bench.run("judge broken.jsonl").expect(2);
     assert!(answer.err.contains("this is no signal"), "{}", answer.err);
     bench.run("judge nowhere").expect(2);
+    for (command, told) in [
+        ("judge panics.jsonl --cell a", "is a trace, which has no cell `a`"),
+        ("judge run/events.jsonl", "give the directory, not the file"),
+        ("judge run --trace one.jsonl", "--cell ID says of which"),
+    ] {
+        let answer = bench.run(command).expect(2);
+        assert!(answer.err.contains(told), "{command}: {}", answer.err);
+    }
+    bench.file("unknown.jsonl", format!("{{\"outcome\":\"healthy\",\"reasons\":[\"stop-eror\"]}}\n{signals}"));
+    let answer = bench.run("judge unknown.jsonl").expect(2);
+    assert!(answer.err.contains("line 1: ") && answer.err.contains("stop-eror"), "{}", answer.err);
+}
+
+#[test]
+fn a_trace_is_made_as_short_as_it_can_be() {
+    let bench = bench();
+    let long = bench.run("judge panics.jsonl --trace short.jsonl --format json").expect(0).out;
+    let short = bench.run("judge short.jsonl --format json").expect(0).out;
+    assert_eq!(long, short);
+    let lines = |name: &str| fs::read_to_string(bench.path(name)).unwrap().lines().count();
+    assert!(lines("short.jsonl") < lines("panics.jsonl"));
 }
 
 #[test]
