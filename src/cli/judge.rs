@@ -72,6 +72,9 @@ struct Judged {
     recorded: Option<Expected>,
     /// The signals that it rests on.
     deciding: Vec<Signal>,
+    /// What times count from, as `explain` does: the begin of the attempt, or of what there is of it.
+    #[serde(skip)]
+    began: Millis,
 }
 
 pub fn run(args: Args, context: &Context) -> anyhow::Result<u8> {
@@ -141,6 +144,7 @@ fn cells(args: &Args, context: &Context) -> anyhow::Result<(Vec<Judged>, bool)> 
                 recorded: recorded.map(Expected::of),
                 deciding: deciding(signals),
                 verdict,
+                began: attempt.map(|attempt| attempt.started).unwrap_or_default(),
             }
         })
     });
@@ -177,7 +181,9 @@ fn trace(path: &Path) -> anyhow::Result<Judged> {
     let verdict = judge(&signals);
     let says = Expected::of(&verdict);
     let as_recorded = recorded.as_ref().map(|recorded| *recorded == says);
-    Ok(Judged { cell: None, attempt: None, as_recorded, recorded, deciding: deciding(&signals), verdict })
+    let deciding = deciding(&signals);
+    let began = signals.first().map(|signal| signal.at).unwrap_or_default();
+    Ok(Judged { cell: None, attempt: None, as_recorded, recorded, deciding, verdict, began })
 }
 
 fn write_trace(path: &Path, judged: &Judged) -> anyhow::Result<()> {
@@ -205,7 +211,7 @@ impl Expected {
 }
 
 fn for_people(judged: &Judged) -> String {
-    let Judged { cell, attempt, verdict, as_recorded, recorded, deciding } = judged;
+    let Judged { cell, attempt, verdict, as_recorded, recorded, deciding, began } = judged;
     let name = cell.as_ref().map_or("the trace", AsRef::as_ref);
     let attempt = attempt.map_or(String::new(), |number| format!(", attempt {number}"));
     let mut text = format!("{name}{attempt}: {}", verdict.outcome);
@@ -216,11 +222,12 @@ fn for_people(judged: &Judged) -> String {
     }
     text.push('\n');
     for reason in &verdict.reasons {
-        let _ = writeln!(text, "  {} in phase {}: {}", reason.id, reason.phase, one_line(&reason.message));
+        // Some are of no moment.
+        let when = if reason.at < *began { String::new() } else { format!(" at {}", reason.at.since(*began)) };
+        let _ = writeln!(text, "  {} in phase {}{when}: {}", reason.id, reason.phase, one_line(&reason.message));
     }
-    let began = deciding.first().map_or(Millis::ZERO, |signal| signal.at);
     for Signal { at, what } in deciding {
-        let _ = writeln!(text, "{:>10}  {}", at.since(began).to_string(), told(what));
+        let _ = writeln!(text, "{:>10}  {}", at.since(*began).to_string(), told(what));
     }
     text
 }
