@@ -20,7 +20,7 @@ fn bench() -> Bench {
 fn a_trace_is_judged_and_only_what_decides_is_shown() {
     let bench = bench();
     let out = bench.run("judge panics.jsonl").expect(0).out;
-    assert!(out.starts_with("the trace: unhealthy, as recorded\n  stop-error in phase boot at 7.1 s: "), "{out}");
+    assert!(out.starts_with("the trace: unhealthy, as recorded\n  stop-error in phase boot at 8.1 s: "), "{out}");
     assert!(out.contains("the kernel tells the host that it panicked"), "{out}");
     assert!(!out.contains("sample:"), "{out}");
 }
