@@ -94,8 +94,6 @@ pub(super) struct Observer {
     /// The guest has the agent's channel open; how often it has closed it.
     pub channel_open: bool,
     pub channel_closed: u64,
-    /// When the machine settled last.
-    pub settled_at: Option<Millis>,
     /// Counts boots: what was asked before a reset is not answered after it.
     pub boot: u64,
     /// What the lab had taken from the machine when this one began.
@@ -155,7 +153,6 @@ impl Observer {
             answered: false,
             channel_open: false,
             channel_closed: 0,
-            settled_at: None,
             boot: 0,
             taken_before: Millis::ZERO,
             boot_id: None,
@@ -201,9 +198,6 @@ impl Observer {
     pub fn emit(&mut self, what: SignalKind) {
         self.note_facts(&what);
         let at = self.emitter.emit(Some(&self.cell), RunEvent::Signal { signal: what.clone() });
-        if what == SignalKind::Settled {
-            self.settled_at = Some(at);
-        }
         self.judge.see(&Signal { at, what });
     }
 

@@ -114,11 +114,11 @@ pub(super) async fn run(watcher: &mut Observer, mate: &Cellmate<'_>, work: &Work
 fn is_early(watcher: &Observer, mate: &Cellmate<'_>, work: &Work<'_>, exit: &Exit) -> bool {
     let fails = matches!(exit, Exit::Code { code } if !work.success.contains(code));
     let young = mate.quiet().min(YOUNG);
-    let is_young = watcher.settled_at.is_some_and(|at| watcher.now().since(at) < young);
+    let is_young = watcher.judge.settled_at().is_some_and(|at| watcher.now().since(at) < young);
     let is_asked_again = matches!(work.subject, Subject::Check { .. })
         && !matches!(work.kind, StepKind::Serviced { .. })
         && mate.job.cell.role != Role::Control;
-    fails && is_young && is_asked_again && watcher.judge.is_settled() && !watcher.is_cancelled()
+    fails && is_young && is_asked_again && !watcher.is_cancelled()
 }
 
 async fn perform(watcher: &mut Observer, mate: &Cellmate<'_>, work: &Work<'_>) -> Option<(Exit, Output)> {

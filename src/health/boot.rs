@@ -35,7 +35,7 @@ pub(super) struct Boot {
     /// It has opened its channel in this boot: on a busy host it may be long until it answers.
     pub channel_opened: bool,
     pub id: Option<String>,
-    pub settled: bool,
+    /// When it finished.
     pub settled_at: Option<Millis>,
     /// It was watched for a while after it had settled.
     pub watched: bool,
@@ -141,7 +141,7 @@ impl Boot {
         if self.login.is_none() && self.marks.contains(&ConsoleMark::Login) {
             self.login = Some((at, now));
         }
-        if let Some((since, before)) = self.last.as_ref().filter(|_| self.settled) {
+        if let Some((since, before)) = self.last.as_ref().filter(|_| self.is_settled()) {
             let wall = at.since(*since);
             if wall > LONG_SPAN {
                 self.activity = [None; 2];
@@ -152,6 +152,11 @@ impl Boot {
         self.last = Some((at, now));
     }
 
+    /// Whether it has finished.
+    pub fn is_settled(&self) -> bool {
+        self.settled_at.is_some()
+    }
+
     /// Whether it came as far as its services: the agent is there, or the console asks for a login.
     pub fn came_up(&self) -> bool {
         self.was_up() || self.channel_opened || self.marks.contains(&ConsoleMark::Login)
@@ -159,7 +164,7 @@ impl Boot {
 
     /// Whether somebody in it has answered.
     pub fn was_up(&self) -> bool {
-        self.settled || self.answered || self.id.is_some()
+        self.is_settled() || self.answered || self.id.is_some()
     }
 
     pub fn key_pressed(&mut self) {

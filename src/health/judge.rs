@@ -133,7 +133,12 @@ impl Judge {
 
     /// Whether the running boot has finished.
     pub fn is_settled(&self) -> bool {
-        self.boot.settled
+        self.boot.is_settled()
+    }
+
+    /// When the running boot finished.
+    pub fn settled_at(&self) -> Option<Millis> {
+        self.boot.settled_at
     }
 
     /// Whether the agent has answered in the running boot.
@@ -148,7 +153,7 @@ impl Judge {
 
     /// Whether a reset that nobody asked for happened and the machine has not settled since.
     pub fn is_recovering(&self) -> bool {
-        self.resets.unexplained > 0 && !self.boot.settled
+        self.resets.unexplained > 0 && !self.boot.is_settled()
     }
 
     /// Whether the machine reset itself after it had come up, and has settled again: a crash, or a loop's beginning.
@@ -251,7 +256,7 @@ impl Judge {
             SignalKind::PhaseStarted { at: phase } => self.enter(at, *phase),
             SignalKind::PhaseEnded { at: Phase::Watch } => {
                 let first = !std::mem::replace(&mut self.boot.watched, true);
-                self.done.watches += u32::from(first && self.boot.settled);
+                self.done.watches += u32::from(first && self.boot.is_settled());
                 if self.update_began && !self.over {
                     self.activity = self.boot.activity().map(|activity| (at, activity));
                 }
@@ -377,7 +382,7 @@ impl Judge {
 
     /// Whether the running boot has finished and is not about to end.
     fn is_up(&self) -> bool {
-        self.boot.settled && self.asked.is_none()
+        self.boot.is_settled() && self.asked.is_none()
     }
 
     /// Whether what is told of the machine now is told of it with the update.
@@ -436,7 +441,7 @@ impl Judge {
     }
 
     fn agent_silent(&mut self, at: Millis, waited: Millis) {
-        if !self.boot.settled {
+        if !self.boot.is_settled() {
             return;
         }
         let silent = format!("the agent answered before, and has been silent for {waited}");
@@ -500,7 +505,7 @@ impl Judge {
         if self.over || self.asked.is_some() {
             return;
         }
-        if !self.boot.settled {
+        if !self.boot.is_settled() {
             if let Some((id, message)) = stuck::diagnose(&self.boot, &self.limits) {
                 self.blame(at, id, message);
             }

@@ -105,5 +105,5 @@ impl Resets {
 /// What the kernel said when it stopped with an error. On a machine that has settled any program may print such a line, and
 /// goes on.
 fn panicked(before: &Boot) -> Option<String> {
-    if before.settled { before.last_panic.clone() } else { before.last_words() }
+    if before.is_settled() { before.last_panic.clone() } else { before.last_words() }
 }

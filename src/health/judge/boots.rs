@@ -80,7 +80,7 @@ impl Judge {
     }
 
     pub(super) fn settled(&mut self, at: Millis) {
-        if std::mem::replace(&mut self.boot.settled, true) {
+        if self.boot.is_settled() {
             return;
         }
         self.boot.settled_at = Some(at);
